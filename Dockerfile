@@ -1,0 +1,46 @@
+# To move to another Python, change the tag here, run the `uv pip compile` line of requirements.txt for it, and push.
+FROM public.ecr.aws/docker/library/python:3.13-slim AS base
+ENV PYTHONUNBUFFERED=1
+WORKDIR /app
+
+
+# The packages come before the code: they are installed again only when requirements.txt changes. pip stays outside of the
+# environment that they are installed in, and that the image gets.
+FROM base AS dependencies
+RUN python -m venv --without-pip /opt/venv
+COPY requirements.txt ./
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check --only-binary :all: \
+      --require-hashes --requirement requirements.txt
+
+
+FROM base AS runtime
+ENV PATH=/opt/venv/bin:$PATH
+COPY --from=dependencies /opt/venv /opt/venv
+# The base image has its modules without bytecode; those that are used get theirs here, not at each start.
+RUN python -c "import flask, gunicorn.app.wsgiapp, gunicorn.workers.gthread"
+
+
+# `docker build --target test .` fails when a test fails.
+FROM runtime AS test
+COPY requirements-test.txt ./
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check --only-binary :all: \
+      --require-hashes --requirement requirements-test.txt
+COPY app.py gunicorn.conf.py tests/test_app.py ./
+USER 10001:10001
+RUN python -m pytest -p no:cacheprovider test_app.py
+
+
+FROM runtime AS release
+COPY app.py gunicorn.conf.py ./
+USER 10001:10001
+# Last, so that another commit with the same files makes no layer.
+ARG VERSION=development
+ENV VERSION=$VERSION
+LABEL org.opencontainers.image.title="hello-world" \
+      org.opencontainers.image.description="A Flask app that says which version of it answered" \
+      org.opencontainers.image.revision="$VERSION"
+EXPOSE 8080
+# For `docker run`; Kubernetes has its own probes.
+HEALTHCHECK --interval=10s --timeout=3s \
+  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+CMD ["gunicorn"]
