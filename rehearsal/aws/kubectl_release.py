@@ -1,0 +1,68 @@
+"""dl.k8s.io for the one release that the rehearsal has built: kubectl, its checksum and the stable marker.
+
+Follows https://kubernetes.io/docs/tasks/tools/install-kubectl-linux. Differs: the program is built here from its Go
+module, and no redirection to a content network comes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from rehearsal.settings import settings
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def missing() -> Response:
+    """The answer for every other release."""
+    return PlainTextResponse(f"the rehearsal has kubectl v{settings.kubernetes_version} only\n", 404)
+
+
+def built(request: Request) -> Path | None:
+    """The program that an address names, if it is the one that was built here."""
+    wanted = (request.path_params["version"], request.path_params["architecture"])
+    path = settings.bin / "kubectl"
+    ours = wanted == (f"v{settings.kubernetes_version}", ARCHITECTURES.get(platform.machine()))
+    return path if ours and path.is_file() else None
+
+
+async def release(request: Request) -> Response:
+    """Serve ``/release/vX.Y.Z/bin/linux/ARCH/kubectl``."""
+    path = built(request)
+    return FileResponse(path, media_type="application/octet-stream") if path else missing()
+
+
+async def checksum(request: Request) -> Response:
+    """Serve its ``.sha256``: the bare digest."""
+    path = built(request)
+    if not path:
+        return missing()
+    return PlainTextResponse(await to_thread.run_sync(lambda: hashlib.sha256(path.read_bytes()).hexdigest()))
+
+
+async def stable(request: Request) -> Response:
+    """Serve ``/release/stable.txt`` and ``/release/stable-X.Y.txt``."""
+    minor = ".".join(settings.kubernetes_version.split(".")[:2])
+    if request.path_params["name"] not in ("stable.txt", f"stable-{minor}.txt"):
+        return missing()
+    return PlainTextResponse(f"v{settings.kubernetes_version}")
+
+
+def app() -> Starlette:
+    """The release tree."""
+    tree = "/release/{version}/bin/linux/{architecture}"
+    return Starlette(
+        routes=[
+            Route(f"{tree}/kubectl", release, name="kubectl"),
+            Route(f"{tree}/kubectl.sha256", checksum, name="checksum"),
+            Route("/release/{name}", stable),
+        ]
+    )

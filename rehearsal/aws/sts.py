@@ -1,0 +1,67 @@
+"""The regional STS endpoint under its real name, over TLS: passed to MiniStack with the signed Host kept.
+
+aws-iam-authenticator asks GetCallerIdentity for JSON, which STS gives and MiniStack does not, so that answer is
+rewritten. Keys that are not of the form that IAM gives out are refused: MiniStack takes an account id for that account's
+root, without a signature, and a token "signed" by it would be anybody's.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from urllib.parse import urlsplit
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from rehearsal.settings import settings
+
+KEY = re.compile(r"(AKIA|ASIA)[A-Z0-9]{12,124}")
+ERROR = (
+    '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>InvalidClientTokenId</Code>'
+    "<Message>The security token included in the request is invalid.</Message></Error></ErrorResponse>"
+)
+
+
+def access_key(request: Request) -> str:
+    """The access key id that a request claims, from its header or, presigned, from its query."""
+    signed = re.search(r"Credential=([^/,\s]+)/", request.headers.get("authorization", ""))
+    return signed[1] if signed else request.query_params.get("X-Amz-Credential", "").split("/")[0]
+
+
+async def serve(request: Request) -> Response:
+    """Pass one call on."""
+    if not KEY.fullmatch(access_key(request)):
+        return Response(ERROR, 403, media_type="text/xml")
+    client: httpx.AsyncClient = request.app.state.client
+    target = urlsplit(str(request.url))
+    answer = await client.request(
+        request.method,
+        f"{settings.aws_url}{target.path}{'?' + target.query if target.query else ''}",
+        headers={
+            name: value for name, value in request.headers.items() if name not in ("connection", "accept-encoding")
+        },
+        content=await request.body(),
+    )
+    if answer.status_code == 200 and "application/json" in request.headers.get("accept", ""):
+        return JSONResponse(identity_json(answer.text))
+    return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
+
+
+def identity_json(text: str) -> dict[str, object]:
+    """GetCallerIdentity's answer as STS writes it in JSON."""
+    document = ET.fromstring(text)  # noqa: S314 - from MiniStack, not from a client
+    found = {element.tag.rpartition("}")[2]: element.text for element in document.iter()}
+    result = {name: found.get(name) for name in ("Account", "Arn", "UserId")}
+    metadata = {"RequestId": found.get("RequestId")}
+    return {"GetCallerIdentityResponse": {"GetCallerIdentityResult": result, "ResponseMetadata": metadata}}
+
+
+def app() -> Starlette:
+    """STS's one address."""
+    made = Starlette(routes=[Route("/", serve, methods=["GET", "POST"])])
+    made.state.client = httpx.AsyncClient(trust_env=False, timeout=30)
+    return made

@@ -1,0 +1,199 @@
+"""Every value that the parts of the rehearsal share: paths, addresses, ports and versions, stated once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports, counted up from one base so that a reader with a conflict changes one number."""
+
+    base: int
+
+    @property
+    def aws(self) -> int:
+        """MiniStack, on loopback only: its root keys are well known."""
+        return self.base
+
+    @property
+    def proxy(self) -> int:
+        """The HTTPS proxy that leads real host names to the stand-ins."""
+        return self.base + 1
+
+    @property
+    def front(self) -> int:
+        """TLS for the host names that the rehearsal answers for."""
+        return self.base + 2
+
+    @property
+    def console(self) -> int:
+        """The page that shows the pipeline."""
+        return self.base + 3
+
+    @property
+    def credentials(self) -> int:
+        """Container credentials of running builds."""
+        return self.base + 4
+
+    @property
+    def authenticator(self) -> int:
+        """aws-iam-authenticator's token webhook."""
+        return self.base + 5
+
+    @property
+    def etcd(self) -> int:
+        """etcd for the API server."""
+        return self.base + 6
+
+    @property
+    def etcd_peer(self) -> int:
+        """etcd's peer listener; one member, but it insists on a port."""
+        return self.base + 7
+
+    @property
+    def controller_manager(self) -> int:
+        """kube-controller-manager's health and metrics."""
+        return self.base + 8
+
+    @property
+    def scheduler(self) -> int:
+        """kube-scheduler's health and metrics."""
+        return self.base + 9
+
+    @property
+    def pull(self) -> int:
+        """The read-only registry that the nodes pull from, on the region's address."""
+        return self.base + 10
+
+    @property
+    def metrics(self) -> int:
+        """metrics-server, on the region's address."""
+        return self.base + 11
+
+    @property
+    def authenticator_health(self) -> int:
+        """aws-iam-authenticator's health listener."""
+        return self.base + 12
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home) / "eks-rehearsal"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the rehearsal's parts agree on; ``settings`` is the one instance."""
+
+    root: Path = Path(__file__).resolve().parent.parent
+    cache: Path = field(default_factory=_cache)
+    account: str = "111122223333"
+    region: str = "us-east-2"
+    kubernetes_version: str = "1.36.3"
+    ports: Ports = field(default_factory=lambda: Ports(int(os.environ.get("REHEARSAL_PORT", "24560"))))
+    region_ip: str = "10.250.0.1"
+    vpc_cidr: str = "10.250.0.0/24"
+    load_balancer_cidr: str = "10.250.1.0/24"
+    engine_ip: str = "10.250.0.20"
+    pod_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
+    api_port: int = 6443
+
+    @property
+    def run(self) -> Path:
+        """State of the one running rehearsal; removed when it ends."""
+        return self.cache / "run"
+
+    @property
+    def bin(self) -> Path:
+        """Programs built from Go modules, kept between rehearsals."""
+        return self.cache / f"bin-{self.kubernetes_version}"
+
+    @property
+    def venv_bin(self) -> Path:
+        """Directory of the interpreter in use and of the programs installed beside it."""
+        return Path(sys.executable).parent
+
+    @property
+    def registry(self) -> str:
+        """The account's real ECR host name."""
+        return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com"
+
+    @property
+    def sts_host(self) -> str:
+        """The real name of the regional STS endpoint, which EKS tokens must be signed for."""
+        return f"sts.{self.region}.amazonaws.com"
+
+    @property
+    def aws_url(self) -> str:
+        """Where MiniStack listens."""
+        return f"http://127.0.0.1:{self.ports.aws}"
+
+    @property
+    def proxy_url(self) -> str:
+        """The HTTPS proxy as seen from this host."""
+        return f"http://127.0.0.1:{self.ports.proxy}"
+
+    @property
+    def api_url(self) -> str:
+        """The Kubernetes API server, as host and nodes see it."""
+        return f"https://{self.region_ip}:{self.api_port}"
+
+    @property
+    def ca(self) -> Path:
+        """Certificate of the authority that signs the TLS front's certificate."""
+        return self.run / "ca.pem"
+
+    @property
+    def ca_bundle(self) -> Path:
+        """The machine's own authorities and the rehearsal's, in one file."""
+        return self.run / "ca-bundle.pem"
+
+    @property
+    def docker_socket(self) -> Path:
+        """Where the rehearsal's Docker Engine listens."""
+        return self.run / "docker.sock"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The reader's kubeconfig."""
+        return self.run / "kubeconfig"
+
+    @property
+    def cluster_record(self) -> Path:
+        """JSON with ``endpoint`` and ``certificate_authority`` (a path) of the running cluster."""
+        return self.run / "kubernetes" / "cluster.json"
+
+    @property
+    def access_entries(self) -> Path:
+        """EKS access entries in the form that aws-iam-authenticator's dynamic file backend reads."""
+        return self.run / "access-entries.json"
+
+    def node_ip(self, number: int) -> str:
+        """Address of node ``number``, counted from 1."""
+        return f"10.250.0.{10 + number}"
+
+    def pods_of(self, number: int) -> str:
+        """Pod range of node ``number``."""
+        return f"10.244.{number}.0/24"
+
+    def root_environment(self) -> dict[str, str]:
+        """Credentials of the rehearsal's own internals; MiniStack takes an account id as that account's root."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.account,
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ENDPOINT_URL": self.aws_url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "*",
+        }
+
+
+settings = Settings()
