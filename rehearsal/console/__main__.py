@@ -1,0 +1,41 @@
+"""Serves the page on loopback: ``python -m rehearsal.console``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from starlette.applications import Starlette
+
+from rehearsal.console.app import application
+from rehearsal.settings import settings
+
+
+async def serve_until(app: Starlette, bind: str, stopped: Callable[[], Awaitable[object]]) -> None:
+    """Serve ``app`` on ``bind`` until ``stopped`` returns; streams are told to end, for they never would."""
+    config = Config()
+    config.bind = [bind]
+    config.graceful_timeout = 2
+
+    async def trigger() -> None:
+        await stopped()
+        app.state.watch.close()
+
+    await serve(app, config, shutdown_trigger=trigger)  # type: ignore[arg-type]
+
+
+async def main() -> None:
+    """Serve until a signal, asking AWS as the rehearsal's own root and not as the reader."""
+    os.environ.update(settings.root_environment())
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve_until(application(), f"127.0.0.1:{settings.ports.console}", stop.wait)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

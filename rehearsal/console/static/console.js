@@ -1,0 +1,265 @@
+// Draws one snapshot after another. All text goes in as text, never as markup: logs and commits are other people's.
+
+const SVG = "http://www.w3.org/2000/svg";
+const STATUS = {
+  succeeded: ["ok", "Succeeded"], inprogress: ["run", "In progress"], failed: ["fail", "Failed"],
+  fault: ["fail", "Fault"], timedout: ["fail", "Timed out"], clienterror: ["fail", "Failed"],
+  stopped: ["none", "Stopped"], stopping: ["wait", "Stopping"], superseded: ["none", "Superseded"],
+  cancelled: ["none", "Cancelled"], abandoned: ["none", "Abandoned"], "": ["none", "Not run yet"],
+};
+const SILENCE = 15; // seconds without a heartbeat until the page says that it may be out of date
+
+const $ = (id) => document.getElementById(id);
+
+function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== "") element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== ""));
+  return element;
+}
+
+function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  const use = document.createElementNS(SVG, "use");
+  svg.setAttribute("aria-hidden", "true");
+  use.setAttribute("href", `#${name}`);
+  svg.append(use);
+  return svg;
+}
+
+const pill = (kind, ...words) => el("span", { class: `pill ${kind}` }, icon(kind), ...words);
+const meaning = (status) => STATUS[status.toLowerCase().replaceAll("_", "")] ?? ["none", status];
+const statusPill = (status, ...more) => pill(meaning(status)[0], meaning(status)[1], ...more);
+const dot = (version) => el("span", { class: `dot ${colour(version)}`, "aria-hidden": "true" });
+const short = (revision) => (/^[0-9a-f]{40}$/.test(revision) ? revision.slice(0, 7) : revision);
+const clock = (at) => new Date(at * 1000).toLocaleTimeString("en-GB");
+const mono = (text, title) => el("code", { title }, text);
+
+function duration(seconds) {
+  if (seconds < 10 && seconds % 1) return `${seconds.toFixed(1)} s`;
+  const whole = Math.max(0, Math.round(seconds));
+  return whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
+// A time that goes on counting until its end is known.
+function elapsed(started, ended) {
+  if (!started) return "";
+  return ended ? duration(ended - started) : el("span", { "data-since": started }, duration(Date.now() / 1000 - started));
+}
+
+// Each version keeps the colour that it first had on this page.
+const colours = new Map();
+function colour(version) {
+  if (!version) return "";
+  if (!colours.has(version)) colours.set(version, `v${colours.size % 6}`);
+  return colours.get(version);
+}
+
+// Draws a part only if it changed, so that selection, focus and a screen reader's place survive.
+const drawn = {};
+function part(name, state, draw) {
+  const now = JSON.stringify(state);
+  if (drawn[name] === now) return;
+  drawn[name] = now;
+  const note = $(name).querySelector(".note");
+  note.hidden = !state.note;
+  note.textContent = state.note;
+  for (const sibling of $(name).children) {
+    if (sibling !== note && !sibling.matches("h2, .title, .error")) sibling.hidden = Boolean(state.note);
+  }
+  draw(state);
+}
+
+function drawAction(action) {
+  const revision = action.revision && mono(short(action.revision), action.revision);
+  const link = action.url && revision ? el("a", { href: action.url, rel: "noreferrer", target: "_blank" }, revision) : revision;
+  const going = action.status === "InProgress";
+  return el("div", { class: "action" },
+    el("p", {}, action.approval ? "Waits for an approval" : action.summary || action.name),
+    action.error ? el("p", { class: "error", title: action.error }, action.error) : "",
+    el("p", {}, link, link && action.since ? " · " : "",
+      action.since ? (going ? "for " : "at ") : "", action.since ? (going ? elapsed(action.since) : clock(action.since)) : ""));
+}
+
+function drawPipeline(pipeline) {
+  $("stages").replaceChildren(...pipeline.stages.map((stage) => {
+    const approval = stage.actions.some((action) => action.approval);
+    const kind = approval ? "wait" : meaning(stage.status)[0];
+    return el("li", { class: `${kind} ${stage.open ? "" : "closed"}` },
+      el("div", { class: "title" }, el("h3", {}, stage.name), approval ? pill("wait", "Waiting") : statusPill(stage.status)),
+      stage.open ? "" : el("p", { class: "error" }, "Transition disabled"),
+      stage.queued ? el("p", {}, `${stage.queued} execution${stage.queued === 1 ? " waits" : "s wait"} to enter`) : "",
+      ...stage.actions.map((action) => drawAction(action)));
+  }));
+}
+
+function drawHistory(history) {
+  $("executions").replaceChildren(...history.executions.slice(0, 5).map((one) => el("tr", {},
+    el("td", { title: one.message }, mono(one.revision ? short(one.revision) : one.id.slice(0, 7)), " ", one.message || one.trigger),
+    el("td", {}, statusPill(one.status)),
+    el("td", {}, elapsed(one.started, one.ended)))));
+}
+
+function drawLog(lines) {
+  const log = $("log");
+  const old = [...log.children].map((line) => line.textContent);
+  let gone = 0; // lines that left at the top: keep the others as they are, for the sake of a selection in them
+  while (gone < old.length && !old.slice(gone).every((line, index) => line === lines[index])) gone += 1;
+  for (let index = 0; index < gone; index += 1) log.firstChild.remove();
+  log.append(...lines.slice(old.length - gone).map((line) => el("p", { class: lineKind(line) }, line)));
+  scrollToEnd();
+}
+
+function lineKind(line) {
+  if (/\b(FAILED|ERROR|Error:|error:|Traceback)\b|State: FAILED|^E {3}/.test(line)) return "bad";
+  return /^\[Container\]|^==> |^#\d+ \[/.test(line) ? "phase" : "";
+}
+
+function drawBuild(build) {
+  $("build-status").replaceChildren(...(build.note ? [] : [statusPill(build.status), " ", elapsed(build.started, build.ended)]));
+  $("phases").replaceChildren(...build.phases.map((phase) => el("li", {},
+    pill(meaning(phase.status)[0], phase.name.toLowerCase().replaceAll("_", " "), " ", phase.seconds === null ? "" : duration(phase.seconds)))));
+  $("follow").parentElement.hidden = !build.lines.length;
+  $("build-error").hidden = !build.error;
+  $("build-error").textContent = build.error;
+  drawLog(build.lines);
+}
+
+function drawApp(app) {
+  const last = app.answers.at(-1);
+  $("app-link").hidden = !app.url;
+  $("app-link").textContent = app.url;
+  $("app-link").href = app.url || "#";
+  $("answer").hidden = !last;
+  if (!last) return;
+  const good = last.status >= 200 && last.status < 400;
+  const says = good ? short(last.version) || `${last.status}, no version in it` : last.error || `HTTP ${last.status}`;
+  $("version").className = good ? "" : "down";
+  $("version").title = last.version;
+  $("version").replaceChildren(good && last.version ? dot(last.version) : "", says);
+  $("from").textContent = good ? `from ${last.pod || "a pod"} in ${last.milliseconds} ms` : `at ${clock(last.at)}`;
+  drawStrip(app.answers);
+  $("changes").replaceChildren(...app.changes.slice(-3).reverse().map((change) => el("li", {},
+    `${clock(change.at)} `, change.before ? mono(short(change.before)) : "no answer", " → ", mono(short(change.version)),
+    change.seconds === null ? "" : ", ", change.seconds === null ? "" : el("strong", {}, `live ${duration(change.seconds)} after its push`))));
+}
+
+function drawStrip(answers) {
+  const counts = new Map();
+  const cells = answers.map((answer) => {
+    const good = answer.status >= 200 && answer.status < 400;
+    const label = good ? short(answer.version) || "without a version" : "no good answer";
+    const kind = good ? colour(answer.version) : "down";
+    counts.set(label, { number: (counts.get(label)?.number ?? 0) + 1, kind });
+    return el("i", { class: kind, title: `${clock(answer.at)} ${label}` });
+  });
+  while (cells.length < 60) cells.unshift(el("i", { class: "empty" }));
+  $("strip").replaceChildren(...cells);
+  const words = [...counts].map(([label, { number }]) => `${number} ${label}`);
+  $("strip").setAttribute("aria-label", `The last ${answers.length} answers: ${words.join(", ")}`);
+  $("legend").replaceChildren(...[...counts].map(([label, { number, kind }]) =>
+    el("li", {}, el("span", { class: `dot ${kind}`, "aria-hidden": "true" }), mono(label), ` ${number}`)));
+}
+
+function drawPod(pod) {
+  const kind = pod.ready ? "ok" : /^(Pending|ContainerCreating|Running|Terminating)$/.test(pod.status) ? "wait" : "fail";
+  const image = pod.image.split(/[@:]/).at(-1).slice(0, 7);
+  return el("div", { class: `pod ${pod.status === "Terminating" ? "leaving" : ""}` },
+    dot(pod.version),
+    mono(pod.name.replace(/^hello-world-/, ""), pod.name),
+    el("small", {}, pod.version ? mono(short(pod.version)) : `image ${image}`, pod.restarts ? ` ↻ ${pod.restarts}` : ""),
+    pill(kind, pod.ready ? "Ready" : pod.status === "Running" ? "Not ready" : pod.status));
+}
+
+function drawCluster(cluster) {
+  const version = cluster.version && `Kubernetes ${cluster.version.replace(/^v/, "")}`;
+  $("rollout").textContent = [cluster.rollout, version].filter(Boolean).join(" · ");
+  const boxes = cluster.nodes.map((node) => el("div", {},
+    el("h3", {}, node.name, node.schedulable ? pill(node.ready ? "ok" : "fail", node.ready ? "Ready" : "Not ready") : pill("wait", "Cordoned")),
+    el("small", {}, `${node.address} · ${node.others} system pod${node.others === 1 ? "" : "s"}`),
+    ...node.pods.map(drawPod)));
+  if (cluster.waiting.length) boxes.push(el("div", { class: "waiting" }, el("h3", {}, "Waiting for a node"), ...cluster.waiting.map(drawPod)));
+  $("nodes").replaceChildren(...boxes);
+}
+
+// What happened since the last snapshot, in a sentence; the status line is read out by screen readers.
+let before;
+function news(now) {
+  const say = (text) => {
+    $("news").textContent = `${clock(Date.now() / 1000)} ${text}`;
+    document.title = `${text} · Push to live`;
+  };
+  if (before) {
+    for (const stage of now.pipeline.stages) {
+      const was = before.pipeline.stages.find((one) => one.name === stage.name);
+      if (stage.status && was?.status !== stage.status) say(`${stage.name}: ${meaning(stage.status)[1].toLowerCase()}`);
+      if (stage.actions.some((one) => one.approval) && !was?.actions.some((one) => one.approval)) say(`${stage.name} waits for an approval`);
+    }
+    if (now.cluster.rollout && before.cluster.rollout !== now.cluster.rollout) say(now.cluster.rollout);
+    const change = now.app.changes.at(-1);
+    if (change && before.app.changes.at(-1)?.at !== change.at) say(`The app answers with ${short(change.version)}`);
+  }
+  before = now;
+}
+
+function draw(now) {
+  $("where").textContent = [now.pipeline.name, now.region].filter(Boolean).join(" in ");
+  const { executions, ...pipeline } = now.pipeline;
+  part("pipeline", pipeline, drawPipeline);
+  part("history", { executions, note: executions.length ? "" : "Nothing was pushed yet." }, drawHistory);
+  part("build", now.build, drawBuild);
+  part("app", now.app, drawApp);
+  part("cluster", now.cluster, drawCluster);
+  news(now);
+}
+
+let heard = 0;
+function connection(kind, words) {
+  const pillElement = $("connection");
+  if (pillElement.dataset.kind === kind) return;
+  pillElement.dataset.kind = kind;
+  pillElement.className = `pill ${kind}`;
+  pillElement.replaceChildren(icon(kind), words);
+}
+
+function hear() {
+  heard = Date.now();
+  connection("ok", "Connected");
+}
+
+function listen() {
+  const events = new EventSource("/api/events");
+  events.addEventListener("snapshot", (event) => {
+    hear();
+    draw(JSON.parse(event.data));
+  });
+  events.addEventListener("heartbeat", hear);
+  events.addEventListener("error", () => {
+    connection("fail", "Disconnected: what you see is old");
+    // EventSource tries again by itself, but not after an answer that was not a stream.
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+  });
+}
+
+setInterval(() => {
+  for (const element of document.querySelectorAll("[data-since]")) {
+    element.textContent = duration(Date.now() / 1000 - Number(element.dataset.since));
+  }
+  if (heard && Date.now() - heard > SILENCE * 1000) connection("fail", "Silent: what you see may be old");
+}, 1000);
+
+function scrollToEnd() {
+  if ($("follow").checked) $("log").scrollTop = $("log").scrollHeight;
+}
+
+// Who scrolls up wants to read there; who comes back to the end wants to follow again.
+$("log").addEventListener("scroll", () => {
+  const log = $("log");
+  $("follow").checked = log.scrollHeight - log.scrollTop - log.clientHeight < 20;
+});
+$("follow").addEventListener("change", scrollToEnd);
+new ResizeObserver(scrollToEnd).observe($("log"));
+connection("wait", "Connecting");
+listen();
