@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Tell the cluster that the kubectl role may deploy to the app's namespace, and to nothing else.
+#
+# Usage: scripts/authorize-role.sh [--remove | -h]
+#
+#   --remove   take the role out again; the namespace and its rules stay
+#
+# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME, APP_NAMESPACE. The rules are in deployer-rbac.yml.
+# The role is put into the ConfigMap aws-auth as user "build" of group "deployers"; everything else in it is kept.
+# A cluster in authentication mode API reads no aws-auth: there the role gets an EKS access entry instead.
+set -euo pipefail
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+source scripts/lib.sh
+begin --remove "$@"
+require aws kubectl python3
+verb=add title="Map the role to the group deployers in aws-auth"
+if given --remove "$@"; then verb=remove title="Take the role out of aws-auth"; fi
+
+allow_namespace() { # what the group "deployers" may do, and where
+  local level=pod-security.kubernetes.io/enforce=restricted present
+  say "Give the group deployers the rights of deployer-rbac.yml in the namespace $APP_NAMESPACE"
+  present=$(lookup NotFound kube get namespace "$APP_NAMESPACE" --output 'jsonpath={.metadata.name} {.metadata.labels}')
+  [[ -n $present ]] || kube create namespace "$APP_NAMESPACE"
+  [[ $present == *enforce*restricted* ]] || kube label namespace "$APP_NAMESPACE" --overwrite "$level"
+  kube apply -n "$APP_NAMESPACE" -f deployer-rbac.yml
+}
+
+try_to_patch() { # fetch, edit, update; succeeds unless somebody else wrote to aws-auth in between
+  lookup NotFound kube get configmap/aws-auth -n kube-system --output json >"$work/aws-auth.json" ||
+    die "cannot read aws-auth: nothing was changed"
+  "$python" scripts/aws_auth.py "$verb" "$role_arn" "$saved" <"$work/aws-auth.json" >"$work/aws-auth-patch.yml" ||
+    die "run scripts/authorize-role.sh again once aws-auth is in order"
+  [[ -s $work/aws-auth-patch.yml ]] || return 0
+  if [[ -s $work/aws-auth.json ]]; then
+    kube patch configmap/aws-auth -n kube-system --patch-file "$work/aws-auth-patch.yml" 2>"$work/conflict" && return 0
+  else
+    kube create -f "$work/aws-auth-patch.yml" 2>"$work/conflict" && return 0
+  fi
+  grep -q -e Conflict -e AlreadyExists "$work/conflict" || die "aws-auth is unchanged: $(cat "$work/conflict")"
+  warn "aws-auth was changed by somebody else at the same time: fetching it again"
+  return 1
+}
+
+change_aws_auth() {
+  python=$(scripts/venv.sh requirements-scripts.txt)/bin/python
+  saved=$(mktemp -d "${TMPDIR:-/tmp}/aws-auth-$CLUSTER_NAME.XXXXXX")/aws-auth.yml
+  say "$title"
+  wait_until 300 "the change of aws-auth" try_to_patch
+  if [[ -s $work/aws-auth-patch.yml ]]; then
+    warn "aws-auth as it was before: $saved"
+  else
+    rm -rf "${saved%/*}"
+    say "aws-auth is as it should be: nothing to change"
+  fi
+}
+
+change_access_entry() {
+  local entry=(--cluster-name "$CLUSTER_NAME" --principal-arn "$role_arn") wanted=(--kubernetes-groups deployers --username build)
+  found=$(lookup ResourceNotFoundException aws eks describe-access-entry "${entry[@]}" --output text \
+    --query "accessEntry.[username, join(',', kubernetesGroups)]")
+  case $verb:$found in
+    remove:) say "The role has no access entry: nothing to remove" ;;
+    remove:*) say "Delete the role's access entry" && aws eks delete-access-entry "${entry[@]}" ;;
+    add:) say "Create an access entry for the role" && aws eks create-access-entry "${entry[@]}" "${wanted[@]}" --output text ;;
+    add:build$'\t'deployers) say "The role's access entry is as it should be: nothing to change" ;;
+    add:*) say "Correct the role's access entry" && aws eks update-access-entry "${entry[@]}" "${wanted[@]}" --output text ;;
+  esac
+}
+
+say "Look at the cluster $CLUSTER_NAME in $AWS_REGION"
+identify
+use_cluster
+mode=$(aws eks describe-cluster --name "$CLUSTER_NAME" --query cluster.accessConfig.authenticationMode --output text)
+[[ $verb == remove ]] || allow_namespace
+case $mode in
+  API) change_access_entry ;;
+  CONFIG_MAP | API_AND_CONFIG_MAP | None) change_aws_auth ;;
+  *) die "the cluster's authentication mode is $mode, which this script does not know" ;;
+esac

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Create the EKS cluster with its nodes, and point kubectl at it. About 15 minutes; it costs money until teardown.sh.
+#
+# Usage: scripts/create-cluster.sh [-h]
+#
+# Settings: AWS_REGION, CLUSTER_NAME, KUBERNETES_VERSION, NODE_TYPE, NODE_COUNT, AUTHENTICATION_MODE.
+# A cluster of that name that is there already is kept as it is; a creation that was interrupted is carried on.
+set -euo pipefail
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+source scripts/lib.sh
+begin '' "$@"
+require aws eksctl kubectl
+
+write_config() { # what eksctl makes; https://eksctl.io/usage/schema
+  cat >"$work/cluster.yml" <<END
+apiVersion: eksctl.io/v1alpha5
+kind: ClusterConfig
+metadata:
+  name: $CLUSTER_NAME
+  region: $AWS_REGION
+  version: "$KUBERNETES_VERSION"
+upgradePolicy:
+  supportType: STANDARD # EXTENDED, the default, costs six times as much once the version is old
+accessConfig:
+  authenticationMode: $AUTHENTICATION_MODE
+vpc:
+  nat:
+    gateway: Disable # the nodes have public addresses; a NAT gateway would cost \$0.045 an hour and serve nobody
+managedNodeGroups:
+  - name: nodes
+    amiFamily: AmazonLinux2023
+    instanceType: $NODE_TYPE
+    desiredCapacity: $NODE_COUNT
+    minSize: $NODE_COUNT
+    maxSize: $NODE_COUNT
+    volumeSize: 20
+    volumeType: gp3
+    volumeEncrypted: true
+    disableIMDSv1: true
+END
+}
+
+create() { # an earlier attempt may have left eksctl's stack without a cluster
+  local stack=eksctl-$CLUSTER_NAME-cluster status
+  wait_for_stack "$stack"
+  if [[ -n $status && $status != DELETE_COMPLETE && -z $(cluster_status) ]]; then
+    say "Delete the stack $stack, which is $status and has no cluster"
+    delete_stack "$stack"
+  fi
+  say "Create the cluster $CLUSTER_NAME with $NODE_COUNT nodes ($NODE_TYPE), about 15 minutes"
+  eksctl create cluster -f "$work/cluster.yml"
+}
+
+cluster_settled() {
+  status=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME"
+  [[ $status != CREATING && $status != UPDATING ]]
+}
+
+say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
+identify
+write_config
+wait_until 1800 "cluster $CLUSTER_NAME" cluster_settled
+case $status in
+  '') create ;;
+  ACTIVE) say "The cluster is there already: nothing to create" ;;
+  *) die "the cluster $CLUSTER_NAME is $status: wait until it is gone, or run scripts/teardown.sh, then run this again" ;;
+esac
+aws eks update-kubeconfig --name "$CLUSTER_NAME"
+
+if [[ -z $(kube get nodes --output name) ]]; then
+  say "Create the nodes, which an interrupted creation left out"
+  eksctl create nodegroup -f "$work/cluster.yml"
+fi
+say "Wait until the nodes are ready"
+kubectl wait --for=condition=Ready node --all --timeout=10m
+kube get nodes

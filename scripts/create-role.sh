@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Create the IAM role that the pipeline's builds assume to reach the cluster.
+#
+# Usage: scripts/create-role.sh [-h]
+#
+# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME. Documents: trust.json (who may assume the role) and
+# iam-role-policy.json (what the role may do). A trust policy that is there already is left alone: the stack narrows it.
+set -euo pipefail
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+source scripts/lib.sh
+begin '' "$@"
+require aws python3
+
+say "Look for the role $KUBECTL_ROLE_NAME"
+identify
+role_document trust.json >"$work/trust.json"
+role_document iam-role-policy.json >"$work/policy.json"
+found=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.Arn --output text)
+
+if [[ -z $found ]]; then
+  say "Create the role: the account $account may assume it"
+  aws iam create-role --role-name "$KUBECTL_ROLE_NAME" --assume-role-policy-document "file://$work/trust.json" \
+    --description "Assumed by the builds of $STACK_NAME to deploy to $CLUSTER_NAME" --query Role.Arn --output text
+  aws iam wait role-exists --role-name "$KUBECTL_ROLE_NAME"
+elif [[ $found != "$role_arn" ]]; then
+  die "the role $found has a path, which the cluster would not recognise: set KUBECTL_ROLE_NAME to another name"
+else
+  say "The role is there already: nothing to create"
+fi
+
+lookup NoSuchEntity aws iam get-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
+  --query PolicyDocument --output json >"$work/present.json"
+if [[ -s $work/present.json ]] && [[ $(role_document "$work/present.json") == "$(cat "$work/policy.json")" ]]; then
+  say "Its policy eks-describe is as it should be"
+else
+  say "Let it see the cluster $CLUSTER_NAME, and nothing else, by the policy eks-describe"
+  aws iam put-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
+    --policy-document "file://$work/policy.json"
+fi

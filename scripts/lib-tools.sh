@@ -1,0 +1,23 @@
+# shellcheck shell=bash
+# Which versions of the tools are there, and whether they will do.
+
+at_least() { # at_least VERSION MINIMUM: compares dotted numbers
+  [[ $(printf '%s\n%s\n' "$2" "$1" | sort -t . -k 1,1n -k 2,2n -k 3,3n | head -n 1) == "$2" ]]
+}
+
+program() { # program MINIMUM COMMAND...: prints the version that the command tells
+  local minimum=$1 answer
+  shift
+  type -P "$1" >/dev/null || { echo "not on PATH" && return 1; }
+  answer=$("$@" 2>&1) && [[ $answer =~ [0-9]+\.[0-9]+(\.[0-9]+)? ]] || return 1
+  echo "${BASH_REMATCH[0]}"
+  at_least "${BASH_REMATCH[0]}" "$minimum"
+}
+
+kubectl_fits() { # https://kubernetes.io/releases/version-skew-policy: one minor version to either side
+  local answer
+  type -P kubectl >/dev/null || { echo "not on PATH" && return 1; }
+  answer=$(kubectl version --client --output json) && [[ $answer =~ \"gitVersion\":\ *\"v1\.([0-9]+)([^\"]*) ]] || return 1
+  echo "1.${BASH_REMATCH[1]}${BASH_REMATCH[2]}, cluster $KUBERNETES_VERSION"
+  ((BASH_REMATCH[1] - ${KUBERNETES_VERSION#1.} <= 1 && ${KUBERNETES_VERSION#1.} - BASH_REMATCH[1] <= 1))
+}

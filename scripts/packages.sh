@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Install the few system packages that the rehearsal or the tests need, after naming them.
+#
+# Usage: scripts/packages.sh minimal|rehearsal|tests
+#
+#   minimal    Python with venv, git and curl
+#   rehearsal  minimal, and what Kubernetes nodes and a Docker Engine need
+#   tests      rehearsal, and the browser that looks at the console page
+#
+# Needs root on Debian or Ubuntu, and only when something is missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
+  exit 0
+fi
+
+minimal=(python3 python3-venv git curl ca-certificates)
+nodes=(docker.io debootstrap containernetworking-plugins runc iptables iproute2 ethtool conntrack procps)
+case ${1:-} in
+  minimal) wanted=("${minimal[@]}") ;;
+  rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
+  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
+  *)
+    echo "packages.sh: say minimal, rehearsal or tests" >&2
+    exit 2
+    ;;
+esac
+
+help="use a machine or container with Debian 12 or Ubuntu 24.04 as root; .devcontainer/ describes one"
+if [[ $1 != minimal && ($(uname -s) != Linux || $EUID -ne 0) ]]; then
+  echo "packages.sh: namespaces and cgroups need root on Linux: $help, or pass --without-cluster (rehearse.sh) or --fast (test.sh)" >&2
+  exit 2
+fi
+
+have() { # have PACKAGE: installed as a Debian package, or, for the minimal set, there as a command
+  case $1 in
+    python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+    python3 | git | curl) command -v "$1" >/dev/null ;;
+    ca-certificates) [[ -e /etc/ssl/certs/ca-certificates.crt || $(uname -s) != Linux ]] ;;
+    *) dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed ;;
+  esac
+}
+
+missing=()
+for package in "${wanted[@]}"; do
+  have "$package" || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then
+  echo "packages.sh: missing ${missing[*]}: install them, or $help" >&2
+  exit 2
+fi
+echo "==> Install the system packages ${missing[*]}"
+# RUNLEVEL=1 keeps a freshly installed Docker from starting an engine of its own.
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  tail -n 20 "$log" >&2
+  echo "packages.sh: apt-get could not install ${missing[*]}: see its words above" >&2
+  exit 1
+fi

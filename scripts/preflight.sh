@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Check everything that the tutorial needs before it makes anything: tools, account, region, quota, GitHub.
+#
+# Usage: scripts/preflight.sh [-h]
+#
+# Settings: all of settings.sh; GITHUB_TOKEN or CONNECTION_ARN, if they are in the environment. It only asks.
+# Shows one line a check, and for each that failed what to do. Exits with 1 if one failed.
+set -euo pipefail
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+source scripts/lib.sh
+source scripts/lib-tools.sh
+begin '' "$@"
+check_source
+AWS_MAX_ATTEMPTS=3 # a check that cannot be made soon has failed
+
+verdict() { # verdict WHAT REMEDY FUNCTION...: the function prints what it found, and fails if that will not do
+  local what=$1 remedy=$2 found error=$work/$1.error
+  shift 2
+  if found=$("$@" 2>"$error"); then
+    printf 'ok      %-11s %s\n' "$what" "$found"
+  else
+    found=${found:-$(awk 'NF { last = $0 } END { print last }' "$error")}
+    printf 'FAILED  %-11s %s: %s\n' "$what" "${found:-nothing}" "$remedy"
+  fi
+}
+
+judge() { # all at the same time, since most wait for an answer; the lines come in order at the end
+  checks=$((${checks:-100} + 1))
+  verdict "$@" >"$work/line.$checks" &
+}
+
+account() {
+  local answer
+  answer=$(aws sts get-caller-identity --query '[Account, Arn]' --output text) || return 1
+  echo "${answer/$'\t'/ as }, region $AWS_REGION"
+}
+
+version_offered() {
+  aws eks describe-cluster-versions --query 'clusterVersions[].[clusterVersion, versionStatus || status]' --output text >"$work/versions" ||
+    return 1
+  echo "$KUBERNETES_VERSION of $(cut -f 1 "$work/versions" | sort -t . -k 2n | tr '\n' ' ')"
+  awk -v v="$KUBERNETES_VERSION" '$1 == v && toupper($2) ~ /STANDARD/ { found = 1 } END { exit !found }' "$work/versions"
+}
+
+type_offered() {
+  local zones
+  zones=$(aws ec2 describe-instance-type-offerings --location-type availability-zone --output text \
+    --filters "Name=instance-type,Values=$NODE_TYPE" --query 'length(InstanceTypeOfferings)') || return 1
+  echo "$NODE_TYPE in $zones zones"
+  ((zones >= 2))
+}
+
+quota() { # vCPUs of running on-demand standard instances; what runs already counts against it, which AWS does not tell
+  local allowed each
+  allowed=$(aws service-quotas get-service-quota --service-code ec2 --quota-code L-1216C47A --query Quota.Value --output text) || return 1
+  each=$(aws ec2 describe-instance-types --instance-types "$NODE_TYPE" --query 'InstanceTypes[0].VCpuInfo.DefaultVCpus' --output text) || return 1
+  echo "${allowed%.*} vCPUs allowed, $((NODE_COUNT * each)) needed"
+  ((${allowed%.*} >= NODE_COUNT * each))
+}
+
+github() { GITHUB_TOKEN=${GITHUB_TOKEN:-} scripts/check-github.sh >/dev/null && echo "$GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH"; }
+
+say "Check what the tutorial needs"
+install="install it as the README's \"What you need\" says"
+judge aws "$install, version 2" program 1.37.0 aws --version
+judge eksctl "$install, 0.231 or later" program 0.231.0 eksctl version
+judge kubectl "$install, within one minor version of the cluster's" kubectl_fits
+judge python3 "$install, 3.11 or later" program 3.11 python3 --version
+judge git "$install" program 2.0 git --version
+judge curl "$install" program 7.55 curl --version
+judge account "renew your credentials: aws configure, aws login or aws sso login" account
+judge Kubernetes "set KUBERNETES_VERSION to one in standard support" version_offered
+judge "node type" "set NODE_TYPE or AWS_REGION to a pair that goes together" type_offered
+judge "vCPU quota" "ask for more in the console: Service Quotas, EC2, Running On-Demand Standard instances" quota
+if [[ -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} ]]; then
+  judge GitHub "put that right" github
+else
+  later="neither GITHUB_TOKEN nor CONNECTION_ARN is set: create-stack.sh will need one of them"
+fi
+wait
+cat "$work"/line.*
+[[ -z ${later:-} ]] || printf 'not yet %-11s %s\n' GitHub "$later"
+printf 'cost    %s\n' "$(python3 scripts/cost.py "$NODE_TYPE" "$NODE_COUNT")"
+failures=$(cat "$work"/line.* | grep -c ^FAILED) || exit 0
+die "$failures of the checks failed: put them right, then run this again"

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Rehearse the whole tutorial on this machine, without an AWS account.
+#
+# Usage: scripts/rehearse.sh [--keep] [--verbose] [--without-cluster]
+#        scripts/rehearse.sh status | env | stop
+#
+#   --keep             leave everything running, so that you can follow the README by hand
+#   --verbose          show all output of every step
+#   --without-cluster  only what needs neither root nor Docker: AWS, GitHub and the stack
+#   status             say what a kept rehearsal runs and where
+#   env                print the environment of a kept rehearsal: eval "$(scripts/rehearse.sh env)"
+#   stop               end a kept rehearsal and remove all that it left
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
+  exit 0
+fi
+
+[[ " $* " == *" --without-cluster "* ]] && packages=minimal || packages=rehearsal
+case ${1:-} in status | env | stop) packages=minimal ;; esac
+scripts/packages.sh "$packages"
+venv=$(scripts/venv.sh requirements-dev.txt)
+exec "$venv/bin/python" -m rehearsal "$@"

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Show on one screen what there is: cluster, role, mapping, stack, last executions, pods, the app's URL and the cost.
+#
+# Usage: scripts/status.sh [-h]
+#
+# Settings: all of settings.sh. It only asks, and changes nothing.
+set -euo pipefail
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+source scripts/lib.sh
+begin '' "$@"
+require aws kubectl python3
+
+line() { printf '%-11s %s\n' "$1" "$2"; }
+indent() { cut -c 1-108 | sed 's/^/            /'; }
+
+show_role() {
+  local trust
+  trust=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --output json --query Role.AssumeRolePolicyDocument)
+  case $trust in
+    '') line role "none: run scripts/create-role.sh" ;;
+    *aws:PrincipalArn*) line role "$KUBECTL_ROLE_NAME, which only the stack's builds may assume" ;;
+    *) line role "$KUBECTL_ROLE_NAME, which anybody in the account with that right may assume until the stack is there" ;;
+  esac
+}
+
+show_mapping() { # whom the cluster knows the role as
+  local entry
+  entry=$(lookup 'NotFound\|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
+    --principal-arn "$role_arn" --query accessEntry.username --output text)
+  if [[ -n $entry ]]; then
+    line mapping "the role is $entry by an access entry"
+  elif lookup NotFound kube get configmap/aws-auth -n kube-system --output 'jsonpath={.data.mapRoles}' | grep -qF "$role_arn"; then
+    line mapping "the role is build by aws-auth"
+  else
+    line mapping "none: run scripts/authorize-role.sh"
+  fi
+}
+
+show_app() {
+  local host
+  host=$(kube get service hello-world -n "$APP_NAMESPACE" --ignore-not-found \
+    --output "jsonpath={.status.loadBalancer.ingress[0]['hostname','ip']}")
+  if [[ -n $host ]]; then line app "http://$host/"; else line app "no address yet"; fi
+  line pods "in the namespace $APP_NAMESPACE"
+  kube get pods -n "$APP_NAMESPACE" --output wide 2>&1 | indent
+}
+
+show_pipeline() { # the last executions: state, start, commit, its subject
+  local executions
+  line stack "$STACK_NAME, $1"
+  line executions "of the pipeline $STACK_NAME, the newest first"
+  executions=$(lookup PipelineNotFoundException aws codepipeline list-pipeline-executions --pipeline-name "$STACK_NAME" \
+    --max-items 3 --output json --query 'pipelineExecutionSummaries[].[status, startTime, sourceRevisions[0].revisionId,
+      sourceRevisions[0].revisionSummary]')
+  python3 -c 'import json, sys
+for row in json.load(sys.stdin): print(*(str(item or "-").split("\n")[0] for item in row), sep="  ")' <<<"${executions:-[]}" |
+    indent
+}
+
+identify
+line account "$account as ${caller##*:}, region $AWS_REGION"
+show_role
+cluster=$(lookup ResourceNotFoundException aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
+  --query "cluster.join(', ', [status, version, upgradePolicy.supportType || '-', accessConfig.authenticationMode || '-'])")
+if [[ -z $cluster ]]; then
+  line cluster "none: run scripts/create-cluster.sh"
+else
+  line cluster "$CLUSTER_NAME, $cluster"
+fi
+if [[ $cluster == ACTIVE* ]]; then
+  use_cluster
+  show_mapping
+  kube get nodes 2>&1 | indent
+  show_app
+  line cost "$(python3 scripts/cost.py "$NODE_TYPE" "$NODE_COUNT")"
+fi
+stack=$(stack_status "$STACK_NAME")
+if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Delete everything that the tutorial made, in the order that leaves no debris, then look for what is left.
+#
+# Usage: scripts/teardown.sh [--yes | -h]
+#
+#   --yes   do not ask first
+#
+# Settings: all of settings.sh. Works with any part missing, and again after an interruption. Exits with 1 if
+# something is left.
+set -euo pipefail
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+source scripts/lib.sh
+begin --yes "$@"
+given --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to ask on: say --yes to delete without a question"
+require aws eksctl kubectl python3
+
+ask_first() {
+  local answer
+  printf 'This deletes, in account %s, region %s:\n' "$account" "$AWS_REGION"
+  printf '  the namespace %s with the app and its load balancer\n  the stack %s with its images and artifacts\n' "$APP_NAMESPACE" "$STACK_NAME"
+  printf '  the role %s\n  the cluster %s\n' "$KUBECTL_ROLE_NAME" "$CLUSTER_NAME"
+  read -r -p 'Type the name of the cluster to go on: ' answer
+  [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was deleted"
+}
+
+delete_app() { # the load balancer is the cluster's to delete: with the cluster gone it would stay, and cost
+  use_cluster
+  say "Delete the namespace $APP_NAMESPACE, and wait until its load balancer is gone"
+  kubectl delete namespace "$APP_NAMESPACE" --ignore-not-found --timeout=15m
+}
+
+delete_pipeline() {
+  wait_for_stack "$STACK_NAME"
+  if [[ -z $status || $status == DELETE_COMPLETE ]]; then
+    say "There is no stack $STACK_NAME"
+  else
+    say "Delete the stack $STACK_NAME, about 3 minutes"
+    delete_stack "$STACK_NAME"
+  fi
+}
+
+delete_role() {
+  local found
+  found=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.Arn --output text)
+  if [[ -z $found ]]; then
+    say "There is no role $KUBECTL_ROLE_NAME"
+    return
+  fi
+  say "Delete the role $KUBECTL_ROLE_NAME"
+  lookup NoSuchEntity aws iam delete-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe
+  lookup NoSuchEntity aws iam delete-role --role-name "$KUBECTL_ROLE_NAME"
+}
+
+cluster_settled() { # an operation that goes on must end before another can begin
+  cluster=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME"
+  [[ $cluster != CREATING && $cluster != UPDATING && $cluster != DELETING ]]
+}
+
+delete_cluster() {
+  local stack=eksctl-$CLUSTER_NAME-cluster
+  if [[ -n $cluster ]]; then
+    say "Delete the cluster $CLUSTER_NAME, about 10 minutes"
+    eksctl delete cluster --name "$CLUSTER_NAME" --region "$AWS_REGION" --wait --disable-nodegroup-eviction
+  else
+    say "There is no cluster $CLUSTER_NAME"
+  fi
+  wait_for_stack "$stack"
+  if [[ -n $status && $status != DELETE_COMPLETE ]]; then
+    say "Delete the stack $stack, which an interruption left"
+    delete_stack "$stack"
+  fi
+}
+
+forget_context() { # what aws eks update-kubeconfig wrote
+  local name=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME
+  kubectl config get-contexts --output name | grep -qxF "$name" || return 0
+  say "Take the cluster out of your kubeconfig"
+  kubectl config delete-context "$name" >/dev/null 2>&1 # it warns if that was the current one
+  kubectl config delete-cluster "$name" >/dev/null
+  kubectl config delete-user "$name" >/dev/null
+}
+
+identify
+given --yes "$@" || ask_first
+say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
+wait_until 1800 "the cluster $CLUSTER_NAME" cluster_settled
+[[ $cluster != ACTIVE ]] || (delete_app)
+delete_pipeline
+[[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove
+delete_role
+delete_cluster
+forget_context
+scripts/leftovers.sh

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Make a Python environment with the packages of a pinned requirements file, once, and print where it is.
+#
+# Usage: scripts/venv.sh FILE
+#
+# It lies under ${XDG_CACHE_HOME:-~/.cache}/eks-rehearsal, named after the file's content and the Python version.
+set -euo pipefail
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+case ${1:-} in
+  '' | -h | --help)
+    awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' scripts/venv.sh
+    [[ -n ${1:-} ]] && exit 0 || exit 2
+    ;;
+esac
+type -P python3 >/dev/null || {
+  echo "python3 is not on PATH: install Python 3.11 or later" >&2
+  exit 1
+}
+exec python3 scripts/make_venv.py "$1"

@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Every value that the scripts share, stated once. Change it here, or for one command in its environment:
+#
+#   CLUSTER_NAME=other scripts/create-cluster.sh
+#
+# The defaults of the stack's parameters equal these. Secrets are not settings: GITHUB_TOKEN and CONNECTION_ARN are read
+# from the environment alone.
+
+: "${AWS_REGION:=us-east-2}"                              # where everything is made
+: "${CLUSTER_NAME:=eksctl-demo}"                          # the EKS cluster
+: "${KUBERNETES_VERSION:=1.36}"                           # move it one minor version at a time
+: "${NODE_TYPE:=t3.medium}"                               # 2 vCPU, 4 GiB, up to 17 pods
+: "${NODE_COUNT:=2}"                                      # two, so that a rollout survives the loss of one
+: "${AUTHENTICATION_MODE:=API_AND_CONFIG_MAP}"            # or CONFIG_MAP, or API: who may tell EKS whom to let in
+: "${KUBECTL_ROLE_NAME:=UdacityFlaskDeployCBKubectlRole}" # the IAM role that may deploy
+: "${STACK_NAME:=aws-pipeline}"                           # the CloudFormation stack, and the pipeline in it
+: "${APP_NAMESPACE:=hello-world}"                         # where the app lives in the cluster
+
+# The GitHub repository is the one that this checkout came from.
+read_origin() {
+  local url head pattern='github\.com[:/]([^/]+)/([^/]+)$'
+  url=$(git -C "$(dirname "${BASH_SOURCE[0]}")" remote get-url origin 2>/dev/null) || return 0
+  url=${url%/}
+  [[ ${url%.git} =~ $pattern ]] || return 0
+  : "${GITHUB_USER:=${BASH_REMATCH[1]}}" "${GITHUB_REPO:=${BASH_REMATCH[2]}}"
+  head=$(git -C "$(dirname "${BASH_SOURCE[0]}")" symbolic-ref --quiet --short refs/remotes/origin/HEAD 2>/dev/null) ||
+    head=$(git -C "$(dirname "${BASH_SOURCE[0]}")" symbolic-ref --quiet --short HEAD 2>/dev/null) || return 0
+  : "${GITHUB_BRANCH:=${head#origin/}}"
+}
+read_origin
+unset -f read_origin
+: "${GITHUB_USER:=}" "${GITHUB_REPO:=aws_pipeline}" "${GITHUB_BRANCH:=master}"
+
+export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION CLUSTER_NAME KUBERNETES_VERSION NODE_TYPE NODE_COUNT
+export AUTHENTICATION_MODE KUBECTL_ROLE_NAME STACK_NAME APP_NAMESPACE GITHUB_USER GITHUB_REPO GITHUB_BRANCH

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Stands in for curl to api.github.com: answers what ANSWER says, "STATUS SCOPES", and keeps what it read from standard input.
+set -euo pipefail
+cat >>"$FAKES/curl.config"
+headers='' body=''
+while (($#)); do
+  case $1 in
+    --dump-header) headers=$2 ;;
+    --output) body=$2 ;;
+    --version) echo 'curl 8.5.0' && exit ;;
+  esac
+  shift
+done
+status=${ANSWER%% *} scopes=${ANSWER#* }
+printf 'HTTP/2 %s\r\n' "$status" >"$headers"
+[[ $scopes == none ]] || printf 'x-oauth-scopes: %s\r\n' "$scopes" >>"$headers"
+printf '%s' "${BODY:-{\"permissions\": {\"admin\": true\}\}}" >"$body"
+printf '%s' "$status"
