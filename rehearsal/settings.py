@@ -46,12 +46,12 @@ class Ports:
 
     @property
     def etcd(self) -> int:
-        """etcd for the API server."""
+        """The API server's etcd."""
         return self.base + 6
 
     @property
     def etcd_peer(self) -> int:
-        """etcd's peer listener; one member, but it insists on a port."""
+        """The peer listener of etcd; one member, but it insists on a port."""
         return self.base + 7
 
     @property
@@ -81,8 +81,7 @@ class Ports:
 
 
 def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(home) / "eks-rehearsal"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "eks-rehearsal"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""Zip files between pipeline and build: unpacking the source, packing what the buildspec names.
+
+Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.artifacts.path. Differs
+from AWS: symbolic links are followed (``enable-symlinks`` is passed over), and artifact names are CodePipeline's.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import zipfile
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rehearsal.codebuild.buildspec import Artifact
+
+
+class ArtifactError(Exception):
+    """There is nothing to pack, or what came is not a source."""
+
+
+def unpack(data: bytes, target: Path) -> None:
+    """Unpack a zip file with its permissions and symbolic links.
+
+    Raises:
+        ArtifactError: it is no zip file, or would write outside of ``target``.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    root = target.resolve()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for entry in archive.infolist():
+                path = root / entry.filename
+                if not path.resolve().is_relative_to(root):
+                    raise ArtifactError(f"{entry.filename} lies outside of the source")
+                mode = entry.external_attr >> 16
+                if stat.S_ISLNK(mode):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.symlink_to(archive.read(entry).decode())
+                    continue
+                archive.extract(entry, root)
+                if mode and not entry.is_dir():
+                    path.chmod(stat.S_IMODE(mode))
+    except zipfile.BadZipFile as error:
+        raise ArtifactError(f"the source is not a zip file: {error}") from error
+
+
+def pack(artifact: Artifact, source: Path) -> bytes:
+    """Pack the files that a buildspec names.
+
+    Raises:
+        ArtifactError: no file matches.
+    """
+    buffer = io.BytesIO()
+    packed = set()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for base in sorted(source.glob(artifact.base_directory)) if artifact.base_directory else [source]:
+            for path in _matching(artifact, base):
+                name = path.name if artifact.discard_paths else str(path.relative_to(base))
+                if name not in packed:
+                    archive.write(path, name)
+                    packed.add(name)
+    if not packed:
+        raise ArtifactError("no matching artifact paths found")
+    return buffer.getvalue()
+
+
+def matching_paths(pattern: str, base: Path) -> list[Path]:
+    """Return the files below ``base`` that one pattern of a buildspec means; ``**/*`` is every file."""
+    found = {base / pattern} if not any(sign in pattern for sign in "*?[") else set(base.glob(pattern))
+    return sorted(path for path in found if path.is_file())
+
+
+def _matching(artifact: Artifact, base: Path) -> list[Path]:
+    files = {path for pattern in artifact.files for path in matching_paths(os.path.normpath(pattern), base)}
+    excluded = artifact.exclude_paths
+    return sorted(
+        path for path in files if not any(fnmatch(str(path.relative_to(base)), pattern) for pattern in excluded)
+    )

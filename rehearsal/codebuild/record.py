@@ -1,0 +1,64 @@
+"""A build as BatchGetBuilds reports it.
+
+Follows https://docs.aws.amazon.com/codebuild/latest/APIReference/API_Build.html and API_BuildPhase.html.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Record:
+    """One build's record; safe to read while the build changes it."""
+
+    def __init__(self, data: Json) -> None:
+        self._data = data
+        self._lock = threading.Lock()
+
+    def __getitem__(self, key: str) -> Any:
+        return self._data[key]
+
+    def snapshot(self) -> Json:
+        """Return the record as it is now."""
+        with self._lock:
+            return copy.deepcopy(self._data)
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of the record."""
+        with self._lock:
+            self._data.update(fields)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the build is over."""
+        return bool(self._data["buildComplete"])
+
+    def begin(self, phase: str) -> None:
+        """Enter a phase."""
+        with self._lock:
+            self._data["currentPhase"] = phase
+            self._data["phases"].append({"phaseType": phase, "startTime": time.time()})
+
+    def end(self, status: str, code: str = "", message: str = "") -> None:
+        """Leave the phase entered last, with its outcome and the context that explains a failure."""
+        with self._lock:
+            phase = self._data["phases"][-1]
+            now = time.time()
+            phase.update(
+                phaseStatus=status,
+                endTime=now,
+                durationInSeconds=round(now - phase["startTime"]),
+                contexts=[{"statusCode": code, "message": message}],
+            )
+
+    def finish(self, status: str) -> None:
+        """End the build."""
+        with self._lock:
+            now = time.time()
+            self._data["phases"].append({"phaseType": "COMPLETED", "startTime": now})
+            self._data.update(currentPhase="COMPLETED", buildStatus=status, endTime=now, buildComplete=True)

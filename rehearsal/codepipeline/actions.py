@@ -1,0 +1,221 @@
+"""What each kind of action does, with the pipeline role's credentials.
+
+Follows the action structure reference: https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference.html,
+for GitHub (OAuth), CodeStarSourceConnection, CodeBuild and manual approval; outputs that later actions may name as
+variables: https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-variables.html.
+
+Differs from AWS: an execution that a push started takes that push's commit from GitHub (OAuth) as well, where AWS takes
+the head of the branch; OutputArtifactFormat CODEBUILD_CLONE_REF is refused; artifacts are not encrypted with a KMS key.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from rehearsal import codebuild, github, service_role
+from rehearsal.aws.extensions import ServiceError
+from rehearsal.codepipeline import connections, definition, repositories
+from rehearsal.codepipeline.model import ActionRun
+from rehearsal.service_role import Credentials
+from rehearsal.settings import settings
+
+#: How long an approval waits: seven days, as on AWS.
+APPROVAL_TIMEOUT = 7 * 24 * 3600.0
+POLL = 0.25
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class ActionFailed(Exception):
+    """The action failed; code and message become its error details."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Abandoned(Exception):
+    """The execution was stopped without waiting for its actions."""
+
+
+def perform(run: ActionRun, role: Credentials) -> None:
+    """Do what an action is for; its run is given summary, outputs and variables.
+
+    Raises:
+        ActionFailed: it failed, or the role lacks a right.
+        Abandoned: the execution was abandoned meanwhile.
+    """
+    perform_one = {
+        definition.GITHUB: _github,
+        definition.CONNECTION: _connection,
+        definition.CODEBUILD: _build,
+        definition.CODEBUILD_TEST: _build,
+        definition.APPROVAL: _approve,
+    }[definition.provider(run.declaration)]
+    try:
+        perform_one(run, role)
+    except ClientError as error:
+        code = "PermissionError" if "Denied" in error.response["Error"]["Code"] else "ConfigurationError"
+        raise ActionFailed(code, f"the role {role.role_arn} was refused: {error}") from error
+    except (BotoCoreError, repositories.GitHubError) as error:
+        raise ActionFailed("ConfigurationError", str(error)) from error
+
+
+def _github(run: ActionRun, role: Credentials) -> None:
+    """Take a commit by the token in the configuration."""
+    wanted = run.configuration
+    _take(run, role, f"{wanted['Owner']}/{wanted['Repo']}", wanted["Branch"], wanted["OAuthToken"])
+
+
+def _connection(run: ActionRun, role: Credentials) -> None:
+    """Take a commit by a connection, which the role must be allowed to use."""
+    arn = run.configuration["ConnectionArn"]
+    if run.configuration.get("OutputArtifactFormat", "CODE_ZIP") != "CODE_ZIP":
+        raise ActionFailed("ConfigurationError", "OutputArtifactFormat: the rehearsal has CODE_ZIP only")
+    service = arn.split(":")[2] if arn.count(":") > 4 else "codeconnections"
+    if not service_role.may(role.role_arn, f"{service}:UseConnection", arn):
+        message = f"The provided role does not have sufficient permissions to access connection {arn}: {service}:UseConnection"
+        raise ActionFailed("PermissionError", message)
+    try:
+        status = connections.get(arn)["ConnectionStatus"]
+    except ServiceError as error:
+        raise ActionFailed("ConfigurationError", error.message) from error
+    if status != "AVAILABLE":
+        raise ActionFailed(
+            "ConfigurationError", f"Connection {arn} is not available: complete it in the console ({status})"
+        )
+    _take(run, role, run.configuration["FullRepositoryId"], run.configuration["BranchName"], github.app_token())
+    run.variables["ConnectionArn"] = arn
+    run.variables["FullRepositoryName"] = run.configuration["FullRepositoryId"]
+
+
+def _take(run: ActionRun, role: Credentials, repository: str, branch: str, token: str) -> None:
+    """Put a commit's files into the artifact bucket; what comes out is the action's revision."""
+    asked = run.execution.revisions.get(run.name)
+    run.revision = repositories.commit(repository, asked or branch, token)
+    bucket = run.execution.pipeline.declaration["artifactStore"]["location"]
+    data = repositories.files(repository, run.revision["id"], token)
+    s3 = role.client("s3")
+    s3.get_bucket_versioning(Bucket=bucket)
+    name = run.declaration["outputArtifacts"][0]["name"]
+    key = _key(run, name)
+    s3.put_object(
+        Bucket=bucket,
+        Key=key,
+        Body=data,
+        ContentType="application/zip",
+        Metadata={
+            "codepipeline-artifact-revision-summary": run.revision["summary"].encode("ascii", "replace").decode()[:1024]
+        },
+    )
+    run.outputs[name] = key
+    run.summary = json.dumps({"ProviderType": "GitHub", "CommitMessage": run.revision["summary"]})
+    run.external_id, run.external_url = run.revision["id"], run.revision["url"]
+    run.variables = {
+        "AuthorDate": "",
+        "BranchName": branch,
+        "CommitId": run.revision["id"],
+        "CommitMessage": run.revision["summary"],
+        "CommitUrl": run.revision["url"],
+        "RepositoryName": repository.partition("/")[2],
+    }
+
+
+def _build(run: ActionRun, role: Credentials) -> None:
+    """Start a build, wait for its end and take over its outcome."""
+    bucket = run.execution.pipeline.declaration["artifactStore"]["location"]
+    run.outputs = {artifact["name"]: _key(run, artifact["name"]) for artifact in run.declaration["outputArtifacts"]}
+    primary = run.configuration.get("PrimarySource") or next(iter(run.inputs))
+    source = run.execution.sources()
+    job = codebuild.PipelineJob(
+        pipeline=run.execution.pipeline.name,
+        bucket=bucket,
+        source=run.inputs[primary],
+        revision=next((one.revision["id"] for one in source if primary in one.outputs), ""),
+        more_sources={name: key for name, key in run.inputs.items() if name != primary},
+        outputs=run.outputs,
+    )
+    codebuild.announce(run.id, job)
+    client = role.client("codebuild")
+    build = client.start_build(
+        projectName=run.configuration["ProjectName"],
+        idempotencyToken=run.id,
+        environmentVariablesOverride=_variables(run),
+    )["build"]
+    run.external_id, run.external_url = build["id"], _console(build["id"])
+    while build["buildStatus"] == "IN_PROGRESS":
+        if run.execution.abandoned.wait(POLL):
+            raise Abandoned
+        build = client.batch_get_builds(ids=[build["id"]])["builds"][0]
+    run.variables = {one["name"]: one["value"] for one in build.get("exportedEnvironmentVariables", [])}
+    if build["buildStatus"] != "SUCCEEDED":
+        raise ActionFailed("JobFailed", _why(build))
+
+
+def _variables(run: ActionRun) -> list[dict[str, str]]:
+    try:
+        declared: Any = json.loads(run.configuration.get("EnvironmentVariables", "[]"))
+        return [{"type": "PLAINTEXT", **{key: str(one[key]) for key in one}} for one in declared]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ActionFailed(
+            "ConfigurationError", f"EnvironmentVariables is not a JSON list of variables: {error}"
+        ) from error
+
+
+def _why(build: dict[str, Any]) -> str:
+    message = f"Build terminated with state: {build['buildStatus']}"
+    for phase in build["phases"]:
+        if phase.get("phaseStatus") not in (None, "SUCCEEDED"):
+            context = (phase.get("contexts") or [{}])[0]
+            code, reason = context.get("statusCode", ""), context.get("message", "")
+            return f"{message}. Phase: {phase['phaseType']}, Code: {code}, Message: {reason}"
+    return message
+
+
+def _approve(run: ActionRun, role: Credentials) -> None:
+    """Wait for somebody's decision, which PutApprovalResult leaves in the run."""
+    topic = run.configuration.get("NotificationArn")
+    if topic:
+        _ask_for_approval(run, role, topic)
+    end = time.monotonic() + APPROVAL_TIMEOUT
+    while not run.decided.wait(POLL):
+        if run.execution.abandoned.is_set():
+            raise Abandoned
+        if time.monotonic() > end:
+            raise ActionFailed("TimeoutError", "nobody approved within seven days")
+
+
+def _ask_for_approval(run: ActionRun, role: Credentials, topic: str) -> None:
+    pipeline = run.execution.pipeline.name
+    console = f"https://{settings.region}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{pipeline}/view"
+    message = {
+        "region": settings.region,
+        "consoleLink": console,
+        "approval": {
+            "pipelineName": pipeline,
+            "stageName": run.stage,
+            "actionName": run.name,
+            "token": run.token,
+            "customData": run.configuration.get("CustomData", ""),
+            "externalEntityLink": run.configuration.get("ExternalEntityLink", ""),
+            "approvalReviewLink": console,
+        },
+    }
+    subject = f"APPROVAL NEEDED: AWS CodePipeline {pipeline} for action {run.name}"
+    role.client("sns").publish(TopicArn=topic, Subject=subject[:100], Message=json.dumps(message))
+
+
+def _key(run: ActionRun, artifact: str) -> str:
+    """Return the object key of a new artifact, in the form that CodePipeline gives it."""
+    unique = "".join(secrets.choice(ALPHABET) for _ in range(7))
+    return f"{run.execution.pipeline.name[:20]}/{artifact[:10]}/{unique}"
+
+
+def _console(build: str) -> str:
+    project = build.partition(":")[0]
+    base = f"https://{settings.region}.console.aws.amazon.com/codesuite/codebuild/{settings.account}"
+    return f"{base}/projects/{project}/build/{build.replace(':', '%3A')}"

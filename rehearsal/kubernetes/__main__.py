@@ -1,0 +1,57 @@
+"""``python -m rehearsal.kubernetes``: build the programs, and bring the cluster up or down inside the machine."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from rehearsal import machine
+from rehearsal.kubernetes import build, cluster
+from rehearsal.settings import settings
+
+MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
+
+
+def main() -> int:
+    """Parse the command line and return an exit code: 0 done, 1 failed, 2 the call is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m rehearsal.kubernetes")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("build", help="build the programs, once")
+    making = verbs.add_parser("up", help="make the cluster")
+    making.add_argument("--name", required=True)
+    making.add_argument("--version", required=True)
+    making.add_argument("--nodes", type=int, default=2)
+    making.add_argument("--authentication-mode", choices=MODES, default="API_AND_CONFIG_MAP")
+    verbs.add_parser("down", help="remove the cluster")
+    given = parser.parse_args()
+    if given.verb == "build":
+        return build.main()
+    if given.verb == "up":
+        if given.version != settings.kubernetes_version.rpartition(".")[0]:
+            parser.error(f"this machine builds {settings.kubernetes_version}, not {given.version}")
+        if not 1 <= given.nodes <= 8:
+            parser.error("--nodes may be 1 to 8")
+    return _inside(given)
+
+
+def _inside(given: argparse.Namespace) -> int:
+    if not machine.inside():
+        print("the cluster lives inside the machine: use rehearsal.machine.run", file=sys.stderr)
+        return 2
+    try:
+        if given.verb == "up":
+            cluster.up(given.name, given.nodes, given.authentication_mode)
+        else:
+            cluster.down()
+    except machine.MachineError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"cluster: {error}\n{error.stderr or ''}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

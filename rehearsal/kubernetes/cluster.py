@@ -1,0 +1,175 @@
+"""Brings the cluster up inside the running machine, and takes it down; run there by ``python -m rehearsal.kubernetes``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from rehearsal import cgroups, machine, network
+from rehearsal.aws import authenticator
+from rehearsal.kubernetes import api, control_plane, loadbalancer, metrics, node, pki
+from rehearsal.kubernetes.node import Node
+from rehearsal.settings import settings
+
+READY_TIMEOUT = 60.0
+STOP_TIMEOUT = 20.0
+
+
+def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) -> None:
+    """Make a cluster whose nodes are Ready, and write ``settings.cluster_record``.
+
+    Raises:
+        machine.MachineError: there is one already, or a part did not come up within its time.
+        subprocess.CalledProcessError: a command refused; its standard error is in the exception.
+    """
+    if pki.directory().exists():
+        raise machine.MachineError("there is a cluster already; the rehearsal has one at a time")
+    pki.directory().mkdir()
+    all_nodes = [Node(number) for number in range(1, nodes + 1)]
+    with ThreadPoolExecutor() as pool:
+        show("make certificates, networks and container runtimes")
+        made = pool.submit(pki.create, [each.name for each in all_nodes])
+        _start_runtimes(all_nodes)
+        images = [pool.submit(each.import_image, settings.bin / "pause.tar") for each in all_nodes]
+        made.result()
+        show("start the control plane and the nodes")
+        _start_api_server(name)
+        machine.declare(each.programs()["kubelet"] for each in all_nodes)
+        _start_controllers()
+        machine.declare(
+            [*(each.programs()["kube-proxy"] for each in all_nodes), loadbalancer.program(), metrics.program()]
+        )
+        for image in images:
+            image.result()
+    with api.client() as client:
+        machine.wait_until(lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes", pause=0.1)
+    _record(name, mode)
+
+
+def down() -> None:
+    """Remove the cluster and all that runs in it; does nothing where there is none.
+
+    Raises:
+        machine.MachineError: a process or mount would not go within its time.
+    """
+    settings.cluster_record.unlink(missing_ok=True)
+    others = (loadbalancer.NAME, metrics.NAME, authenticator.NAME)
+    names = [name for name, _, _ in machine.programs() if name.startswith(("kube-", "node-", "etcd")) or name in others]
+    machine.forget(names)
+    nodes = sorted(path.name for path in pki.directory().glob("node-?"))
+    machine.wait_until(lambda: not set().union(*map(_kill_all_of, nodes)), STOP_TIMEOUT, f"what ran on {nodes}")
+    for mount in _mounts_of(nodes):
+        subprocess.run(["umount", "--lazy", mount], check=True, timeout=10)
+    for path in Path("/run/netns").glob("cni-*"):
+        path.unlink()
+    for name in nodes:
+        network.leave(name)
+        cgroups.remove(f"{cgroups.NAME}/{name}")
+        shutil.rmtree(Path("/run") / name)
+    network.forget_gateways()
+    shutil.rmtree(pki.directory(), ignore_errors=True)
+
+
+def _kill_all_of(name: str) -> set[int]:
+    """Kill every container of a node, and what else is in the node's network; returns who was there."""
+    network_of_node = Path(f"/run/netns/{name}").stat().st_ino
+    found = cgroups.processes(f"{cgroups.NAME}/{name}")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "ns" / "net").stat().st_ino == network_of_node:
+                found.add(int(process.name))
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return found
+
+
+def _mounts_of(nodes: Sequence[str]) -> list[str]:
+    """Return the nodes' mount points, innermost first."""
+    roots = (f"{pki.directory()}/", "/run/netns/cni-", *(f"/run/{name}/" for name in nodes))
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    return [mount for mount in reversed(mounted) if mount.startswith(roots)]
+
+
+def _start_runtimes(nodes: list[Node]) -> None:
+    node.write_registries()
+    for each in nodes:
+        each.prepare()
+    for each in nodes:
+        each.route_to(nodes)
+    machine.declare([each.programs()["containerd"] for each in nodes])
+
+
+def _start_api_server(name: str) -> None:
+    """Start what the API server needs, then itself, and wait for its port."""
+    machine.declare([control_plane.etcd(), authenticator.program(name, pki.kubeconfig("admin"))])
+    machine.start_program(authenticator.NAME)
+    machine.wait_until(lambda: _listens("127.0.0.1", settings.ports.etcd), READY_TIMEOUT, "etcd")
+    machine.wait_until(authenticator.webhook_kubeconfig().exists, READY_TIMEOUT, "the authenticator's kubeconfig")
+    machine.declare([control_plane.api_server(authenticator.api_server_flags())])
+    machine.wait_until(
+        lambda: _listens(settings.region_ip, settings.api_port), READY_TIMEOUT, "the API server", _api_log
+    )
+
+
+def _start_controllers() -> None:
+    """Wait for the API server's own roles, add ours, and start who needs them."""
+    with api.client("super-admin") as client:
+        machine.wait_until(lambda: _is_up(client), READY_TIMEOUT, "the API server", _api_log, pause=0.05)
+        for binding in (
+            ("kubeadm:cluster-admins", "cluster-admin", "Group", "kubeadm:cluster-admins"),
+            ("kubelet-api", "system:kubelet-api-admin", "User", "kube-apiserver-kubelet-client"),
+        ):
+            body = api.cluster_role_binding(*binding)
+            api.create(client, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", body)
+        machine.declare([control_plane.controller_manager(), control_plane.scheduler()])
+        metrics.register(client)
+    # Its watch of aws-auth failed as long as there was no API server, and it waits 5 s before it tries again.
+    machine.kill_program(authenticator.NAME)
+
+
+def _record(name: str, mode: str) -> None:
+    record = {
+        "name": name,
+        "authentication_mode": mode,
+        "endpoint": settings.api_url,
+        "certificate_authority": str(pki.certificate("ca.crt")),
+        "version": settings.kubernetes_version,
+    }
+    draft = settings.cluster_record.with_suffix(".new")
+    draft.write_text(json.dumps(record), encoding="utf-8")
+    draft.replace(settings.cluster_record)
+
+
+def _all_ready(client: httpx.Client, count: int) -> bool:
+    found = api.items(client, "/api/v1/nodes")
+    return sum(api.is_ready(each) and not each["spec"].get("taints") for each in found) == count
+
+
+def _is_up(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _listens(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+def _api_log() -> str:
+    log = settings.run / "log" / "kube-apiserver.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return "It said: " + " / ".join(lines[-3:]) if lines else ""

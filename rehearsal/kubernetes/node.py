@@ -1,0 +1,250 @@
+"""One node, in EC2's and the AMI's place: a network namespace with containerd, kubelet and kube-proxy.
+
+Pods get addresses that the whole VPC can route, as from Amazon's VPC CNI (https://docs.aws.amazon.com/eks/latest/userguide/pod-networking.html);
+here by the reference plug-ins ptp and host-local. Labels are those that EKS's nodes carry.
+
+Differs from EKS: both nodes share this machine's CPUs, memory and disk, and report all of them; pods have no way out
+of the VPC; no host ports; no DNS for pods.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rehearsal import cgroups, machine, network
+from rehearsal.kubernetes import pki
+from rehearsal.kubernetes.build import PAUSE_IMAGE
+from rehearsal.programs import Program
+from rehearsal.settings import settings
+
+#: Directories where distributions put the CNI plug-ins.
+PLUGIN_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+#: A t3.medium's: 3 interfaces of 6 addresses (https://github.com/awslabs/amazon-eks-ami, eni-max-pods.txt).
+MAX_PODS = 17
+INSTANCE_TYPE = "t3.medium"
+DNS = "10.96.0.10"
+TIMEOUT = 20.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """Node ``number``, counted from 1."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Name of the Node object, of the network namespace and of the cgroup."""
+        return f"node-{self.number}"
+
+    @property
+    def address(self) -> str:
+        """Address in the VPC."""
+        return settings.node_ip(self.number)
+
+    @property
+    def directory(self) -> Path:
+        """Files that stay until the cluster goes."""
+        return pki.directory() / self.name
+
+    @property
+    def short(self) -> Path:
+        """Directory for sockets, whose paths must be short; in the machine's own /run."""
+        return Path("/run") / self.name
+
+    @property
+    def socket(self) -> Path:
+        """Where containerd listens."""
+        return self.short / "containerd.sock"
+
+    @property
+    def zone(self) -> str:
+        """Availability zone; the nodes are spread over them."""
+        return settings.region + "ab"[(self.number - 1) % 2]
+
+    def programs(self) -> dict[str, Program]:
+        """Return containerd, kubelet and kube-proxy, by these names."""
+        binary = settings.bin
+        commands: dict[str, list[str | Path]] = {
+            "containerd": [
+                binary / "containerd",
+                "--config",
+                self.directory / "containerd.toml",
+                "--log-level",
+                "warn",
+            ],
+            "kubelet": [
+                binary / "kubelet",
+                f"--config={self.directory / 'kubelet.yaml'}",
+                f"--kubeconfig={pki.kubeconfig(self.name)}",
+                f"--hostname-override={self.name}",
+                f"--node-ip={self.address}",
+                f"--root-dir={self.directory / 'kubelet'}",
+                f"--cert-dir={self.directory / 'pki'}",
+                f"--node-labels={labels_flag(self.labels())}",
+            ],
+            "kube-proxy": [binary / "kube-proxy", f"--config={self.directory / 'proxy.yaml'}"],
+        }
+        return {
+            name: Program(f"{self.name}-{name}", command, netns=self.name, autostart=True, stop_signal="KILL")
+            for name, command in commands.items()
+        }
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels that EKS's nodes have and that a kubelet may set itself."""
+        return {
+            "topology.kubernetes.io/region": settings.region,
+            "topology.kubernetes.io/zone": self.zone,
+            "node.kubernetes.io/instance-type": INSTANCE_TYPE,
+            "eks.amazonaws.com/capacityType": "ON_DEMAND",
+        }
+
+    def prepare(self) -> None:
+        """Make the node's network, control group and configuration files."""
+        self.directory.mkdir(parents=True)
+        self.short.mkdir(exist_ok=True)
+        network.join(self.name, self.address)
+        network.guard(self.name, settings.pods_of(self.number), settings.api_port)
+        network.route(None, settings.pods_of(self.number), [self.address])
+        cgroups.create(f"{cgroups.NAME}/{self.name}")
+        (self.directory / "cni").mkdir()
+        self._write("cni/10-pods.conflist", json.dumps(self.cni()))
+        self._write("containerd.toml", self.containerd())
+        self._write("kubelet.yaml", yaml.safe_dump(self.kubelet()))
+        self._write("proxy.yaml", yaml.safe_dump(self.proxy()))
+
+    def route_to(self, others: list[Node]) -> None:
+        """Route the other nodes' pods, as the VPC does."""
+        for other in others:
+            if other != self:
+                network.route(self.name, settings.pods_of(other.number), [other.address])
+
+    def import_image(self, archive: Path) -> None:
+        """Put an image from a tar into containerd, under the name that the tar gives it.
+
+        Raises:
+            machine.MachineError: containerd does not answer, or refuses the image.
+        """
+        machine.wait_until(self._answers, TIMEOUT, f"containerd of {self.name}")
+        # Pinned, so that no image garbage collection takes what no registry could give back.
+        pin = ["--label", "io.cri-containerd.pinned=pinned"]
+        done = self._ctr("-n", "k8s.io", "images", "import", *pin, str(archive))
+        if done.returncode:
+            raise machine.MachineError(f"containerd of {self.name} refuses {archive.name}: {done.stderr.strip()}")
+
+    def cni(self) -> dict[str, Any]:
+        """Return the CNI configuration: each pod on a link of its own, no address translation inside the VPC."""
+        ipam = {
+            "type": "host-local",
+            "dataDir": str(self.short / "ipam"),
+            "ranges": [[{"subnet": settings.pods_of(self.number)}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        }
+        return {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}]}
+
+    def containerd(self) -> str:
+        """Return containerd's configuration; images come from the rehearsal's registry and from nowhere else."""
+        directories = ", ".join(f'"{directory}"' for directory in PLUGIN_DIRECTORIES)
+        return f"""version = 3
+root = "{self.directory / "containerd"}"
+state = "{self.short / "containerd"}"
+disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs"]
+[grpc]
+  address = "{self.socket}"
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = [{directories}]
+    conf_dir = "{self.directory / "cni"}"
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      SystemdCgroup = false
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = "{PAUSE_IMAGE}"
+[plugins.'io.containerd.cri.v1.images'.registry]
+  config_path = "{registries()}"
+"""
+
+    def kubelet(self) -> dict[str, Any]:
+        """Return the kubelet's configuration.
+
+        EKS's AMI evicts at 10 % of free disk; here a fuller disk is the reader's own, and only its end counts.
+        """
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": str(pki.certificate("ca.crt"))},
+            },
+            "authorization": {"mode": "Webhook"},
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{cgroups.NAME}/{self.name}",
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "containerRuntimeEndpoint": f"unix://{self.socket}",
+            "clusterDNS": [DNS],
+            "clusterDomain": "cluster.local",
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "200Mi", "imagefs.available": "200Mi"},
+            "imageGCHighThresholdPercent": 100,
+            "maxPods": MAX_PODS,
+            "oomScoreAdj": 0,
+            "podLogsDir": str(self.directory / "logs"),
+            "providerID": f"aws:///{self.zone}/i-{self.number:017x}",
+            "registryPullQPS": 0,
+            "serializeImagePulls": False,
+            "volumePluginDir": str(self.directory / "volume-plugins"),
+        }
+
+    def proxy(self) -> dict[str, Any]:
+        """Return kube-proxy's configuration; connection tracking limits are the host kernel's, so they are left alone."""
+        return {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "clientConnection": {"kubeconfig": str(pki.kubeconfig("kube-proxy"))},
+            "clusterCIDR": settings.pod_cidr,
+            "mode": "iptables",
+            "hostnameOverride": self.name,
+            "nodePortAddresses": ["primary"],
+            "conntrack": {"maxPerCore": 0, "min": 0},
+        }
+
+    def _write(self, name: str, text: str) -> None:
+        (self.directory / name).write_text(text, encoding="utf-8")
+
+    def _answers(self) -> bool:
+        return self.socket.exists() and self._ctr("version").returncode == 0
+
+    def _ctr(self, *args: str) -> subprocess.CompletedProcess[str]:
+        command = [str(settings.bin / "ctr"), "--address", str(self.socket), *args]
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+def labels_flag(labels: dict[str, str]) -> str:
+    """Return labels as the kubelet's flag wants them."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def registries() -> Path:
+    """Directory of hosts.toml files (https://github.com/containerd/containerd/blob/main/docs/hosts.md)."""
+    return pki.directory() / "registries"
+
+
+def write_registries() -> None:
+    """Lead pulls of the account's ECR name to the read-only front; there is no server to fall back to."""
+    directory = registries() / settings.registry
+    directory.mkdir(parents=True)
+    front = f"http://{settings.region_ip}:{settings.ports.pull}"
+    (directory / "hosts.toml").write_text(
+        f'server = "http://127.0.0.1:1"\n\n[host."{front}"]\n  capabilities = ["pull", "resolve"]\n', encoding="utf-8"
+    )

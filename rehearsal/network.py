@@ -1,0 +1,160 @@
+"""The rehearsal's network: a bridge in a namespace of its own, so that the host keeps its rules and settings.
+
+The host gets one link and a few routes over it. Nodes and the Docker Engine are namespaces on the bridge ``vpc``,
+as instances in a VPC's subnet are; nothing forwards through the host, which is the region's side (API server,
+registry, proxy). All of it goes when the machine's process 1 does: a namespace ends with its last process and mount,
+and a veth pair ends with either end (namespaces(7), veth(4)).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rehearsal.settings import settings
+
+HOST_LINK = "rehearsal0"
+VPC = "vpc"
+ENGINE = "engine"
+#: What leads into the rehearsal, and never out by the host's default route.
+ROUTED = (settings.load_balancer_cidr, settings.pod_cidr)
+
+
+class AddressTakenError(RuntimeError):
+    """The machine uses an address or a link that the rehearsal needs; the message says which."""
+
+
+def exists() -> bool:
+    """Whether the host's end of the network is there."""
+    return bool(_ip_json("link", "show", HOST_LINK))
+
+
+def check_free() -> None:
+    """Find out whether the rehearsal's addresses are free on this host.
+
+    Raises:
+        AddressTakenError: they are not; the message names the link that has them.
+    """
+    if exists():
+        raise AddressTakenError(f"the link {HOST_LINK} exists: another rehearsal runs on this machine")
+    taken = overlapping(_ip_json("-4", "route", "show", "table", "main"))
+    if taken:
+        raise AddressTakenError(
+            f"the rehearsal needs {taken[0]}, but this machine has a route to {taken[1]} ({taken[2]})"
+        )
+
+
+def overlapping(routes: Iterable[dict[str, Any]]) -> tuple[str, str, str] | None:
+    """Return the first of our ranges that one of ``routes`` (``ip -json route``) touches, with route and link."""
+    for found in routes:
+        for ours in (settings.vpc_cidr, *ROUTED):
+            if _within(found["dst"], (ours,)):
+                return ours, found["dst"], found.get("dev", "several links")
+    return None
+
+
+def _within(destination: str, ranges: Iterable[str]) -> bool:
+    """Whether a route's destination touches one of ``ranges``; the default route touches none."""
+    if destination == "default":
+        return False
+    network = ipaddress.ip_network(destination, strict=False)
+    return any(network.overlaps(ipaddress.ip_network(cidr)) for cidr in ranges)
+
+
+def create_vpc() -> None:
+    """Make the bridge's namespace, the host's link to it and the engine's namespace."""
+    _ip("netns", "add", VPC)
+    _batch(
+        VPC,
+        "link set lo up",
+        "link add vpc type bridge forward_delay 0",
+        "link set vpc up",
+    )
+    _ip("link", "add", HOST_LINK, "type", "veth", "peer", "name", "region", "netns", VPC)
+    _batch(VPC, "link set region master vpc up")
+    _batch(
+        None,
+        f"addr add {settings.region_ip}/24 dev {HOST_LINK}",
+        f"link set {HOST_LINK} up",
+        *(f"route add {cidr} dev {HOST_LINK}" for cidr in ROUTED),
+    )
+    join(ENGINE, settings.engine_ip)
+
+
+def join(name: str, address: str) -> None:
+    """Make a network namespace, put it on the bridge with ``address`` and route it over the region's address."""
+    _ip("netns", "add", name)
+    _ip("-n", VPC, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+    _batch(VPC, f"link set {name} master vpc up")
+    _batch(
+        name,
+        "link set lo up",
+        f"addr add {address}/24 dev eth0",
+        "link set eth0 up",
+        f"route add default via {settings.region_ip}",
+    )
+
+
+def leave(name: str) -> None:
+    """Remove a network namespace and its link; does nothing if there is none."""
+    subprocess.run(["ip", "netns", "delete", name], check=False, timeout=10, capture_output=True)
+    subprocess.run(["ip", "-n", VPC, "link", "delete", name], check=False, timeout=10, capture_output=True)
+
+
+def route(namespace: str | None, cidr: str, gateways: Sequence[str]) -> None:
+    """Route ``cidr`` in a namespace (None: the host's) over all of ``gateways``, or nowhere if there are none."""
+    where = [] if namespace is None else ["-n", namespace]
+    if gateways:
+        _ip(*where, "route", "replace", cidr, *next_hops(gateways))
+    else:
+        subprocess.run(["ip", *where, "route", "delete", cidr], check=False, timeout=10, capture_output=True)
+
+
+def forget_gateways() -> None:
+    """Drop the host's routes over nodes; what leads to pods and load balancers then ends at the link."""
+    for found in _ip_json("-4", "route", "show", "table", "main"):
+        if _within(found["dst"], ROUTED) and found["dst"] not in ROUTED:
+            route(None, found["dst"], [])
+
+
+def next_hops(gateways: Sequence[str]) -> list[str]:
+    """Return ip-route(8)'s words for one gateway, or for several of equal weight."""
+    if len(gateways) == 1:
+        return ["via", gateways[0]]
+    return [word for gateway in gateways for word in ("nexthop", "via", gateway, "weight", "1")]
+
+
+def guard(namespace: str, pods: str, api_port: int) -> None:
+    """Let a node's pods reach the API server on the region's address, and nothing else of this host or the engine.
+
+    And drop what comes for a load balancer before kube-proxy knows it: were it sent on, the connection would be
+    tracked as one without a translation, and its repeated packets could never arrive either. The rules are those of
+    the node's namespace; the host's are not touched.
+    """
+    rules = (
+        ["-s", pods, "-d", settings.region_ip, "-p", "tcp", "!", "--dport", str(api_port), "-j", "REJECT"],
+        ["-s", pods, "-d", settings.region_ip, "!", "-p", "tcp", "-j", "REJECT"],
+        ["-s", pods, "-d", settings.engine_ip, "-j", "REJECT"],
+        ["-d", settings.load_balancer_cidr, "-j", "DROP"],
+    )
+    for rule in rules:
+        command = ["nsenter", f"--net=/run/netns/{namespace}", "iptables", "-w", "-I", "FORWARD", *rule]
+        subprocess.run(command, check=True, timeout=10)
+
+
+def _ip(*args: str) -> None:
+    subprocess.run(["ip", *args], check=True, timeout=10)
+
+
+def _batch(namespace: str | None, *lines: str) -> None:
+    where = [] if namespace is None else ["-n", namespace]
+    subprocess.run(["ip", *where, "-batch", "-"], input="\n".join(lines), text=True, check=True, timeout=10)
+
+
+def _ip_json(*args: str) -> list[dict[str, Any]]:
+    done = subprocess.run(["ip", "-json", *args], capture_output=True, text=True, timeout=10, check=False)
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return found

@@ -1,0 +1,210 @@
+"""The rehearsal itself: prepare, start, run the tutorial's steps, prove, clean up, say what was real."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rehearsal import base_image, engine, footprint, github, machine, reader, without_cluster
+from rehearsal.aws import iam_reader
+from rehearsal.kubernetes import build
+from rehearsal.progress import Progress, StepFailed
+from rehearsal.settings import settings
+from rehearsal.tutorial import Push, Tutorial
+
+#: Where the logs of the last rehearsal that failed are kept, since RUN is removed.
+FAILED_LOGS = settings.cache / "failed"
+
+#: Seconds for the base image to get into the Docker Engine.
+LOAD_TIMEOUT = 120.0
+
+#: What a step may fail with that has a message for the reader; anything else is a defect and shows as one.
+FAILURES = (StepFailed, machine.MachineError, build.BuildError, base_image.BaseImageError)
+
+
+class NotPossible(Exception):
+    """The rehearsal cannot be done here or now; the message is one line with the remedy."""
+
+
+def run(*, keep: bool, verbose: bool) -> int:
+    """Rehearse the whole tutorial, or start the parts and leave them to the reader (``keep``)."""
+    progress = Progress(settings.run / "log", verbose=verbose)
+    with machine.exclusive():
+        _refuse_a_kept_one()
+        machine.stop()  # whatever an earlier rehearsal that was killed has left
+        before = footprint.snapshot()
+        try:
+            prepare(progress)
+            tutorial = start(progress)
+            if keep:
+                (settings.run / "kept").touch()
+                _say_how_to_enter(progress.console)
+                return 0
+            push = walk(progress, tutorial)
+        except FAILURES as error:
+            _show_failure(progress, error)
+            return 1
+        finally:
+            if not (settings.run / "kept").exists():
+                machine.stop()
+        _prove_clean(progress, before)
+    _report(progress, push)
+    return 0
+
+
+def run_without_cluster(*, verbose: bool) -> int:
+    """Rehearse what needs neither root nor Docker, and list what that leaves out."""
+    progress = Progress(settings.run / "log", verbose=verbose)
+    with machine.exclusive():
+        if settings.run.exists():
+            raise NotPossible("a rehearsal was left on this machine; end it with scripts/rehearse.sh stop")
+        try:
+            with without_cluster.running():
+                try:
+                    with progress.step("Start AWS and GitHub on this machine"):
+                        tutorial = Tutorial(progress, *_make_reader())
+                    tutorial.create_role()
+                    tutorial.create_stack()
+                    tutorial.first_source()
+                    tutorial.delete_stack_and_role()
+                except FAILURES as error:
+                    _show_failure(progress, error)
+                    return 1
+        except machine.MachineError as error:
+            raise NotPossible(str(error)) from error
+    progress.console.print("Left out, because it needs root on Linux:")
+    for part in without_cluster.LEFT_OUT:
+        progress.console.print(f"  - {part}")
+    return 0
+
+
+def prepare(progress: Progress) -> None:
+    """Make what is made once and kept in the cache: Kubernetes' programs and the base image."""
+    if not build.is_built():
+        with progress.step(f"Build Kubernetes {settings.kubernetes_version} from its Go modules (once)") as show:
+            build.build(show)
+    if not base_image.is_made():
+        with progress.step("Make the base image (once)") as show:
+            base_image.make(show)
+
+
+def start(progress: Progress) -> Tutorial:
+    """Start AWS, GitHub and Docker, and make what a reader has."""
+    with progress.step("Start AWS, GitHub and Docker on this machine") as show:
+        machine.start()
+        with concurrent.futures.ThreadPoolExecutor(1) as beside:
+            loading = beside.submit(engine.load_base_image)
+            env, checkout = _make_reader()
+            show("load the base image")
+            loading.result(LOAD_TIMEOUT)
+        show(f"= watch it at http://127.0.0.1:{settings.ports.console}/")
+    return Tutorial(progress, env, checkout)
+
+
+def _make_reader() -> tuple[dict[str, str], Path]:
+    """Make what a reader has: a GitHub account with a repository and a token, an IAM user, a checkout."""
+    token = reader.new_token()
+    github.add_token(token, reader.OWNER)
+    github.create_repository(reader.OWNER, reader.REPOSITORY)
+    access_key = iam_reader.create()
+    env = reader.environment(access_key, token)
+    reader.write_environment(access_key, token)
+    reader.remember(access_key, token)
+    return env, reader.make_checkout(env)
+
+
+def walk(progress: Progress, tutorial: Tutorial) -> Push:
+    """Follow the tutorial from no cluster to a live commit, a bad one undone, and nothing left."""
+    tutorial.setup_cluster()
+    tutorial.create_stack()
+    tutorial.first_release()
+    progress.console.print(f"    From the command to live: {progress.elapsed:.0f} s")
+    push = tutorial.push_change()
+    tutorial.push_bad_change()
+    tutorial.status()
+    tutorial.teardown()
+    return push
+
+
+def status() -> int:
+    """Say what a kept rehearsal runs and where."""
+    console = Console(highlight=False)
+    if not machine.is_running():
+        console.print("no rehearsal is running; scripts/rehearse.sh --keep starts one and leaves it to you")
+        return 1
+    table = Table("program", "state", "since")
+    for name, state, since in machine.programs():
+        table.add_row(name, state, since)
+    console.print(table)
+    console.print(f"console page  http://127.0.0.1:{settings.ports.console}/")
+    console.print(f"checkout      {reader.checkout_path()}")
+    console.print(f"logs          {settings.run / 'log'}")
+    return 0
+
+
+def env() -> int:
+    """Print the environment of a kept rehearsal for ``eval``."""
+    path = settings.run / "env"
+    if not (machine.is_running() and path.exists()):
+        raise NotPossible("no rehearsal is kept; start one with scripts/rehearse.sh --keep")
+    print(path.read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def stop() -> int:
+    """End whatever rehearsal there is and remove what it left; nothing there is fine."""
+    running = machine.is_running()
+    machine.stop()
+    print("the rehearsal was ended and removed" if running else "no rehearsal was running")
+    return 0
+
+
+def _refuse_a_kept_one() -> None:
+    if machine.is_running() and (settings.run / "kept").exists():
+        raise NotPossible("a rehearsal is kept on this machine; end it with scripts/rehearse.sh stop")
+
+
+def _say_how_to_enter(console: Console) -> None:
+    console.print(
+        "\nEverything runs. In this or another terminal, enter it and follow the README from step 1:\n"
+        f'\n    eval "$({settings.root}/scripts/rehearse.sh env)"\n    cd "$REHEARSAL_CHECKOUT"\n'
+        f"\nWatch the pipeline at http://127.0.0.1:{settings.ports.console}/ and end it all with scripts/rehearse.sh stop"
+    )
+
+
+def _show_failure(progress: Progress, error: Exception) -> None:
+    shutil.rmtree(FAILED_LOGS, ignore_errors=True)
+    for name in ("log", "builds"):
+        if (settings.run / name).is_dir():
+            shutil.copytree(settings.run / name, FAILED_LOGS / name, ignore_dangling_symlinks=True)
+    for line in getattr(error, "excerpt", []):
+        progress.console.print(f"    {line}", style="dim", markup=False)
+    progress.console.print(f"Step {progress.number} failed: {error}", style="red", markup=False)
+    progress.console.print(f"All logs: {FAILED_LOGS}")
+
+
+def _prove_clean(progress: Progress, before: Mapping[str, object]) -> None:
+    with progress.step("Compare this machine with what it was before") as show:
+        left = footprint.difference(before, footprint.snapshot())
+        if left:
+            raise StepFailed("the rehearsal left something behind", left)
+        show("= no process, namespace, link, mount, cgroup, rule or file is left")
+
+
+def _report(progress: Progress, push: Push) -> None:
+    table = Table("from git push to live", "seconds", title="The pushed commit, by stage")
+    for name, seconds in push.moments.items():
+        table.add_row(name, f"{seconds:.1f}")
+    progress.console.print(table)
+    progress.console.print(
+        "Real here: Kubernetes, containerd, Docker, EKS's authenticator, IAM decisions, git, every file of the tutorial.\n"
+        "Stood in for: the AWS services by an emulator, CodePipeline, CodeBuild, eksctl and GitHub by small programs;\n"
+        "EC2, load balancer and VPC do not exist. rehearsal/README.md says where they differ.\n"
+        f"Whole rehearsal: {progress.elapsed:.0f} s on {os.cpu_count()} cores."
+    )
