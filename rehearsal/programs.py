@@ -6,11 +6,10 @@ that run from the start of the machine. Others are declared when they are needed
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -84,11 +83,8 @@ class Program:
 
 def at_start() -> list[Program]:
     """Return the programs that ``AT_START`` names, each set to start by itself."""
-    found = []
-    for name in AT_START:
-        with contextlib.suppress(ImportError):
-            found.append(_started(resolve_name(name)()))
-    return [*found, Program("console", [sys.executable, "-m", "rehearsal.console"], autostart=True)]
+    console = Program("console", [sys.executable, "-m", "rehearsal.console"], autostart=True)
+    return [*(replace(resolve_name(name)(), autostart=True) for name in AT_START), console]
 
 
 def render_daemon() -> str:
@@ -111,10 +107,6 @@ def render_daemon() -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _started(program: Program) -> Program:
-    return Program(**{**program.__dict__, "autostart": True})
 
 
 def _value(text: str, *, quoted: bool = False) -> str:

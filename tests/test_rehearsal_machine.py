@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from supervisor.options import ServerOptions
 
 from rehearsal import cgroups, footprint, init, locks, machine, network, programs
 from rehearsal.machine import Identity, MachineError, Program
@@ -50,8 +51,6 @@ def test_a_quote_in_the_environment_is_refused() -> None:
 
 
 def test_supervisord_reads_what_is_rendered(tmp_path: Path) -> None:
-    from supervisor.options import ServerOptions
-
     program = Program("x", ["sh", "-c", "echo 50% 'a, b'"], {"PATH": "/bin:/usr/bin", "Q": "a=b&c"})
     text = programs.render_daemon() + program.render()
     text = text.replace(str(settings.run), str(tmp_path))
@@ -134,7 +133,7 @@ def test_a_route_of_the_machines_own_is_found() -> None:
 def test_traffic_goes_over_one_gateway_or_evenly_over_several() -> None:
     assert network.next_hops(["10.0.0.1"]) == ["via", "10.0.0.1"]
     two = network.next_hops(["10.0.0.1", "10.0.0.2"])
-    assert two == "nexthop via 10.0.0.1 weight 1 nexthop via 10.0.0.2 weight 1".split()
+    assert " ".join(two) == "nexthop via 10.0.0.1 weight 1 nexthop via 10.0.0.2 weight 1"
 
 
 def test_a_difference_names_what_is_new_and_what_is_missing() -> None:
@@ -199,7 +198,7 @@ def test_nothing_in_the_machine_changes_the_host(free: dict[str, object]) -> Non
         target = Path(name) / "written" if Path(name).is_dir() else Path(name)
         machine.run(["sh", "-c", f"echo 2 > {target}"])
         assert machine.run(["cat", str(target)], capture_output=True, text=True).stdout == "2\n"
-        assert not target.name == "written" or not target.exists()
+        assert target.name != "written" or not target.exists()
     assert footprint.difference({"kernel setting": free["kernel setting"]}, {
         "kernel setting": footprint.snapshot()["kernel setting"]}) == []  # fmt: skip
 
@@ -218,7 +217,7 @@ def test_another_rehearsal_with_a_cache_of_its_own_is_refused(free: dict[str, ob
 
 
 #: Ten random moments, the same in each run; two of them are tried every time, the others with ``--all``.
-_RANDOM = random.Random(7)
+_RANDOM = random.Random(7)  # noqa: S311  # moments, not secrets
 MOMENTS = [
     pytest.param(round(_RANDOM.uniform(0, 12), 2), victim, marks=[] if number < 2 else pytest.mark.slow)
     for number, victim in enumerate(["front-end", "machine"] * 5)

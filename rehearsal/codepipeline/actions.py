@@ -108,9 +108,7 @@ def _take(run: ActionRun, role: Credentials, repository: str, branch: str, token
         Key=key,
         Body=data,
         ContentType="application/zip",
-        Metadata={
-            "codepipeline-artifact-revision-summary": run.revision["summary"].encode("ascii", "replace").decode()[:1024]
-        },
+        Metadata={"codepipeline-artifact-revision-summary": _in_one_line(run.revision["summary"])[:1024]},
     )
     run.outputs[name] = key
     run.summary = json.dumps({"ProviderType": "GitHub", "CommitMessage": run.revision["summary"]})
@@ -123,6 +121,11 @@ def _take(run: ActionRun, role: Credentials, repository: str, branch: str, token
         "CommitUrl": run.revision["url"],
         "RepositoryName": repository.partition("/")[2],
     }
+
+
+def _in_one_line(text: str) -> str:
+    """Return what fits in an HTTP header; a commit's message may have many lines, as that of ``git revert`` has."""
+    return " ".join(text.split()).encode("ascii", "replace").decode()
 
 
 def _build(run: ActionRun, role: Credentials) -> None:
