@@ -172,7 +172,7 @@ def _refuse_a_kept_one() -> None:
 
 def _say_how_to_enter(console: Console) -> None:
     console.print(
-        "\nEverything runs. In this or another terminal, enter it and follow the README from step 1:\n"
+        "\nEverything runs. In this or another terminal, enter it and go on with the README at step 3:\n"
         f'\n    eval "$({settings.root}/scripts/rehearse.sh env)"\n    cd "$REHEARSAL_CHECKOUT"\n'
         f"\nWatch the pipeline at http://127.0.0.1:{settings.ports.console}/ and end it all with scripts/rehearse.sh stop"
     )

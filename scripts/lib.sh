@@ -9,6 +9,9 @@ aws() { command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@"; }
 # A secret that is in the environment stays out of that of every program that does not need it.
 [[ -z ${GITHUB_TOKEN:-} ]] || export -n GITHUB_TOKEN
 
+# Whatever the caller's environment has under these names is not ours.
+work='' told=''
+
 say() { printf '==> %s\n' "$*"; }
 warn() { printf '%s\n' "$*" >&2; }
 

@@ -3,18 +3,29 @@
 #
 # Usage: scripts/test.sh [--fast | --all] [-h]
 #
-#   --fast   what needs neither root nor a cluster: linters, documents, scripts; about a minute
+#   --fast   what needs neither root nor a running service: linters, documents, scripts; about a minute
 #   --all    everything, also the slow tests of faults
 #
 # Without an option: all but the slow ones. They rehearse the tutorial, which needs root on Linux.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
-begin '--fast --all' "$@"
 
-marks='not slow' packages=tests
-if given --all "$@"; then marks=''; fi
-if given --fast "$@"; then marks='not slow and not rehearsal' packages=minimal; fi
+case $# in 0 | 1) ;; *) set -- "$*" ;; esac
+case ${1:-} in
+  '') packages=tests marks='not slow' ;;
+  --fast) packages=minimal marks='not slow and not rehearsal and not services' ;;
+  --all) packages=tests marks='' ;;
+  -h | --help)
+    awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' scripts/test.sh
+    exit 0
+    ;;
+  *)
+    printf 'unexpected argument %q: see scripts/test.sh -h\n' "${1:0:60}" >&2
+    exit 2
+    ;;
+esac
+# Not lib.sh: the tests look at what the settings are without any in the environment.
 scripts/packages.sh "$packages"
 venv=$(scripts/venv.sh requirements-dev.txt)
-PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest -m "$marks"
+# A test that needs the rehearsal's machine waits for the one before it; the others run beside them.
+PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest --numprocesses auto --dist loadgroup -m "$marks"

@@ -14,6 +14,25 @@ from rehearsal import reader
 ROOT = Path(__file__).resolve().parent.parent
 
 
+#: These start and end a machine of their own, and there is one a host at a time: they come before the kept one.
+FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that need the machine into one order and one worker; the others run beside them."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        if "rehearsal" not in item.keywords:
+            return 0
+        return 1 + (FIRST.index(name) if name in FIRST else len(FIRST))
+
+    items.sort(key=place)
+    for item in items:
+        if "rehearsal" in item.keywords:
+            item.add_marker(pytest.mark.xdist_group("rehearsal"))
+
+
 @dataclass(frozen=True)
 class Rehearsal:
     """A kept rehearsal as its reader finds it: a shell environment and a checkout."""

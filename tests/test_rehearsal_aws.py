@@ -29,6 +29,8 @@ from botocore.exceptions import ClientError, WaiterError
 from rehearsal.aws import extensions, proxy, registry, registry_password, tls
 from rehearsal.settings import Ports, Settings
 
+pytestmark = pytest.mark.services
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("launcher", "proxy", "front")
 PORT_COUNT = 13

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from loopback import ACCOUNT, REGION, Loopback, eventually
 
 Json = dict[str, Any]
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 
 TOKEN = "ghp_" + "a" * 36
 WEAK_TOKEN = "ghp_" + "b" * 36

@@ -12,6 +12,7 @@ from tests.scripts import ROOT, TOKEN, Desk, copy_of_checkout
 from tests.test_stack import ACCOUNT, OPEN, ROLE, Aws, aws
 
 __all__ = ["aws"]
+pytestmark = pytest.mark.services
 STACK = "aws-pipeline"
 GITHUB = str(ROOT / "tests" / "fakes" / "github.sh")
 UNKNOWN = """\

@@ -25,6 +25,8 @@ from botocore.exceptions import ClientError
 
 from tests.template import FILE, ROOT
 
+pytestmark = pytest.mark.services
+
 ACCOUNT = "111122223333"
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
 ROLE, OTHER_ROLE = "UdacityFlaskDeployCBKubectlRole", "OtherKubectlRole"

@@ -1,11 +1,12 @@
 """Service Quotas and EC2's instance type offerings: what a preflight asks before a cluster is made.
 
 Follows GetServiceQuota of the Service Quotas API reference and DescribeInstanceTypeOfferings of the EC2 API reference;
-MiniStack has neither. Differs: four quotas and a handful of types, the same in each zone.
+MiniStack has neither. Differs: four quotas and a handful of types of two vCPUs each, the same in each zone.
 """
 
 from __future__ import annotations
 
+import re
 from xml.sax.saxutils import escape
 
 from rehearsal.aws.extensions import Call, Caller, Extensions, Json, Proceed, Response, ServiceError
@@ -18,7 +19,9 @@ QUOTAS = {
     ("vpc", "L-F678F1CE"): ("VPCs per Region", 5.0),
     ("eks", "L-1194D53C"): ("Clusters", 100.0),
 }
+#: The types that are offered; all of these have 2 vCPUs.
 TYPES = ("t3.small", "t3.medium", "t3.large", "t3a.medium", "t4g.medium", "m5.large", "m6i.large", "m7g.large")
+VCPUS = 2
 ZONES = ("a", "b", "c")
 
 
@@ -31,6 +34,15 @@ def service_quota(action: str, request: Json, caller: Caller) -> Json:
     if action != "GetServiceQuota" or key not in QUOTAS:
         raise ServiceError("NoSuchResourceException", f"the rehearsal does not know the quota {key[1]} of {service}")
     return {"Quota": _quota(key, caller)}
+
+
+def types(call: Call, proceed: Proceed) -> Response:
+    """Correct DescribeInstanceTypes, which MiniStack answers with eight vCPUs for every type it does not know."""
+    status, headers, body = proceed()
+    if call.action == "DescribeInstanceTypes":
+        count = f"<defaultVCpus>{VCPUS}</defaultVCpus>".encode()
+        body = re.sub(rb"<defaultVCpus>\d+</defaultVCpus>", count, body)
+    return status, headers, body
 
 
 def type_offerings(call: Call, proceed: Proceed) -> Response:
@@ -56,8 +68,9 @@ def type_offerings(call: Call, proceed: Proceed) -> Response:
 
 
 def register(extensions: Extensions) -> None:
-    """Add both."""
+    """Add them."""
     extensions.add_service("servicequotas", "ServiceQuotasV20190624", service_quota)
+    extensions.around("ec2", types)
     extensions.around("ec2", type_offerings)
 
 
