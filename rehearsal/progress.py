@@ -19,6 +19,9 @@ from rich.text import Text
 #: Lines of a failed step's output that are repeated; enough for a stack's events or a pod's last words.
 EXCERPT_LINES = 30
 
+#: Seconds after which a slow step says in a log, where there is no terminal, what it is doing.
+SIGN_OF_LIFE = 15.0
+
 
 class StepFailed(Exception):
     """A step of the rehearsal did not succeed; the message is one line for the reader."""
@@ -44,20 +47,23 @@ class Progress:
         """Run a block as the next numbered step; yields a function that shows what it is doing now.
 
         A message passed to that function stands behind the title while the step runs, and the last one
-        that starts with ``=`` stays there when it is done.
+        that starts with ``= `` stays there when it is done.
         """
         self.number += 1
         label = f"{self.number:>2}  {title}"
-        began = time.monotonic()
+        began = told = time.monotonic()
         result = ""
         with self.console.status(label) if self._live else _Silent() as status:
 
             def show(message: str) -> None:
-                nonlocal result
-                if message.startswith("="):
-                    result = message[1:].strip()
+                nonlocal result, told
+                if message.startswith("= "):
+                    result = message[2:].strip()
                 elif self._live:
                     status.update(Text.assemble(label, "  ", (message[: max(20, self.console.width - 50)], "dim")))
+                elif time.monotonic() - told > SIGN_OF_LIFE:
+                    told = time.monotonic()
+                    self.console.print(Text(f"      {message}", style="dim"))
 
             try:
                 yield show

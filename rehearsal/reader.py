@@ -60,6 +60,8 @@ def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str,
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
         "KUBECONFIG": str(settings.kubeconfig),
+        # What the scripts keep for the reader, such as aws-auth before a change, goes with the rehearsal.
+        "TMPDIR": str(settings.run / "tmp"),
         "DOCKER_HOST": f"unix://{settings.docker_socket}",
         "GITHUB_TOKEN": token,
         "GIT_CONFIG_COUNT": "1",

@@ -32,7 +32,8 @@ def running() -> Iterator[None]:
     """Start AWS, the proxy and the TLS front; end them, and remove RUN, with the block."""
     machine.check_ports()
     shutil.rmtree(settings.run, ignore_errors=True)
-    (settings.run / "log").mkdir(parents=True)
+    for name in ("log", "tmp"):
+        (settings.run / name).mkdir(parents=True)
     bound = _BOUND if shutil.which("setpriv") else []
     environment = {name: os.environ[name] for name in machine.KEPT if name in os.environ}
     environment |= {"PATH": f"{settings.venv_bin}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}

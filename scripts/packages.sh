@@ -34,12 +34,16 @@ if [[ $1 != minimal && ($(uname -s) != Linux || $EUID -ne 0) ]]; then
   exit 2
 fi
 
-have() { # have PACKAGE: installed as a Debian package, or, for the minimal set, there as a command
+have() { # have PACKAGE: is what it is needed for there, from whichever package?
   case $1 in
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
-    python3 | git | curl) command -v "$1" >/dev/null ;;
     ca-certificates) [[ -e /etc/ssl/certs/ca-certificates.crt || $(uname -s) != Linux ]] ;;
-    *) dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed ;;
+    docker.io) type -P docker dockerd >/dev/null ;;
+    containernetworking-plugins) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
+    iproute2) type -P ip >/dev/null ;;
+    procps) type -P ps >/dev/null ;;
+    chromium-driver) type -P chromedriver >/dev/null ;;
+    *) type -P "$1" >/dev/null ;;
   esac
 }
 
@@ -49,7 +53,7 @@ for package in "${wanted[@]}"; do
 done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 
-if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then
+if [[ $EUID -ne 0 ]] || ! type -P apt-get >/dev/null; then
   echo "packages.sh: missing ${missing[*]}: install them, or $help" >&2
   exit 2
 fi
@@ -58,7 +62,13 @@ echo "==> Install the system packages ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+install() {
+  apt-get update
+  # From release 23 on Docker's client has BuildKit in a package of its own.
+  if [[ " ${missing[*]} " == *" docker.io "* ]] && apt-cache show docker-buildx; then missing+=(docker-buildx); fi
+  apt-get install --yes --no-install-recommends "${missing[@]}"
+}
+if ! install >"$log" 2>&1; then
   tail -n 20 "$log" >&2
   echo "packages.sh: apt-get could not install ${missing[*]}: see its words above" >&2
   exit 1

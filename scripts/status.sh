@@ -52,8 +52,12 @@ show_pipeline() { # the last executions: state, start, commit, its subject
   executions=$(lookup PipelineNotFoundException aws codepipeline list-pipeline-executions --pipeline-name "$STACK_NAME" \
     --max-items 3 --output json --query 'pipelineExecutionSummaries[].[status, startTime, sourceRevisions[0].revisionId,
       sourceRevisions[0].revisionSummary]')
-  python3 -c 'import json, sys
-for row in json.load(sys.stdin): print(*(str(item or "-").split("\n")[0] for item in row), sep="  ")' <<<"${executions:-[]}" |
+  python3 -c 'import datetime, json, sys
+def shown(item):
+    if isinstance(item, float):  # how version 1 of the AWS CLI writes times
+        item = datetime.datetime.fromtimestamp(int(item), datetime.timezone.utc).isoformat()
+    return str(item or "-").split("\n")[0]
+for row in json.load(sys.stdin): print(*map(shown, row), sep="  ")' <<<"${executions:-[]}" |
     indent
 }
 

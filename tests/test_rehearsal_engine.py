@@ -86,7 +86,7 @@ def make_role(name: str, repository: str) -> None:
 
 def test_base_image_has_what_the_official_one_has(docker: Docker, tmp_path: Path) -> None:
     checks = "python --version && python3 --version && pip --version && python -m venv /tmp/v && which python pip"
-    build(docker, tmp_path / "c", "checked", f"RUN {checks} >/said", 'CMD ["cat", "/said"]')
+    build(docker, tmp_path / "c", "checked", f"RUN ( {checks} ) >/said", 'CMD ["cat", "/said"]')
     said = docker("run", "--rm", "--network=none", "checked").stdout.splitlines()
     assert said[0].startswith("Python 3.13.")
     assert said[1] == said[0]
