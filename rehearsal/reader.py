@@ -34,31 +34,14 @@ def new_token() -> str:
 
 def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str, str]:
     """Return the variables that lead the usual command line tools to this machine."""
-    bundle = str(settings.ca_bundle)
-    no_proxy = f"127.0.0.1,localhost,{settings.vpc_cidr},{settings.load_balancer_cidr},{settings.region_ip}"
     path = [str(settings.root / "rehearsal" / "bin"), str(settings.venv_bin), str(settings.bin), _path_of_shell()]
-    return {
+    return settings.client_environment() | {
         "PATH": os.pathsep.join(path),
         "AWS_ACCESS_KEY_ID": access_key["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": access_key["SecretAccessKey"],
-        "AWS_REGION": settings.region,
-        "AWS_DEFAULT_REGION": settings.region,
-        "AWS_ENDPOINT_URL": settings.aws_url,
-        # get-token signs for the genuine name, which is the only one that aws-iam-authenticator takes.
-        "AWS_ENDPOINT_URL_STS": f"https://{settings.sts_host}",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
-        "AWS_CA_BUNDLE": bundle,
-        "CURL_CA_BUNDLE": bundle,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "SSL_CERT_FILE": bundle,
-        "GIT_SSL_CAINFO": bundle,
-        "HTTPS_PROXY": settings.proxy_url,
-        "https_proxy": settings.proxy_url,
-        "NO_PROXY": no_proxy,
-        "no_proxy": no_proxy,
         "KUBECONFIG": str(settings.kubeconfig),
         # What the scripts keep for the reader, such as aws-auth before a change, goes with the rehearsal.
         "TMPDIR": str(settings.run / "tmp"),

@@ -74,11 +74,6 @@ class Ports:
         """metrics-server, on the region's address."""
         return self.base + 11
 
-    @property
-    def authenticator_health(self) -> int:
-        """aws-iam-authenticator's health listener."""
-        return self.base + 12
-
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "eks-rehearsal"
@@ -179,6 +174,28 @@ class Settings:
     def pods_of(self, number: int) -> str:
         """Pod range of node ``number``."""
         return f"10.244.{number}.0/24"
+
+    def client_environment(self) -> dict[str, str]:
+        """What leads the usual command line tools to this machine; the reader's shell and each build have it."""
+        bundle = str(self.ca_bundle)
+        no_proxy = f"127.0.0.1,localhost,{self.region_ip},{self.vpc_cidr},{self.load_balancer_cidr}"
+        return {
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ENDPOINT_URL": self.aws_url,
+            # get-token signs for the genuine name, which is the only one that aws-iam-authenticator takes.
+            "AWS_ENDPOINT_URL_STS": f"https://{self.sts_host}",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CA_BUNDLE": bundle,
+            "CURL_CA_BUNDLE": bundle,
+            "REQUESTS_CA_BUNDLE": bundle,
+            "SSL_CERT_FILE": bundle,
+            "GIT_SSL_CAINFO": bundle,
+            "HTTPS_PROXY": self.proxy_url,
+            "https_proxy": self.proxy_url,
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
+        }
 
     def root_environment(self) -> dict[str, str]:
         """Credentials of the rehearsal's own internals; MiniStack takes an account id as that account's root."""

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that need the machine into one order and one worker; the others run beside them."""
 

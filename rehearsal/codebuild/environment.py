@@ -67,30 +67,14 @@ def values(buildspec: Buildspec, variables: Iterable[Json], role: Credentials) -
 def base(home: Path, *, privileged: bool) -> dict[str, str]:
     """Return what every build finds; ``home`` is made, with the programs that its PATH begins with."""
     programs = _programs(home / "bin")
-    bundle = str(settings.ca_bundle)
-    no_proxy = f"127.0.0.1,localhost,{settings.region_ip},{settings.vpc_cidr},{settings.load_balancer_cidr}"
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     if privileged:
         _docker_configuration(home / ".docker")
-    return {
+    return settings.client_environment() | {
         "HOME": str(home),
         "TMPDIR": str(home / "tmp"),
         "PATH": f"{programs}:{engine.SYSTEM_PATH}",
         "LANG": "C.UTF-8",
-        "AWS_REGION": settings.region,
-        "AWS_DEFAULT_REGION": settings.region,
-        "AWS_ENDPOINT_URL": settings.aws_url,
-        "AWS_ENDPOINT_URL_STS": f"https://{settings.sts_host}",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CA_BUNDLE": bundle,
-        "CURL_CA_BUNDLE": bundle,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "SSL_CERT_FILE": bundle,
-        "GIT_SSL_CAINFO": bundle,
-        "HTTPS_PROXY": settings.proxy_url,
-        "https_proxy": settings.proxy_url,
-        "NO_PROXY": no_proxy,
-        "no_proxy": no_proxy,
     }
 
 
