@@ -27,5 +27,5 @@ esac
 # Not lib.sh: the tests look at what the settings are without any in the environment.
 scripts/packages.sh "$packages"
 venv=$(scripts/venv.sh requirements-dev.txt)
-# A test that needs the rehearsal's machine waits for the one before it; the others run beside them.
-PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest --numprocesses auto --dist loadgroup -m "$marks"
+# Tests that need the rehearsal's machine run one after the other in one process (tests/conftest.py), the others beside them.
+PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest --numprocesses auto --dist load -m "$marks"

@@ -6,32 +6,48 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from rehearsal import reader
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-#: These start and end a machine of their own, and there is one a host at a time: they come before the kept one.
-FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme")
+#: Files whose tests need the machine, of which there is one a host at a time. The first ones start and end machines of
+#: their own, so they come before those that share a kept one.
+MACHINE = (
+    "test_rehearsal_machine",
+    "test_rehearsal_kubernetes",
+    "test_rehearse",
+    "test_readme",
+    "test_eks_identity",
+    "test_rehearsal_engine",
+)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that need the machine into one order and one worker; the others run beside them."""
+    """Put the tests that need the machine into one order, behind the others of their files."""
 
     def place(item: pytest.Item) -> int:
         name = item.path.stem
-        if "rehearsal" not in item.keywords:
-            return 0
-        return 1 + (FIRST.index(name) if name in FIRST else len(FIRST))
+        return 1 + MACHINE.index(name) if "rehearsal" in item.keywords and name in MACHINE else 0
 
     items.sort(key=place)
-    for item in items:
-        if "rehearsal" in item.keywords:
-            item.add_marker(pytest.mark.xdist_group("rehearsal"))
+
+
+class OneMachine(LoadScopeScheduling):
+    """Gives all files of ``MACHINE`` to one worker, the largest lot and so the first; the other tests run beside it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "machine" if Path(nodeid.partition("::")[0]).stem in MACHINE else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneMachine:
+    """Tell xdist how to spread the tests (its marker for groups does nothing under this pytest)."""
+    return OneMachine(config, log)
 
 
 @dataclass(frozen=True)
