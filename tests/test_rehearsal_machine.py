@@ -158,7 +158,7 @@ def free() -> Iterator[dict[str, object]]:
 def test_start_run_stop_leaves_nothing(free: dict[str, object]) -> None:
     machine.start()
     assert machine.is_running()
-    inside = machine.run(["ps", "-o", "args=", "1"], capture_output=True, text=True).stdout
+    inside = machine.run(["ps", "-ww", "-o", "args=", "1"], capture_output=True, text=True).stdout
     assert "supervisor.supervisord" in inside
     addresses = machine.run(["ip", "-4", "-brief", "address"], netns="engine", capture_output=True, text=True).stdout
     assert settings.engine_ip in addresses
