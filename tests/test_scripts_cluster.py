@@ -134,7 +134,7 @@ def test_role_is_mapped_and_the_original_kept(desk: Desk) -> None:
         "kubectl apply -n hello-world",
         "kubectl patch configmap/aws-auth -n kube-system",
     ]
-    saved = Path(done.stderr.strip().removeprefix("aws-auth as it was before: "))
+    saved = Path(done.stderr.splitlines()[-1].removeprefix("aws-auth as it was before: "))
     assert yaml.safe_load(saved.read_text())["data"] == {"mapRoles": "- rolearn: a\n"}
 
 
