@@ -34,7 +34,12 @@ def new_token() -> str:
 
 def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str, str]:
     """Return the variables that lead the usual command line tools to this machine."""
-    path = [str(settings.root / "rehearsal" / "bin"), str(settings.venv_bin), str(settings.bin), _path_of_shell()]
+    path = [
+        str(settings.root / "rehearsal" / "bin"),
+        str(settings.venv_bin),
+        str(settings.bin),
+        os.environ.get("PATH", os.defpath),
+    ]
     return settings.client_environment() | {
         "PATH": os.pathsep.join(path),
         "AWS_ACCESS_KEY_ID": access_key["AccessKeyId"],
@@ -133,7 +138,3 @@ def _tutorial_files() -> list[str]:
     else:
         names = [str(path.relative_to(settings.root)) for path in settings.root.rglob("*") if path.is_file()]
     return [name for name in names if (settings.root / name).is_file()]
-
-
-def _path_of_shell() -> str:
-    return os.environ.get("PATH", os.defpath)

@@ -211,15 +211,6 @@ class Extensions:
         stacks._runs_on_worker_thread = lambda type_name: type_name in self.types or blocking(type_name)
 
 
-def emit_event(caller: Caller, source: str, detail_type: str, detail: Json, resources: list[str]) -> None:
-    """Put an event of an AWS service (``aws.codepipeline``) on the default bus, which PutEvents refuses to clients."""
-    bus = _module("ministack.services.eventbridge")
-    responses = _module("ministack.core.responses")
-    entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources}
-    with responses.request_scope(caller.account, caller.region):
-        bus._put_events({"Entries": [entry]}, allow_aws_source=True)
-
-
 def check_version() -> None:
     """Refuse any MiniStack but the one whose private names are used here."""
     found = metadata.version("ministack")
