@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,20 @@ from rehearsal import reader
 ROOT = Path(__file__).resolve().parent.parent
 
 
-#: Files whose tests need the machine, of which there is one a host at a time. The first ones start and end machines of
-#: their own, so they come before those that share a kept one.
-MACHINE = (
-    "test_rehearsal_machine",
-    "test_rehearsal_kubernetes",
-    "test_rehearse",
-    "test_readme",
-    "test_eks_identity",
-    "test_rehearsal_engine",
-)
+#: Files whose tests need the machine, of which there is one a host at a time: they run one after the other.
+MACHINE = {file.stem for file in Path(__file__).parent.glob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()}
+#: Of them, those that start and end machines of their own, and the one that begins with nothing made; the others share
+#: what fixtures make.
+FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that need the machine into one order, behind the others of their files."""
 
     def place(item: pytest.Item) -> int:
-        name = item.path.stem
-        return 1 + MACHINE.index(name) if "rehearsal" in item.keywords and name in MACHINE else 0
+        if "rehearsal" not in item.keywords:
+            return 0
+        return 1 + (FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
     items.sort(key=place)
 
@@ -48,6 +44,29 @@ class OneMachine(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneMachine:
     """Tell xdist how to spread the tests (its marker for groups does nothing under this pytest)."""
     return OneMachine(config, log)
+
+
+Figure = Callable[[str, object], None]
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """Give a function that records a figure of tests/README.md under the promise that it stands for."""
+
+    def record(promise: str, value: object) -> None:
+        record_property("figure", [promise, str(value)])
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the figures of this run."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    figures = [value for report in reports for name, value in report.user_properties if name == "figure"]
+    if figures:
+        terminalreporter.section("figures")
+        for promise, value in figures:
+            terminalreporter.write_line(f"| {promise} | {value} |")
 
 
 @dataclass(frozen=True)
