@@ -25,24 +25,25 @@ from typing import Any
 
 import yaml
 
-USERNAME = "build"
-GROUP = "deployers"
+USERNAME, GROUP = "build", "deployers"
 
 Entry = dict[str, Any]
+NOTHING = (None, "", "null", "~")  # an empty list, as people and tools leave it
+DEEPEST = 8  # a list of mappings with lists of groups is 3 deep
 
 
 class Unreadable(Exception):
     """``mapRoles`` is not what EKS would accept; the message says where and why."""
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, of which YAML keeps one at random."""
+class _StrictLoader(yaml.BaseLoader):
+    """Takes every scalar as the text that stands there, and refuses what another reader might understand otherwise."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for position, key in enumerate(keys):
             if key in keys[:position]:
-                raise Unreadable(f"line {node.start_mark.line + 1}: {key} stands twice in one entry")
+                raise Unreadable(f"line {node.start_mark.line + 1}: {key!a} stands twice in one entry")
         return super().construct_mapping(node, deep)
 
 
@@ -50,19 +51,17 @@ def read_roles(text: str) -> list[Entry]:
     """Return the entries of ``mapRoles``.
 
     Raises:
-        Unreadable: it is not YAML, not a list of mappings, or uses aliases.
+        Unreadable: it is not YAML, not a list of mappings, or in a form that ``edit`` cannot keep.
     """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise Unreadable("it uses YAML aliases, which this program does not edit")
-        roles = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
+        _check_form(text)
+        roles = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (makes text, lists and mappings alone)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Unreadable(f"line {line}: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from error
-    if roles is None:
-        return []
+    except (yaml.YAMLError, ValueError) as error:
+        raise Unreadable(" ".join(str(error).split())) from error
+    roles = [] if roles in NOTHING else roles
     if not isinstance(roles, list):
         raise Unreadable("it is not a list")
     for number, role in enumerate(roles, 1):
@@ -71,40 +70,40 @@ def read_roles(text: str) -> list[Entry]:
     return roles
 
 
-def wanted(role_arn: str, present: Entry | None = None) -> Entry:
-    """Return the role's entry as it should be; unknown keys of one that is present stay."""
-    return {**(present or {}), "groups": [GROUP], "rolearn": role_arn, "username": USERNAME}
+def _check_form(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) or getattr(event, "value", "") == "<<":
+            raise Unreadable("it uses YAML aliases, merges or tags, which this program does not edit")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise Unreadable("it is not a list of mappings")
 
 
 def edit(text: str, role_arn: str, *, add: bool) -> str:
     """Return ``mapRoles`` with the role's entry added, corrected or removed, and all else as it was.
 
     Raises:
-        Unreadable: the text cannot be understood.
+        Unreadable: the text cannot be understood, or not be written without changing something else.
     """
     roles = read_roles(text)
     own = [number for number, role in enumerate(roles) if role.get("rolearn", "").lower() == role_arn.lower()]
-    goal = [role for number, role in enumerate(roles) if number not in own]
-    entry = wanted(role_arn, roles[own[-1]] if own else None)
-    if [roles[number] for number in own] == ([entry] if add else []):
+    others = [role for number, role in enumerate(roles) if number not in own]
+    known = {"groups": [GROUP], "rolearn": role_arn, "username": USERNAME}
+    entry = [{**(roles[own[-1]] if own else {}), **known}] if add else []  # unknown keys of one that is present stay
+    if [roles[number] for number in own] == entry:
         return text
-    goal += [entry] if add else []
-    edited = _without(text, own)
-    if add:
-        edited = _with(edited, entry)
-    if _reads_as(edited, goal):
-        return edited
-    return yaml.safe_dump(goal, sort_keys=True) if goal else ""
+    for cut in (_cut_lines, _cut_nodes):
+        try:
+            edited = _with(cut(text, own), entry)
+            if read_roles(edited) == others + entry:
+                return edited
+        except (Unreadable, yaml.YAMLError):
+            continue
+    raise Unreadable("its form does not let one entry be changed alone")
 
 
-def _reads_as(text: str, goal: list[Entry]) -> bool:
-    try:
-        return read_roles(text) == goal
-    except Unreadable:
-        return False
-
-
-def _without(text: str, numbers: Iterable[int]) -> str:
+def _cut_lines(text: str, numbers: Iterable[int]) -> str:
     """Cut entries out of a block list, each from its dash to its last word."""
     root = yaml.compose(text)
     if not isinstance(root, yaml.SequenceNode) or root.flow_style:
@@ -114,6 +113,16 @@ def _without(text: str, numbers: Iterable[int]) -> str:
         node = root.value[number]
         del lines[node.start_mark.line : max(_last_lines(node)) + 1]
     return "".join(lines)
+
+
+def _cut_nodes(text: str, numbers: Iterable[int]) -> str:
+    """Cut entries out of any list and write the others as a block list: their words stay as they are, comments go."""
+    root = yaml.compose(text, Loader=yaml.BaseLoader)
+    items = root.value if isinstance(root, yaml.SequenceNode) else []
+    kept = yaml.SequenceNode(
+        "tag:yaml.org,2002:seq", [item for number, item in enumerate(items) if number not in numbers]
+    )
+    return str(yaml.serialize(kept, Dumper=yaml.BaseDumper)) if kept.value else ""
 
 
 def _last_lines(node: yaml.Node) -> Iterable[int]:
@@ -126,13 +135,14 @@ def _last_lines(node: yaml.Node) -> Iterable[int]:
         yield node.end_mark.line - (node.end_mark.column == 0 and node.end_mark.line > node.start_mark.line)
 
 
-def _with(text: str, entry: Entry) -> str:
+def _with(text: str, entry: list[Entry]) -> str:
     """Append an entry with the indentation and line ends that the text has."""
+    if not entry:
+        return text
     root = yaml.compose(text)
     indent = " " * root.start_mark.column if isinstance(root, yaml.SequenceNode) else ""
     newline = "\r\n" if "\r\n" in text else "\n"
-    added = yaml.safe_dump([entry], sort_keys=True)
-    body = "".join(indent + line + newline for line in added.splitlines())
+    body = "".join(indent + line + newline for line in yaml.safe_dump(entry).splitlines())
     return text + (newline if text and not text.endswith("\n") else "") + body
 
 
@@ -165,12 +175,13 @@ def config_map(roles: str, version: str | None = None) -> Entry:
 def main() -> None:
     """Run the command line."""
     verb, role_arn, save_to = sys.argv[1:]
-    given = sys.stdin.read()
+    given = sys.stdin.buffer.read()  # kubectl writes UTF-8, whatever the reader's locale
     try:
         present: Entry = json.loads(given) if given.strip() else {}
-    except ValueError:
-        sys.exit("aws-auth: kubectl's answer is not JSON; nothing was changed")
-    data = present.get("data") or {}
+        data, version = present.get("data") or {}, present.get("metadata", {}).get("resourceVersion")
+        "".join(data.values()).encode()  # all of them are text that UTF-8 can write
+    except (ValueError, AttributeError, TypeError):
+        sys.exit("aws-auth: kubectl's answer is not a ConfigMap; nothing was changed")
     Path(save_to).write_text(dump({**config_map(""), "data": data}), encoding="utf-8")
     roles = data.get("mapRoles", "")
     try:
@@ -181,7 +192,7 @@ def main() -> None:
             "put it right with kubectl edit configmap/aws-auth -n kube-system, then run this again"
         )
     if edited != roles:
-        print(dump(config_map(edited, present.get("metadata", {}).get("resourceVersion"))), end="")
+        print(dump(config_map(edited, version)), end="")
 
 
 if __name__ == "__main__":

@@ -115,13 +115,15 @@ def test_flow_style() -> None:
         ("rolearn: x\n", "it is not a list"),
         ("just words", "it is not a list"),
         ("- just words\n", "entry 1 is not a mapping with a rolearn"),
-        ("- rolearn: 5\n", "entry 1 is not a mapping with a rolearn"),
-        ("- rolearn: a\n  rolearn: b\n", "line 1: rolearn stands twice in one entry"),
-        ("- &x {rolearn: a}\n- *x\n", "it uses YAML aliases, which this program does not edit"),
+        ("- rolearn: [5]\n", "entry 1 is not a mapping with a rolearn"),
+        ("- rolearn: a\n  rolearn: b\n", "line 1: 'rolearn' stands twice in one entry"),
+        ('- "\\e[31m\\n": a\n  "\\e[31m\\n": b\n', "line 1: '\\x1b[31m\\n' stands twice in one entry"),
+        ("- {<<: {rolearn: a}}\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("- &x {rolearn: a}\n- *x\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
         ("---\n- rolearn: a\n---\n- rolearn: b\n", "line 3: but found another document"),
-        ("- !!python/object:os.system {}\n", "line 1: could not determine a constructor"),
         ("<!doctype html><p>Sign in</p>", "it is not a list"),
-        ("[" * 1500, ""),
+        ("- !!omap [a: b]\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("[" * 1500, "it is not a list of mappings"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused(text: str, why: str) -> None:
@@ -209,6 +211,33 @@ def test_the_patch_names_the_version_that_was_read(tmp_path: Path) -> None:
     assert "resourceVersion" not in saved["metadata"]  # so that kubectl replace can put it back
 
 
+def test_words_of_others_stay_where_the_list_is_written_anew() -> None:
+    """YAML 1.1 would read a time, an octal number, truth, nothing and a date."""
+    text = "[{rolearn: a, groups: [1:30, 012, yes, ~, 2026-11-23, '5']}]"
+    assert add(text).splitlines()[0] == "- {rolearn: a, groups: ['1:30', 012, yes, ~, 2026-11-23, '5']}"
+
+
+@pytest.mark.parametrize("end", ["...\n", "--- # none\n...\n"])
+def test_what_ends_a_document_is_no_obstacle(end: str) -> None:
+    assert yaml.safe_load(add(ENTRY + end) if end == "...\n" else add(end)) == [WANTED]
+
+
+@pytest.mark.parametrize("answer", ["[]", "5", '{"metadata": 1}', '{"data": {"mapRoles": 5}}', '"\\ud800"'])
+def test_an_answer_of_another_shape_is_refused(answer: str, tmp_path: Path) -> None:
+    done = run("add", answer, tmp_path / "saved.yml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "aws-auth: kubectl's answer is not a ConfigMap; nothing was changed\n"
+
+
+def test_the_locale_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    given_map = json.dumps(config_map("# é\n" + NODES), ensure_ascii=False).encode()
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "add", ROLE, tmp_path / "saved.yml"], input=given_map, capture_output=True, timeout=30, check=True
+    )  # fmt: skip
+    assert yaml.safe_load(done.stdout)["data"]["mapRoles"] == "# é\n" + NODES + ENTRY
+
+
 @pytest.mark.parametrize("present", ["", {"metadata": {"resourceVersion": "1"}}, config_map(None), config_map("")])
 def test_without_roles(present: object, tmp_path: Path) -> None:
     done = run("add", present, tmp_path / "saved.yml")
@@ -235,7 +264,7 @@ def test_unreadable_names_the_copy_and_the_remedy(tmp_path: Path) -> None:
 def test_an_html_page_is_refused(tmp_path: Path) -> None:
     done = run("add", "<html>", tmp_path / "saved.yml")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "aws-auth: kubectl's answer is not JSON; nothing was changed\n"
+    assert done.stderr == "aws-auth: kubectl's answer is not a ConfigMap; nothing was changed\n"
 
 
 def test_the_sample_is_what_the_script_makes(tmp_path: Path) -> None:
