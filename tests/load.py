@@ -1,0 +1,119 @@
+"""A steady load on the app: fifty requests a second on kept connections, and fifty more on a new connection each."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+RATE = 50  # requests a second of each kind
+CALLERS = 25  # of each kind; each has a connection of its own, and an answer may take half a second
+TIMEOUT = 15.0  # seconds; a request that takes longer is lost
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A request that was not answered with 200; ``at`` is in seconds of time.monotonic()."""
+
+    at: float
+    kind: str
+    reason: str
+
+
+@dataclass
+class Load:
+    """Asks ``url`` from enter to exit; a request is never repeated, so one that fails is counted."""
+
+    url: str
+    rate: int = RATE
+    answered: int = 0
+    slowest: float = 0.0
+    versions: Counter[str] = field(default_factory=Counter)
+    lost: list[Loss] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._host = urlsplit(self.url).netloc
+        self._stop = threading.Event()
+        self._noting = threading.Lock()
+        kinds = itertools.product(("kept", "new"), range(CALLERS))
+        self._callers = [threading.Thread(target=self._ask, args=kind) for kind in kinds]
+
+    def __enter__(self) -> Self:
+        """Begin; the callers take turns, so that requests are evenly spread."""
+        self._began = time.monotonic()
+        for caller in self._callers:
+            caller.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End, after the requests that are on their way."""
+        self._stop.set()
+        for caller in self._callers:
+            caller.join(2 * TIMEOUT)
+
+    @property
+    def total(self) -> int:
+        """Requests so far."""
+        return self.answered + len(self.lost)
+
+    def lost_between(self, begin: float, end: float) -> list[Loss]:
+        """The losses of a time, in seconds of time.monotonic()."""
+        return [loss for loss in self.lost if begin <= loss.at < end]
+
+    def assert_none_lost(self) -> None:
+        """Every request so far was answered."""
+        first = [f"{loss.at - self._began:6.1f} s {loss.kind:4} {loss.reason}" for loss in self.lost[:30]]
+        assert not self.lost, "\n".join([str(self), *first])
+
+    def __str__(self) -> str:
+        return f"{len(self.lost)} of {self.total} lost, slowest {self.slowest:.1f} s"
+
+    def _ask(self, kind: str, number: int) -> None:
+        connection = self._connection()
+        for turn in itertools.count():
+            due = self._began + (turn * CALLERS + number) / self.rate
+            if self._stop.wait(max(0.0, due - time.monotonic())):
+                break
+            began = time.monotonic()
+            try:
+                version = self._version(connection)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                connection.close()
+                with self._noting:
+                    self.lost.append(Loss(began, kind, repr(error)))
+                continue
+            if kind == "new":
+                connection.close()
+            with self._noting:
+                self.answered += 1
+                self.versions[version] += 1
+                self.slowest = max(self.slowest, time.monotonic() - began)
+        connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._host, timeout=TIMEOUT)
+
+    @staticmethod
+    def _version(connection: http.client.HTTPConnection) -> str:
+        if connection.sock is None:
+            try:
+                connection.connect()
+            except OSError as error:
+                raise ConnectionError(f"no connection: {error}") from error
+        connection.request("GET", "/", headers={"Accept": "application/json"})
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != http.client.OK:
+            raise ValueError(f"status {response.status}")
+        return str(json.loads(body)["version"])
