@@ -11,6 +11,7 @@ cache; the version is the machine's.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -87,7 +88,11 @@ def load_base_image() -> None:
 
 
 def _answers() -> bool:
-    return settings.docker_socket.exists() and _docker("version", timeout=5).returncode == 0
+    if not settings.docker_socket.exists():
+        return False
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return _docker("version", timeout=5).returncode == 0
+    return False
 
 
 def _docker(*args: str, timeout: float) -> subprocess.CompletedProcess[str]:

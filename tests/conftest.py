@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Files whose tests need the machine, of which there is one a host at a time: they run one after the other.
 MACHINE = {file.stem for file in Path(__file__).parent.glob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()}
-#: Of them, those that start and end machines of their own, and the one that begins with nothing made; the others share
-#: what fixtures make.
-FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme")
+#: Of them, those that start and end machines of their own, the one that begins with nothing made, and the one that
+#: counts lost requests, before others break nodes; the rest share what fixtures make.
+FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme", "test_zero_downtime")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
