@@ -37,7 +37,6 @@ OTHER_USES = {
     "cloudformation:UpdateStack": "create-stack.sh, by the name that it is given",
     "cloudformation:CreateUploadBucket": "the console, to upload the template",
     "cloudformation:DescribeStackResources": "the console, the stack's Resources tab",
-    "cloudformation:GetTemplate": "the console, the stack's Template tab",
     "cloudformation:GetTemplateSummary": "the console, to show the template's parameters",
     "s3:CreateBucket": "the console, to upload the template",
     "s3:GetObject": "the console, to upload the template",
@@ -248,7 +247,7 @@ def test_names_are_those_of_the_settings() -> None:
 def test_resources_of_the_stack_are_made_by_cloudformation_alone() -> None:
     called_via = {"ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}}
     assert STATEMENTS["StackResources"]["Condition"] == called_via
-    assert STATEMENTS["StackSecret"]["Condition"] == called_via
+    assert STATEMENTS["StackAsk"]["Condition"] == called_via
 
 
 def test_roles_are_handed_to_the_services_that_the_template_names() -> None:

@@ -17,6 +17,10 @@ A module that adds something has one function, which launcher.py calls before Mi
         # a CloudFormation type, new or in place of MiniStack's, or only its properties
         extensions.add_resource("AWS::CodePipeline::Webhook", ResourceHandler(create, update, delete))
         extensions.amend_resource("AWS::Lambda::Function", refuse_hidden_import)
+        # something before CloudFormation creates, updates or deletes a resource, whatever its type
+        extensions.before_resource(check)
+        # every question to IAM and its answer
+        extensions.on_decision(keep)
 
 A handler is ``handle(action, request, caller) -> answer``: the action's name (``StartBuild``), the request's JSON, who
 calls, and the answer's JSON as botocore's service model spells it; times are epoch seconds. To refuse, it raises
@@ -104,6 +108,11 @@ Amend = Callable[[Json], Json]
 """``amend(properties) -> properties``; an exception refuses them."""
 
 
+BeforeResource = Callable[[str, str, str, Json, str], None]
+"""``before(operation, type_name, logical_id, properties, stack_name)``: operation is create, update or delete; an
+exception refuses. It runs as the caller who asked for the stack."""
+
+
 @dataclass(frozen=True)
 class ResourceHandler:
     """What CloudFormation does for one resource type.
@@ -132,6 +141,8 @@ class Extensions:
     resources: dict[str, ResourceOf] = field(default_factory=dict)
     types: dict[str, ResourceHandler] = field(default_factory=dict)
     amendments: dict[str, Amend] = field(default_factory=dict)
+    checks: list[BeforeResource] = field(default_factory=list)
+    listeners: list[Callable[[Any, str], None]] = field(default_factory=list)
 
     def add_service(
         self,
@@ -174,6 +185,23 @@ class Extensions:
         """Let ``amend`` see, change or refuse the properties before MiniStack's own handler gets them."""
         self.amendments[type_name] = amend
 
+    def before_resource(self, check: BeforeResource) -> None:
+        """Let ``check`` see, or refuse, every resource before CloudFormation touches it."""
+        self.checks.append(check)
+
+    def on_decision(self, listener: Callable[[Any, str], None]) -> None:
+        """Tell ``listener`` of every question to IAM, as its evaluator gets it, and the decision (Allow, ...)."""
+        self.listeners.append(listener)
+
+    @staticmethod
+    def require(action: str, resource: str, context: Json) -> None:
+        """Refuse unless the caller's policies allow an action that is done in the caller's name.
+
+        Raises:
+            ServiceError: they do not.
+        """
+        _require(action, resource, context)
+
     def original_resource(self, type_name: str) -> ResourceHandler:
         """MiniStack's own handler of a type, for a handler that adds to it."""
         own = _module("ministack.services.cloudformation.provisioners")._RESOURCE_HANDLERS[type_name]
@@ -196,7 +224,9 @@ class Extensions:
         pin = app.pin_request_origin
         app.pin_request_origin = lambda address, _: pin(address, True)
         _resolve_principal_arn()
+        _tell_decisions(self.listeners)
         self._install_types()
+        _check_resources(self.checks)
 
     def _install_types(self) -> None:
         stacks = _module("ministack.services.cloudformation.stacks")
@@ -240,6 +270,74 @@ def _resolve_principal_arn() -> None:
         return role["Arn"] if role else value
 
     evaluator._resolve_condition_key = resolve
+
+
+def _tell_decisions(listeners: list[Callable[[Any, str], None]]) -> None:
+    """Let listeners hear what MiniStack's evaluator decides."""
+    evaluator = _module("ministack.core.iam_evaluator")
+    own = evaluator.evaluate
+
+    def evaluate(context: Any, *policies: Any) -> Any:
+        result = own(context, *policies)
+        for listener in listeners:
+            listener(context, result.decision)
+        return result
+
+    evaluator.evaluate = evaluate
+
+
+def _require(action: str, resource: str, context: Json) -> None:
+    evaluator = _module("ministack.core.iam_evaluator")
+    caller = _caller()
+    kind, _, name = caller.arn.rpartition(":")[2].partition("/")
+    if kind == "root":
+        return
+    policies = (
+        evaluator._gather_user_policies(name, caller.account)
+        if kind == "user"
+        else evaluator._gather_role_policies(name.partition("/")[0], caller.account)
+    )
+    asked = evaluator.EvalContext(
+        principal_arn=caller.arn,
+        principal_type="User" if kind == "user" else "AssumedRole",
+        principal_account=caller.account,
+        action=action,
+        resource_arn=resource,
+        region=caller.region,
+        service_context=context,
+    )
+    if evaluator.evaluate(asked, policies).decision != "Allow":
+        raise ServiceError(
+            "AccessDenied",
+            f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} "
+            f"because no identity-based policy allows the {action} action",
+            403,
+        )
+
+
+def _check_resources(checks: list[BeforeResource]) -> None:
+    """Put the checks before what stacks.py does with each resource, in the context of the stack's caller."""
+    stacks = _module("ministack.services.cloudformation.stacks")
+    create, update, delete = stacks._provision_resource, stacks._update_resource, stacks._delete_resource
+
+    def ask(*what: Any) -> None:
+        for check in checks:
+            check(*what)
+
+    def provision(type_name: str, logical_id: str, properties: Json, stack: str) -> Any:
+        ask("create", type_name, logical_id, properties, stack)
+        return create(type_name, logical_id, properties, stack)
+
+    def change(type_name: str, physical_id: str, old: Json, new: Json, *stack: Any) -> Any:
+        if old != new:
+            ask("update", type_name, stack[1], new, stack[0])
+        return update(type_name, physical_id, old, new, *stack)
+
+    def remove(type_name: str, physical_id: str, properties: Json, *stack: Any) -> None:
+        ask("delete", type_name, stack[1], properties, stack[0])
+        delete(type_name, physical_id, properties, *stack)
+
+    stacks._provision_resource, stacks._update_resource, stacks._delete_resource = provision, change, remove
 
 
 def _json(body: bytes) -> Json:

@@ -10,6 +10,8 @@ from rehearsal.settings import settings
 
 USER = "reader"
 POLICY = settings.root / "scripts" / "reader-policy.json"
+#: The cluster of settings.sh, by whose name the policy of POLICY goes too.
+CLUSTER = "eksctl-demo"
 #: What the stand-in of eksctl calls, and no more; on AWS a reader gives themselves eksctl's own minimum policies.
 EKSCTL = {
     "Version": "2012-10-17",
@@ -29,9 +31,9 @@ EKSCTL = {
                 "iam:PassRole",
             ],
             "Resource": [
-                f"arn:aws:cloudformation:{settings.region}:{settings.account}:stack/eksctl-*",
-                f"arn:aws:eks:{settings.region}:{settings.account}:cluster/*",
-                f"arn:aws:iam::{settings.account}:role/eksctl-*",
+                f"arn:aws:cloudformation:{settings.region}:{settings.account}:stack/eksctl-{CLUSTER}-*",
+                f"arn:aws:eks:{settings.region}:{settings.account}:cluster/{CLUSTER}",
+                f"arn:aws:iam::{settings.account}:role/eksctl-{CLUSTER}-*",
             ],
         }
     ],

@@ -18,6 +18,8 @@ from rehearsal.settings import settings
 #: Modules whose ``register(extensions)`` adds something, in this order.
 ADDITIONS = (
     "rehearsal.aws.access",
+    "rehearsal.aws.caller_rights",
+    "rehearsal.aws.decisions",
     "rehearsal.aws.eks",
     "rehearsal.aws.functions",
     "rehearsal.aws.generated_secrets",
