@@ -13,6 +13,7 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib.sh
 begin --remove "$@"
 require aws kubectl python3
+check_manifest deployer-rbac.yml Role RoleBinding
 verb=add title="Map the role to the group deployers in aws-auth"
 if given --remove "$@"; then verb=remove title="Take the role out of aws-auth"; fi
 
@@ -70,10 +71,11 @@ change_access_entry() {
 say "Look at the cluster $CLUSTER_NAME in $AWS_REGION"
 identify
 use_cluster
-mode=$(aws eks describe-cluster --name "$CLUSTER_NAME" --query cluster.accessConfig.authenticationMode --output text)
+mode=$(aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
+  --query "cluster.[accessConfig.authenticationMode || 'CONFIG_MAP'] | [0]")
 [[ $verb == remove ]] || allow_namespace
 case $mode in
   API) change_access_entry ;;
-  CONFIG_MAP | API_AND_CONFIG_MAP | None) change_aws_auth ;;
+  CONFIG_MAP | API_AND_CONFIG_MAP) change_aws_auth ;;
   *) die "the cluster's authentication mode is $mode, which this script does not know" ;;
 esac

@@ -6,7 +6,7 @@
 # Writes to the file that KUBECONFIG names. kubectl then asks `aws eks get-token` for a token at each call, which assumes
 # the role; no secret is kept.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 
@@ -14,7 +14,7 @@ cluster=${1:-} role_arn=${2:-}
 [[ $# == 2 && $role_arn =~ ^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$ ]] ||
   refuse "name a cluster and the ARN of a role: see scripts/connect.sh -h"
 [[ $cluster =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$ ]] || refuse "$(printf '%q is no name of a cluster' "${cluster:0:60}")"
-[[ -n ${KUBECONFIG:-} ]] || refuse "KUBECONFIG is not set: name the file to write"
+[[ ${KUBECONFIG:-} == [!-]* ]] || refuse "KUBECONFIG is not set, or begins with a hyphen: name the file to write"
 require aws
 
 # A new role, or a new trust policy, is known everywhere after some seconds, not at once.
@@ -29,4 +29,4 @@ cat "$work/error" >&2
 if grep -q AccessDenied "$work/error"; then
   die "not allowed: ${role_arn##*/} must trust this build (the stack's KubectlRoleTrust sees to it) and have the policy of iam-role-policy.json (scripts/create-role.sh)"
 fi
-die "cannot find out how to reach $cluster: does it exist in $AWS_REGION?"
+die "cannot find out how to reach $cluster in $AWS_REGION: see above, then run this again"

@@ -5,14 +5,14 @@
 #
 # A commit that changes none of them needs no new image; buildspec.yml then deploys the one that there is.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib.sh
 begin '' "$@"
 
 # .dockerignore excludes everything and then names what Docker may see.
 paths=(Dockerfile .dockerignore)
 while IFS= read -r path; do
-  paths+=("$path")
+  paths+=("./$path") # it may begin with a hyphen
 done < <(sed -n 's/^!//p' .dockerignore)
 
 sha256=(sha256sum)

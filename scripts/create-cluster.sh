@@ -52,7 +52,7 @@ create() { # an earlier attempt may have left eksctl's stack without a cluster
 }
 
 cluster_settled() {
-  status=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME"
+  status=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME: see above, then run this again"
   [[ $status != CREATING && $status != UPDATING ]]
 }
 

@@ -10,6 +10,8 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib.sh
 begin '' "$@"
 require aws python3
+check_policy trust.json Principal
+check_policy iam-role-policy.json Resource
 
 say "Look for the role $KUBECTL_ROLE_NAME"
 identify

@@ -17,12 +17,10 @@ begin '' "$@"
 [[ -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} || ! -t 0 ]] ||
   read -r -s -p "GitHub token (it is not shown; just press Enter to keep the one that the stack has): " GITHUB_TOKEN
 check_source
-APPROVAL_REQUIRED=${APPROVAL_REQUIRED:-} NOTIFICATION_EMAIL=${NOTIFICATION_EMAIL:-} CODEBUILD_IMAGE=${CODEBUILD_IMAGE:-}
-check APPROVAL_REQUIRED '^(true|false)?$' 'true or false'
-check NOTIFICATION_EMAIL '^([^][:space:]@,;"<>]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?$' 'one e-mail address'
-check CODEBUILD_IMAGE '^(aws/codebuild/[a-z0-9._-]+:[0-9.]+)?$' 'an image such as aws/codebuild/standard:8.0'
-export APPROVAL_REQUIRED NOTIFICATION_EMAIL CODEBUILD_IMAGE
 require aws python3
+check_manifest ci-cd-codepipeline.cfn.yml
+check_stack_options
+export APPROVAL_REQUIRED NOTIFICATION_EMAIL CODEBUILD_IMAGE
 
 change_stack() { # change_stack create-stack|update-stack; the parameters with the token come by a pipe
   printf '%s' "${GITHUB_TOKEN:-}" | python3 scripts/stack_parameters.py "$1" |
@@ -31,9 +29,24 @@ change_stack() { # change_stack create-stack|update-stack; the parameters with t
       --query StackId --output text 2>"$work/error" && return
   grep -q 'No updates are to be performed' "$work/error" || {
     cat "$work/error" >&2
-    die "CloudFormation does not accept the stack $STACK_NAME"
+    die "CloudFormation does not accept the stack $STACK_NAME: see above, then run this again"
   }
   say "The stack is as it should be: nothing to update"
+}
+
+unchanged() { # would an update change nothing? A token that is given may be a new one: the stack does not show its own
+  local template present
+  [[ -z ${GITHUB_TOKEN:-} ]] || return
+  template=$(aws cloudformation get-template --stack-name "$STACK_NAME" --query TemplateBody --output text) ||
+    die "cannot ask for the template of the stack $STACK_NAME: see above, then run this again"
+  present=$(aws cloudformation describe-stacks --stack-name "$STACK_NAME" --query 'Stacks[0].Parameters' --output json) ||
+    die "cannot ask for the parameters of the stack $STACK_NAME: see above, then run this again"
+  [[ $template == "$(<ci-cd-codepipeline.cfn.yml)" ]] && python3 scripts/stack_parameters.py compare <<<"$present"
+}
+
+fail() {
+  explain_stack "$STACK_NAME"
+  die "the stack $STACK_NAME is $status for the reasons above: put them right, then run this again"
 }
 
 carry_on() { # brings the stack from wherever an earlier attempt left it to where it can be created or updated
@@ -43,6 +56,7 @@ carry_on() { # brings the stack from wherever an earlier attempt left it to wher
       say "Finish the rollback of an earlier update"
       aws cloudformation continue-update-rollback --stack-name "$STACK_NAME"
       wait_for_stack "$STACK_NAME"
+      [[ $status == UPDATE_ROLLBACK_COMPLETE ]] || fail
       ;;
     ROLLBACK_COMPLETE | *_FAILED | REVIEW_IN_PROGRESS)
       say "Delete what an earlier attempt left: the stack is $status"
@@ -57,7 +71,9 @@ identify
 present=$(stack_status "$STACK_NAME")
 [[ -n $present || -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} ]] ||
   die "GITHUB_TOKEN is not set: put a GitHub token, or the ARN of a connection as CONNECTION_ARN, into the environment"
-aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.Arn --output text >/dev/null ||
+KUBECTL_ROLE_ID=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.RoleId --output text)
+export KUBECTL_ROLE_ID # another one if the role was made anew, whose trust the stack then narrows again
+[[ -n $KUBECTL_ROLE_ID ]] ||
   die "the role $KUBECTL_ROLE_NAME cannot be seen: run scripts/create-role.sh"
 GITHUB_TOKEN=${GITHUB_TOKEN:-} scripts/check-github.sh || die "nothing was changed"
 
@@ -65,6 +81,8 @@ carry_on
 if [[ -z $status ]]; then
   say "Create the stack $STACK_NAME, about 3 minutes"
   change_stack create-stack
+elif unchanged; then
+  say "The stack is as it should be: nothing to update"
 else
   say "Update the stack $STACK_NAME"
   change_stack update-stack
@@ -72,9 +90,6 @@ fi
 wait_for_stack "$STACK_NAME"
 case $status in
   CREATE_COMPLETE | UPDATE_COMPLETE) say "The stack is $status" ;;
-  *)
-    explain_stack "$STACK_NAME"
-    die "the stack $STACK_NAME is $status for the reasons above: put them right, then run this again"
-    ;;
+  *) fail ;;
 esac
 aws cloudformation describe-stacks --stack-name "$STACK_NAME" --query 'Stacks[0].Outputs[].[OutputKey, OutputValue]' --output text

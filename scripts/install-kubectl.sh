@@ -6,7 +6,7 @@
 # kubectl may be one minor version older or newer than the cluster (https://kubernetes.io/releases/version-skew-policy/).
 # Where there is none to ask the cluster with, its version is taken to be KUBERNETES_VERSION.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 
@@ -36,7 +36,7 @@ system=$(uname -s | tr '[:upper:]' '[:lower:]')
 
 fetch() { # fetch PATH FILE
   curl --fail --silent --show-error --location --proto '=https' --retry 3 --connect-timeout 10 --max-time 120 \
-    --output "$2" "https://dl.k8s.io/release/$1" || die "cannot fetch https://dl.k8s.io/release/$1"
+    --output "$2" "https://dl.k8s.io/release/$1" || die "cannot fetch https://dl.k8s.io/release/$1: check the network, and HTTPS_PROXY if you use one"
 }
 
 fetch "stable-1.$minor.txt" "$work/version"

@@ -13,7 +13,7 @@ require aws kubectl
 find_names() { # find_names WHAT COMMAND...: a line for each name that the command answers
   local what=$1 names
   shift
-  names=$("$@" --output text) || die "cannot look for $what: see above"
+  names=$("$@" --output text) || die "cannot look for $what"
   tr '\t' '\n' <<<"$names" | awk -v what="$what" 'NF && $0 != "None" { print "    " what ": " $0 }' >>"$work/left"
 }
 
@@ -37,7 +37,7 @@ look role aws iam list-roles --query \
   "Roles[?RoleName=='$KUBECTL_ROLE_NAME' || starts_with(RoleName, '$STACK_NAME-') || starts_with(RoleName, 'eksctl-$CLUSTER_NAME-')].RoleName"
 look 'image repository' aws ecr describe-repositories --query "repositories[?starts_with(repositoryName, '$lower-')].repositoryName"
 look bucket aws s3api list-buckets --query "Buckets[?starts_with(Name, '$lower-')].Name"
-for group in "/aws/codebuild/$STACK_NAME" "/aws/lambda/$STACK_NAME-" "/aws/eks/$CLUSTER_NAME/"; do
+for group in "$STACK_NAME-" "/aws/codebuild/$STACK_NAME" "/aws/lambda/$STACK_NAME-" "/aws/eks/$CLUSTER_NAME/"; do
   look 'log group' aws logs describe-log-groups --log-group-name-prefix "$group" --query 'logGroups[].logGroupName'
 done
 look instance aws ec2 describe-instances --filters "$by_cluster" Name=instance-state-name,Values=pending,running,stopping,stopped \
@@ -47,8 +47,10 @@ look address aws ec2 describe-addresses --filters "$by_stack" --query 'Addresses
 look 'NAT gateway' aws ec2 describe-nat-gateways --filter "$by_stack" Name=state,Values=pending,available --query 'NatGateways[].NatGatewayId'
 look 'network' aws ec2 describe-vpcs --filters "$by_stack" --query 'Vpcs[].VpcId'
 look 'load balancer security group' aws ec2 describe-security-groups --filters "$by_cluster" --query 'SecurityGroups[].GroupId'
-for question in $running; do wait "$question"; done
-kubectl config get-contexts --output name | grep -F "/$CLUSTER_NAME" | sed 's/^/    kubeconfig context: /' >>"$work/left" || true
+for question in $running; do wait "$question" || unanswered=1; done
+[[ -z ${unanswered:-} ]] || die "what is left cannot be told: put right what is said above, then run this again"
+context=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME
+kubectl config get-contexts --output name | grep -xF "$context" | sed 's/^/    kubeconfig context: /' >>"$work/left" || true
 
 if [[ -s $work/left ]]; then
   cat "$work/left"

@@ -9,13 +9,14 @@ require() { # require PROGRAM...
   done
 }
 
-# Prints what a question answers, and nothing where the error says that the thing does not exist.
-lookup() { # lookup ERROR_OF_ABSENCE COMMAND...
+# Prints what a question answers, and nothing where AWS or the cluster says that the thing does not exist. Its words alone
+# do not count: a page that a proxy put in place of the answer may have them too.
+lookup() { # lookup ERROR_CODE_OF_ABSENCE COMMAND...
   local absence=$1 error
   shift
   error=$(mktemp "$work/error.XXXXXX")
   if ! "$@" 2>"$error"; then
-    grep -q -e "$absence" "$error" || {
+    grep -qE "(An error occurred|Error from server) \([A-Za-z]*($absence)" "$error" || {
       cat "$error" >&2
       return 1
     }
@@ -24,7 +25,16 @@ lookup() { # lookup ERROR_OF_ABSENCE COMMAND...
 
 # Sets caller, account and partition; every script that changes something asks first who it is.
 identify() {
-  caller=$(aws sts get-caller-identity --query Arn --output text) && [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] ||
+  caller=$(aws sts get-caller-identity --query Arn --output text 2>"$work/identity") || cat "$work/identity" >&2
+  case $(<"$work/identity") in
+    *'Signature expired'* | *'Signature not yet current'* | *TimeTooSkewed*)
+      die "AWS does not accept your computer's clock: set it by the network's time, then try again"
+      ;;
+    *' URL'* | *onnection* | *SSL* | *Unable\ to\ parse* | *Result\'* | *hrottl* | *\(5[0-9][0-9]\)* | *Internal* | *Unavailable*)
+      die "AWS does not answer as it should: check the network, and HTTPS_PROXY if you use one, then try again"
+      ;;
+  esac
+  [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] ||
     die "AWS does not accept your credentials: renew them (aws configure, aws login or aws sso login), then try again"
   partition=${BASH_REMATCH[1]} account=${BASH_REMATCH[3]}
   # shellcheck disable=SC2034 # the scripts use it
@@ -39,7 +49,7 @@ cluster_status() { # prints CREATING, ACTIVE, DELETING, FAILED, UPDATING or noth
 use_cluster() {
   export KUBECONFIG=$work/kubeconfig
   aws eks update-kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" >/dev/null ||
-    die "cannot reach the cluster $CLUSTER_NAME in $AWS_REGION: run scripts/create-cluster.sh, or set CLUSTER_NAME"
+    die "cannot find out how to reach the cluster $CLUSTER_NAME in $AWS_REGION: see above; if there is none, run scripts/create-cluster.sh"
 }
 
 kube() { kubectl --request-timeout=30s "$@"; }
@@ -59,11 +69,11 @@ wait_until() { # wait_until SECONDS WHAT COMMAND...: asks at growing intervals u
 }
 
 stack_status() { # prints the status, or nothing
-  lookup 'does not exist' aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text
+  lookup 'ValidationError\).* does not exist' aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text
 }
 
 stack_settled() {
-  status=$(stack_status "$1") || die "cannot ask for the state of stack $1"
+  status=$(stack_status "$1") || die "cannot ask for the state of stack $1: see above, then run this again"
   [[ $status != *_IN_PROGRESS || $status == REVIEW_IN_PROGRESS ]]
 }
 

@@ -4,7 +4,16 @@
 
 # The AWS CLI retries what AWS asks to be retried (throttling, 5xx, a dropped connection), but not for ever.
 export AWS_RETRY_MODE=${AWS_RETRY_MODE:-standard} AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-8} AWS_PAGER=''
-aws() { command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@"; }
+# A page that a proxy put in place of an answer reads to it like an answer with nothing in it: None, or null in JSON.
+aws() {
+  local answer
+  answer=$(command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@") || return
+  if [[ $answer == None || $answer == null ]]; then
+    warn "aws $1 $2: there is nothing in the answer that was asked for; is it a proxy's or a sign-in page?"
+    return 1
+  fi
+  [[ -z $answer ]] || printf '%s\n' "$answer"
+}
 
 # A secret that is in the environment stays out of that of every program that does not need it.
 [[ -z ${GITHUB_TOKEN:-} ]] || export -n GITHUB_TOKEN
@@ -60,10 +69,11 @@ begin() { # begin "OPTION..." "$@": takes only these options, then reads and che
     for option in $allowed; do [[ $argument != "$option" ]] || known=1; done
     [[ -n $known ]] || refuse "$(printf 'unexpected argument %q: see scripts/%s -h' "${argument:0:60}" "${0##*/}")"
   done
-  # shellcheck source=settings.sh
-  source ./settings.sh
+  read_settings
   check_settings
-  work=$(mktemp -d 2>/dev/null) || die "cannot write to ${TMPDIR:-/tmp}: free some space there, or set TMPDIR to another directory"
+  # A full disk still takes directories and empty files.
+  { work=$(mktemp -d) && printf '%8192s' '' >"$work/room"; } 2>/dev/null ||
+    die "cannot write to ${TMPDIR:-/tmp}: free some space there, or set TMPDIR to another directory"
 }
 
 # shellcheck source=scripts/lib-settings.sh

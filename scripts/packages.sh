@@ -9,7 +9,7 @@
 #
 # Needs root on Debian or Ubuntu, and only when something is missing.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
 
 if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
   sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
@@ -18,7 +18,7 @@ fi
 
 minimal=(python3 python3-venv git curl ca-certificates)
 nodes=(docker.io debootstrap containernetworking-plugins runc iptables iproute2 ethtool conntrack procps)
-case ${1:-} in
+case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
   tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;

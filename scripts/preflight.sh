@@ -19,8 +19,8 @@ verdict() { # verdict WHAT REMEDY FUNCTION...: the function prints what it found
   if found=$("$@" 2>"$error"); then
     printf 'ok      %-11s %s\n' "$what" "$found"
   else
-    found=${found:-$(awk 'NF { last = $0 } END { print last }' "$error")}
-    printf 'FAILED  %-11s %s: %s\n' "$what" "${found:-nothing}" "$remedy"
+    found=${found:-$(awk 'NF && !/^b.</ { last = $0 } END { print last }' "$error")}
+    printf 'FAILED  %-11s %s%s\n' "$what" "${found:-nothing}" "${remedy:+: $remedy}"
   fi
 }
 
@@ -29,10 +29,9 @@ judge() { # all at the same time, since most wait for an answer; the lines come 
   verdict "$@" >"$work/line.$checks" &
 }
 
-account() {
-  local answer
-  answer=$(aws sts get-caller-identity --query '[Account, Arn]' --output text) || return 1
-  echo "${answer/$'\t'/ as }, region $AWS_REGION"
+who() {
+  identify
+  echo "$account as $caller, region $AWS_REGION"
 }
 
 version_offered() {
@@ -47,13 +46,14 @@ type_offered() {
   zones=$(aws ec2 describe-instance-type-offerings --location-type availability-zone --output text \
     --filters "Name=instance-type,Values=$NODE_TYPE" --query 'length(InstanceTypeOfferings)') || return 1
   echo "$NODE_TYPE in $zones zones"
-  ((zones >= 2))
+  [[ $zones =~ ^[0-9]+$ ]] && ((zones >= 2))
 }
 
 quota() { # vCPUs of running on-demand standard instances; what runs already counts against it, which AWS does not tell
   local allowed each
   allowed=$(aws service-quotas get-service-quota --service-code ec2 --quota-code L-1216C47A --query Quota.Value --output text) || return 1
   each=$(aws ec2 describe-instance-types --instance-types "$NODE_TYPE" --query 'InstanceTypes[0].VCpuInfo.DefaultVCpus' --output text) || return 1
+  [[ ${allowed%.*}:$each =~ ^[0-9]+:[0-9]+$ ]] || return 1
   echo "${allowed%.*} vCPUs allowed, $((NODE_COUNT * each)) needed"
   ((${allowed%.*} >= NODE_COUNT * each))
 }
@@ -68,7 +68,7 @@ judge kubectl "$install, within one minor version of the cluster's" kubectl_fits
 judge python3 "$install, 3.11 or later" program 3.11 python3 --version
 judge git "$install" program 2.0 git --version
 judge curl "$install" program 7.55 curl --version
-judge account "renew your credentials: aws configure, aws login or aws sso login" account
+judge account '' who
 judge Kubernetes "set KUBERNETES_VERSION to one in standard support" version_offered
 judge "node type" "set NODE_TYPE or AWS_REGION to a pair that goes together" type_offered
 judge "vCPU quota" "ask for more in the console: Service Quotas, EC2, Running On-Demand Standard instances" quota

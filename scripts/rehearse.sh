@@ -11,7 +11,7 @@
 #   env                print the environment of a kept rehearsal: eval "$(scripts/rehearse.sh env)"
 #   stop               end a kept rehearsal and remove all that it left
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
 
 if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
   sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"

@@ -25,7 +25,7 @@ show_role() {
 
 show_mapping() { # whom the cluster knows the role as
   local entry
-  entry=$(lookup 'NotFound\|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
+  entry=$(lookup 'ResourceNotFound|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
     --principal-arn "$role_arn" --query accessEntry.username --output text)
   if [[ -n $entry ]]; then
     line mapping "the role is $entry by an access entry"
@@ -56,7 +56,7 @@ show_pipeline() { # the last executions: state, start, commit, its subject
 def shown(item):
     if isinstance(item, float):  # how version 1 of the AWS CLI writes times
         item = datetime.datetime.fromtimestamp(int(item), datetime.timezone.utc).isoformat()
-    return str(item or "-").split("\n")[0]
+    return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no escapes of a terminal
 for row in json.load(sys.stdin): print(*map(shown, row), sep="  ")' <<<"${executions:-[]}" |
     indent
 }
@@ -65,7 +65,7 @@ identify
 line account "$account as ${caller##*:}, region $AWS_REGION"
 show_role
 cluster=$(lookup ResourceNotFoundException aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
-  --query "cluster.join(', ', [status, version, upgradePolicy.supportType || '-', accessConfig.authenticationMode || '-'])")
+  --query "cluster && join(', ', cluster.[status, version, upgradePolicy.supportType || '-', accessConfig.authenticationMode || '-'])")
 if [[ -z $cluster ]]; then
   line cluster "none: run scripts/create-cluster.sh"
 else

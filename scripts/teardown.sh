@@ -26,6 +26,8 @@ ask_first() {
 delete_app() { # the load balancer is the cluster's to delete: with the cluster gone it would stay, and cost
   use_cluster
   say "Delete the namespace $APP_NAMESPACE, and wait until its load balancer is gone"
+  # The pods first: a namespace that has any left looks again only after half of their grace period.
+  kubectl delete deployment,service,hpa --all -n "$APP_NAMESPACE" --cascade=foreground --timeout=15m
   kubectl delete namespace "$APP_NAMESPACE" --ignore-not-found --timeout=15m
 }
 
@@ -52,32 +54,33 @@ delete_role() {
 }
 
 cluster_settled() { # an operation that goes on must end before another can begin
-  cluster=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME"
+  cluster=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME: see above, then run this again"
   [[ $cluster != CREATING && $cluster != UPDATING && $cluster != DELETING ]]
 }
 
 delete_cluster() {
-  local stack=eksctl-$CLUSTER_NAME-cluster
+  local stack
   if [[ -n $cluster ]]; then
     say "Delete the cluster $CLUSTER_NAME, about 10 minutes"
     eksctl delete cluster --name "$CLUSTER_NAME" --region "$AWS_REGION" --wait --disable-nodegroup-eviction
   else
     say "There is no cluster $CLUSTER_NAME"
   fi
-  wait_for_stack "$stack"
-  if [[ -n $status && $status != DELETE_COMPLETE ]]; then
+  for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluster"; do
+    wait_for_stack "$stack"
+    [[ -n $status && $status != DELETE_COMPLETE ]] || continue
     say "Delete the stack $stack, which an interruption left"
     delete_stack "$stack"
-  fi
+  done
 }
 
-forget_context() { # what aws eks update-kubeconfig wrote
-  local name=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME
+forget_context() { # what aws eks update-kubeconfig wrote; the context last, since it tells whether the rest may be there
+  local name=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME kind
   kubectl config get-contexts --output name | grep -qxF "$name" || return 0
   say "Take the cluster out of your kubeconfig"
-  kubectl config delete-context "$name" >/dev/null 2>&1 # it warns if that was the current one
-  kubectl config delete-cluster "$name" >/dev/null
-  kubectl config delete-user "$name" >/dev/null
+  for kind in user cluster context; do # it warns if the context was the current one; leftovers.sh looks again
+    kubectl config "delete-$kind" "$name" >/dev/null 2>&1 || true
+  done
 }
 
 identify
@@ -86,7 +89,7 @@ say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
 wait_until 1800 "the cluster $CLUSTER_NAME" cluster_settled
 [[ $cluster != ACTIVE ]] || (delete_app)
 delete_pipeline
-[[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove
+[[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove || warn "the role's entry goes with the cluster"
 delete_role
 delete_cluster
 forget_context

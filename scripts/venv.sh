@@ -7,11 +7,15 @@
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 case ${1:-} in
-  '' | -h | --help)
+  -h | --help)
     awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' scripts/venv.sh
-    [[ -n ${1:-} ]] && exit 0 || exit 2
+    exit 0
     ;;
 esac
+[[ $# == 1 && -f $1 ]] || {
+  printf 'name one requirements file, not %q: see scripts/venv.sh -h\n' "$*" >&2
+  exit 2
+}
 type -P python3 >/dev/null || {
   echo "python3 is not on PATH: install Python 3.11 or later" >&2
   exit 1

@@ -76,7 +76,11 @@ def _client(service: str, port: int, key: str, secret: str, token: str | None) -
 @contextlib.contextmanager
 def started(cache: Path) -> Iterator[Loopback]:
     """Start the programs, wait until they answer, and end them."""
-    port = free_ports(13)
+    with reserved_ports(13) as port:
+        yield from _started(cache, port)
+
+
+def _started(cache: Path, port: int) -> Iterator[Loopback]:
     run = cache / "eks-rehearsal" / "run"
     environment = {
         name: value
@@ -111,16 +115,24 @@ def started(cache: Path) -> Iterator[Loopback]:
             process.wait(10)
 
 
-def free_ports(count: int) -> int:
-    """Return the first of ``count`` ports in a row that nothing listens on."""
-    for base in range(26000, 32000, 20):
-        with contextlib.ExitStack() as stack:
+@contextlib.contextmanager
+def reserved_ports(count: int) -> Iterator[int]:
+    """Give the first of ``count`` free ports in a row, which nobody else who asks here gets until the block ends.
+
+    The port before them is the lock: it stays bound, so that tests in other processes take another row. All of them lie
+    below the range from which the kernel takes ports for outgoing connections.
+    """
+    for lock in range(26000, 32000, 20):
+        with contextlib.ExitStack() as held:
             try:
-                for port in range(base, base + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                held.enter_context(socket.socket()).bind(("127.0.0.1", lock))
+                with contextlib.ExitStack() as free:
+                    for port in range(lock + 1, lock + 1 + count):
+                        free.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return base
+            yield lock + 1
+            return
     raise AssertionError("no free ports")
 
 

@@ -16,7 +16,7 @@ TOOLS = ("aws", "kubectl", "eksctl", "curl")
 
 #: What stands at the root beside scripts/ and is read by them.
 DOCUMENTS = ("settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml",
-             "requirements-scripts.txt")  # fmt: skip
+             "deployment.yml", "requirements-scripts.txt")  # fmt: skip
 
 IDENTITY = ("aws", "get-caller-identity", {"stdout": "arn:aws:iam::111122223333:user/reader\n"})
 TOKEN = "ghp_" + "a" * 36

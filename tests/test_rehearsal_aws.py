@@ -25,6 +25,7 @@ import psutil
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
+from loopback import reserved_ports
 
 from rehearsal.aws import extensions, proxy, registry, registry_password, tls
 from rehearsal.settings import Ports, Settings
@@ -87,23 +88,14 @@ def allow(action: str | list[str], resource: str = "*") -> Json:
     return {"Effect": "Allow", "Action": action, "Resource": resource}
 
 
-def free_ports(count: int) -> int:
-    """The first of ``count`` ports in a row that nothing listens on."""
-    for base in range(26000, 32000, count):
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(base, base + count):
-                    stack.enter_context(contextlib.closing(socket.socket())).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return base
-    raise RuntimeError("no free ports")
-
-
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     """AWS as the rehearsal starts it, but for the supervisor."""
-    home, base = tmp_path_factory.mktemp("cache"), free_ports(PORT_COUNT)
+    with reserved_ports(PORT_COUNT) as base:
+        yield from _started(tmp_path_factory.mktemp("cache"), base)
+
+
+def _started(home: Path, base: int) -> Iterator[Aws]:
     settings = Settings(cache=home / "eks-rehearsal", ports=Ports(base))
     settings.run.mkdir(parents=True)
     env = os.environ | {"XDG_CACHE_HOME": str(home), "REHEARSAL_PORT": str(base), LEAKED: "1"}
@@ -196,8 +188,7 @@ def test_the_proxy_uses_the_machines_own_proxy(tmp_path: Path) -> None:
         heads.append(connection.recv(1000))
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 3)
 
-    with listening(upstream) as port:
-        base = free_ports(PORT_COUNT)
+    with listening(upstream) as port, reserved_ports(PORT_COUNT) as base:
         env = os.environ | {
             "XDG_CACHE_HOME": str(tmp_path),
             "REHEARSAL_PORT": str(base),

@@ -221,15 +221,16 @@ def test_teardown_goes_in_order(desk: Desk) -> None:
     done = desk.run("teardown.sh", "--yes")
     order = [" ".join(line.split()[:4]) for line in changing(desk)]
     assert order == [
+        "kubectl delete deployment,service,hpa --all",
         "kubectl delete namespace hello-world",
         "aws cloudformation delete-stack --stack-name",
         "kubectl patch configmap/aws-auth -n",
         "aws iam delete-role-policy --role-name",
         "aws iam delete-role --role-name",
         "eksctl delete cluster --name",
-        "kubectl config delete-context arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
-        "kubectl config delete-cluster arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
         "kubectl config delete-user arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
+        "kubectl config delete-cluster arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
+        "kubectl config delete-context arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
     ]
     assert done.returncode == 1  # the context is still listed here, so it counts as left
     assert "kubeconfig context: arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo" in done.stdout
@@ -276,7 +277,10 @@ def test_a_question_that_fails_is_not_nothing_left(desk: Desk) -> None:
     desk.answer("aws", "describe-volumes", stderr="An error occurred (UnauthorizedOperation)\n", code=254)
     done = desk.run("leftovers.sh")
     assert done.returncode == 1
-    assert "cannot look for volume: see above" in done.stderr.splitlines()
+    assert done.stderr.splitlines()[-2:] == [
+        "cannot look for volume",
+        "what is left cannot be told: put right what is said above, then run this again",
+    ]
     assert "Nothing is left" not in done.stdout
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.scripts import ROOT
 from tests.template import TEMPLATE
+from tests.test_template import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES, TOKEN
 
 DEFAULTS = {
     "AWS_REGION": "us-east-2",
@@ -126,3 +128,93 @@ def test_other_origins_give_nothing(url: str, checkout: Path) -> None:
     git(checkout, "remote", "add", "origin", url)
     found = source(checkout)
     assert (found["GITHUB_USER"], found["GITHUB_REPO"], found["GITHUB_BRANCH"]) == ("", "aws_pipeline", "master")
+
+
+# The checks of the scripts and the patterns of the template
+
+SETTING = {
+    "EksClusterName": "CLUSTER_NAME",
+    "GitSourceRepo": "GITHUB_REPO",
+    "GitBranch": "GITHUB_BRANCH",
+    "GitHubToken": "GITHUB_TOKEN",
+    "GitHubUser": "GITHUB_USER",
+    "KubectlRoleName": "KUBECTL_ROLE_NAME",
+    "ConnectionArn": "CONNECTION_ARN",
+    "NotificationEmail": "NOTIFICATION_EMAIL",
+    "CodeBuildDockerImage": "CODEBUILD_IMAGE",
+    "ApprovalRequired": "APPROVAL_REQUIRED",
+}
+#: What the template takes and the scripts do not, and why.
+NARROWER = {
+    "EksClusterName": "_",  # eksctl names a stack after the cluster, and a stack's name has no underscore
+    "GitBranch": "#@+",  # it stands in a URL
+    "GitSourceRepo": "-",  # at the beginning it would be an option of a command
+    "KubectlRoleName": "-",
+}
+CHECK = """\
+refuse() { exit 2; }
+source scripts/lib-settings.sh
+source "$1"
+while IFS= read -r -d '' name && IFS= read -r -d '' value; do
+  (
+    printf -v "$name" %s "$value"
+    check_settings && check_source && check_stack_options
+  ) && echo accepted || echo refused
+done
+"""
+
+
+def judged_by_the_scripts(samples: list[tuple[str, str]], checkout: Path) -> list[bool]:
+    """Whether lib-settings.sh takes each setting with its value."""
+    done = subprocess.run(
+        ["bash", "-c", CHECK, "-", str(checkout / "settings.sh")], cwd=ROOT, capture_output=True, check=True, timeout=120,
+        input="".join(f"{SETTING[name]}\0{value}\0" for name, value in samples).encode(),
+        env={"PATH": os.environ["PATH"], "GITHUB_USER": "octocat", "GIT_CEILING_DIRECTORIES": str(checkout.parent)},
+    )  # fmt: skip
+    return [line == b"accepted" for line in done.stdout.splitlines()]
+
+
+def judged_by_the_template(name: str, value: str) -> bool:
+    parameter = TEMPLATE["Parameters"][name]
+    if "AllowedValues" in parameter:
+        return value in parameter["AllowedValues"]
+    return bool(re.fullmatch(parameter["AllowedPattern"], value))
+
+
+def samples() -> list[tuple[str, str]]:
+    """Good and bad values, and good ones with a slip; not the empty one, which means the default, and nothing with a NUL."""
+    pick = random.Random(20261123)  # noqa: S311 (not a secret)
+    accepted = {name: values for name, values in ACCEPTED.items() if name in SETTING}
+    found = [(name, value) for name in accepted for value in accepted[name] + REFUSED[name] + HOSTILE]
+    for name, values in accepted.items():
+        for _ in range(40):
+            value = pick.choice([value for value in values if value])
+            place = pick.randrange(len(value) + 1)
+            found.append(
+                (name, value[:place] + pick.choice("aZ0-_./@+=,:#~ é\n'\"$;]") + value[place + pick.randrange(2) :])
+            )
+    images = [*SUPPORTED_IMAGES, "aws/codebuild/standard:4.0", "ubuntu", "aws/codebuild/standard:8x0", *HOSTILE]
+    found += [("CodeBuildDockerImage", image) for image in images]
+    found += [("ApprovalRequired", value) for value in ["true", "false", "True", "yes", "1", *HOSTILE]]
+    return [(name, value) for name, value in found if value and "\0" not in value]
+
+
+def test_scripts_and_template_agree(checkout: Path) -> None:
+    tried = samples()
+    by_scripts = judged_by_the_scripts(tried, checkout)
+    assert len(by_scripts) == len(tried) > 500
+    by_template = [judged_by_the_template(*sample) for sample in tried]
+    differing = [sample for sample, one, other in zip(tried, by_scripts, by_template, strict=True) if one != other]
+    assert [sample for sample, good in zip(tried, by_scripts, strict=True) if good and sample in differing] == [], (
+        "refused late"
+    )
+    assert [(name, value) for name, value in differing if not set(NARROWER.get(name, "")) & set(value)] == []
+    assert {name for (name, _), good in zip(tried, by_scripts, strict=True) if good} == set(SETTING), (
+        "each was taken once"
+    )
+
+
+def test_every_parameter_is_compared() -> None:
+    looked_up = {"KubectlRoleId"}  # by create-stack.sh
+    assert set(SETTING) == set(TEMPLATE["Parameters"]) - looked_up
+    assert TOKEN in ACCEPTED["GitHubToken"]

@@ -23,6 +23,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.loopback import reserved_ports
 from tests.template import FILE, ROOT
 
 pytestmark = pytest.mark.services
@@ -150,10 +151,11 @@ def refused(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     """AWS on a free port of loopback, for this file alone."""
-    directory = tmp_path_factory.mktemp("aws")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with reserved_ports(1) as port:
+        yield from _started(tmp_path_factory.mktemp("aws"), port)
+
+
+def _started(directory: Path, port: int) -> Iterator[Aws]:
     environment = {"PATH": os.environ["PATH"], "REHEARSAL_PORT": str(port), "XDG_CACHE_HOME": str(directory)}
     records, log = directory / "records.json", directory / "log"
     with log.open("wb") as output:

@@ -93,6 +93,7 @@ ACCEPTED = {
     "GitHubToken": ["", TOKEN, "github_pat_" + "a_" * 40, "0123456789abcdef" * 2 + "01234567"],
     "GitHubUser": ["octocat", "a", "0day", "a-b", "Acme_corp", "a" * 39],
     "KubectlRoleName": ["UdacityFlaskDeployCBKubectlRole", "a", "x_+=,.@-", "a" * 64],
+    "KubectlRoleId": ["", "AROA0123456789ABCDEFG"],
     "ConnectionArn": ["", CONNECTION, CONNECTION.replace("arn:aws:", "arn:aws-us-gov:")],
     "NotificationEmail": ["", "ann@example.com", "a.b+c@sub.example.co.uk"],
 }
@@ -132,8 +133,19 @@ REFUSED = {
         "a" * 201,
     ],
     "GitHubToken": ["short", "a" * 256, TOKEN + " ", "ghp_" + "*" * 36, TOKEN + "\n"],
-    "GitHubUser": ["", "-a", "a-", "a--b", "a.b", "a" * 40, "octocat/repo", "https://github.com/octocat"],
+    "GitHubUser": [
+        "",
+        "-a",
+        "a-",
+        "a--b",
+        "a.b",
+        "a" * 40,
+        "-".join("a" * 21),
+        "octocat/repo",
+        "https://github.com/octocat",
+    ],
     "KubectlRoleName": ["", "a/b", "a:b", "a" * 65, "arn:aws:iam::111122223333:role/a"],
+    "KubectlRoleId": ["AROA", "aroa0123456789abcdefg", "A" * 129, "arn:aws:iam::111122223333:role/a"],
     "ConnectionArn": [
         "arn:aws:codestar-connections:us-east-2:111122223333:connection/01234567-89ab-cdef-0123-456789abcdef",
         CONNECTION.replace("111122223333", "1111"),
@@ -207,6 +219,7 @@ def test_parameters_and_their_defaults() -> None:
         "GitHubUser": None,
         "CodeBuildDockerImage": "aws/codebuild/standard:8.0",
         "KubectlRoleName": "UdacityFlaskDeployCBKubectlRole",
+        "KubectlRoleId": "",
         "ConnectionArn": "",
         "ApprovalRequired": "false",
         "NotificationEmail": "",
@@ -244,6 +257,16 @@ def test_parameter_says_what_it_is_and_what_it_takes(name: str) -> None:
     assert len(parameter["Description"]) > 20
     assert len(parameter["ConstraintDescription"]) > 10
     assert ("AllowedPattern" in parameter) != ("AllowedValues" in parameter)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_pattern_is_of_the_whole_value_and_takes_the_default(name: str) -> None:
+    pattern = PARAMETERS[name]["AllowedPattern"]
+    assert (pattern[0], pattern[-1]) == ("^", "$")
+    assert "|" not in re.sub(r"\(.*\)", "", pattern), (
+        "an alternative outside brackets would be anchored at one end only"
+    )
+    assert re.fullmatch(pattern, PARAMETERS[name].get("Default", "octocat"))
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name in ACCEPTED for value in ACCEPTED[name]])
@@ -521,6 +544,7 @@ def test_custom_resource_gets_what_the_function_reads() -> None:
     assert {key: value for key, value in custom.items() if key != "ServiceTimeout"} == {
         "ServiceToken": {"Fn::GetAtt": ["TrustFunction", "Arn"]},
         "KubectlRoleName": {"Ref": "KubectlRoleName"},
+        "KubectlRoleId": {"Ref": "KubectlRoleId"},
         "CodeBuildRoleArn": {"Fn::GetAtt": ["CodeBuildRole", "Arn"]},
         "ArtifactBucketName": {"Ref": "ArtifactBucket"},
     }

@@ -1,0 +1,49 @@
+"""Say what is wrong with a YAML document, if anything is.
+
+    python check_manifest.py FILE [KIND...]
+
+With kinds, FILE holds one object of each, of no namespace of its own, and nothing else.
+
+Exit codes: 0 nothing is wrong, 1 the file is missing, is not YAML, is empty or holds something else.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def fault(text: str, kinds: list[str]) -> str:
+    """Return what is wrong, or nothing. Scalars are taken as text, and any tag, such as CloudFormation's ``!Sub``."""
+    try:
+        found: list[Any] = [each for each in yaml.load_all(text, Loader=yaml.BaseLoader) if each]
+    except yaml.MarkedYAMLError as error:
+        return f"line {error.problem_mark.line + 1 if error.problem_mark else 1}: {error.problem}"
+    except yaml.YAMLError as error:
+        return " ".join(str(error).split())
+    if not found or not all(isinstance(each, dict) for each in found):
+        return "it holds no object"
+    if kinds and sorted(str(each.get("kind")) for each in found) != sorted(kinds):
+        return f"it must hold {' and '.join(kinds)}, each once, and nothing else"
+    if kinds and any("namespace" in str(each.get("metadata")) for each in found):
+        return "its objects may not name a namespace: APP_NAMESPACE says it"
+    return ""
+
+
+def main() -> None:
+    """Run the command line."""
+    path = Path(sys.argv[1])
+    try:
+        if problem := fault(path.read_text(encoding="utf-8"), sys.argv[2:]):
+            sys.exit(f"{path}: {problem}")
+    except OSError as error:
+        sys.exit(f"{path}: {error.strerror}")
+    except ValueError as error:
+        sys.exit(f"{path}: {error}")
+
+
+if __name__ == "__main__":
+    main()

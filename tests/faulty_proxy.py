@@ -1,0 +1,181 @@
+"""A proxy in front of an AWS endpoint that lets chosen calls fail, in the ways in which AWS and networks do."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+#: What a network puts before those who have not signed in. Its words are those by which scripts know that a thing is absent.
+PAGE = b"""<!DOCTYPE html><html><head><meta charset="utf-8"><title>Sign in</title></head><body><p>The page that you asked
+for does not exist. NoSuchEntity, NotFound, ResourceNotFoundException, PipelineNotFoundException<br></body></html>"""
+#: The same, so well-formed that an XML parser takes it.
+XHTML = b"<html><head><title>Sign in</title></head><body><p>It does not exist: NoSuchEntity, NotFound</p></body></html>"
+
+#: What AWS calls a fault, by protocol; sources: the "common errors" page of each service's API reference.
+CODES = {
+    "throttled": {"json": "ThrottlingException", "query": "Throttling", "ec2": "RequestLimitExceeded", "s3": "SlowDown"},
+    "expired": {"json": "ExpiredTokenException", "query": "ExpiredToken", "ec2": "RequestExpired", "s3": "ExpiredToken"},
+    "broken": {"json": "InternalServerException", "query": "InternalFailure", "ec2": "InternalError", "s3": "InternalError"},
+    "skewed": {"json": "InvalidSignatureException", "query": "SignatureDoesNotMatch", "ec2": "AuthFailure",
+               "s3": "RequestTimeTooSkewed"},
+}  # fmt: skip
+WORDS = {
+    "throttled": "Rate exceeded",
+    "expired": "The security token included in the request is expired",
+    "broken": "We encountered an internal error. Please try again.",
+    "skewed": "Signature expired: 20261123T100000Z is now earlier than 20261123T105500Z (20261123T110000Z - 5 min.)",
+}
+#: Faults that are no answers of AWS. dropped: nothing reached AWS. lost: AWS did it, and its answer got lost. slow: no answer within the caller's patience.
+FAULTS = (*CODES, "unavailable", "dropped", "lost", "slow", "page", "xhtml")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One attempt of one call; the attempts of a call have its number, counted from 1."""
+
+    name: str
+    number: int
+    attempt: int
+    fault: str = ""
+
+
+def passes_through(_: Call) -> str:
+    """Plan no fault."""
+    return ""
+
+
+@dataclass
+class FaultyProxy:
+    """``plan`` says for each attempt which fault it meets; without one it passes through."""
+
+    upstream: str
+    plan: Callable[[Call], str] = passes_through
+    stall: float = 4.0
+    calls: list[Call] = field(default_factory=list)
+    canned: dict[str, str] = field(default_factory=dict)  # answers to calls that the endpoint does not know
+    _numbers: dict[str, list[int]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    url: str = ""
+
+    def begin(self, plan: Callable[[Call], str] = passes_through) -> None:
+        """Forget the calls so far and follow another plan."""
+        with self._lock:
+            self.plan, self.calls, self._numbers = plan, [], {}
+
+    def met(self, name: str, invocation: str) -> Call:
+        """Note an attempt and decide on its fault."""
+        with self._lock:
+            entry = self._numbers.setdefault(invocation, [len(self._numbers) + 1, 0])
+            entry[1] += 1
+            call = Call(name, *entry)
+            call = Call(name, *entry, self.plan(call))
+            self.calls.append(call)
+            return call
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[FaultyProxy]:
+        """Serve on a free port of loopback until the block ends."""
+        proxy = self
+
+        class Handler(_Handler):
+            faulty = proxy
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(5)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    faulty: FaultyProxy
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        service = _service(self.headers.get("Authorization", ""))
+        name = f"{service} {_operation(self.headers.get('X-Amz-Target', ''), self.command, self.path, body)}"
+        call = self.faulty.met(name, self.headers.get("amz-sdk-invocation-id", str(time.monotonic_ns())))
+        self.close_connection = True
+        match call.fault:
+            case "":
+                self._send(*self._ask(name, body))
+            case "lost":
+                self._ask(name, body)
+            case "slow":
+                time.sleep(self.faulty.stall)
+            case "dropped":
+                pass
+            case "page":
+                self._send(200, "text/html; charset=utf-8", PAGE)
+            case "xhtml":
+                self._send(200, "text/html; charset=utf-8", XHTML)
+            case "unavailable":
+                self._send(503, "text/html", b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>")
+            case fault:
+                self._send(*error_of(fault, service))
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815 (the names that http.server calls)
+
+    def _ask(self, name: str, body: bytes) -> tuple[int, str, bytes]:
+        if name in self.faulty.canned:
+            return 200, "application/x-amz-json-1.1", self.faulty.canned[name].encode()
+        connection = http.client.HTTPConnection(urlsplit(self.faulty.upstream).netloc, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = connection.getresponse()
+            return answer.status, answer.headers.get("Content-Type", ""), answer.read()
+
+    def _send(self, status: int, content_type: str, body: bytes) -> None:
+        with contextlib.suppress(ConnectionError):  # who asked may have been killed
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: ``calls`` has it all."""
+
+
+def error_of(fault: str, service: str) -> tuple[int, str, bytes]:
+    """Status, content type and body with which a service tells of one of ``CODES``."""
+    protocol = {"sts": "query", "iam": "query", "cloudformation": "query", "ec2": "ec2", "s3": "s3"}.get(
+        service, "json"
+    )
+    code, words = CODES[fault][protocol], WORDS[fault]
+    status = {"broken": 500, "throttled": 503 if protocol == "s3" else 400}.get(fault, 403)
+    if protocol == "json":
+        return status, "application/x-amz-json-1.1", json.dumps({"__type": code, "message": words}).encode()
+    error = f"<Error><Code>{code}</Code><Message>{words}</Message></Error>"
+    if protocol == "query":
+        error = f"<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"
+    elif protocol == "ec2":
+        error = f"<Response><Errors>{error}</Errors><RequestID>0</RequestID></Response>"
+    return status, "text/xml", error.encode()
+
+
+def _service(authorization: str) -> str:
+    match = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request", authorization)
+    return match[1] if match else "nobody"
+
+
+def _operation(target: str, method: str, path: str, body: bytes) -> str:
+    if target:
+        return target.rpartition(".")[2]
+    action = parse_qs(body.decode(errors="replace")).get("Action")
+    return action[0] if action else f"{method} {urlsplit(path).path}"
