@@ -1,0 +1,133 @@
+"""Runs the benchmarks: a whole rehearsal by the clock, then a kept one in which the other figures are taken."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.figures import Context, Figure, Goal, write
+from benchmarks.releases import BenchmarkError
+from rehearsal import machine, reader
+from rehearsal.progress import Progress, StepFailed
+from rehearsal.settings import settings
+from rehearsal.tutorial import Tutorial
+
+#: Each has ``measure(context)``; those that need no pipeline come first.
+PARTS = ("application", "delivery", "second_runs", "scale")
+REHEARSE = settings.root / "scripts" / "rehearse.sh"
+#: Seconds that the whole of a rehearsal, or a script of the tutorial, may take.
+PATIENCE = 1800
+#: How the titles of those of a rehearsal's steps begin that the tutorial does not have.
+OVERHEAD = ("Build ", "Make ", "Start ", "Compare ")
+
+
+def whole_rehearsal() -> Figure:
+    """Rehearse everything once, with all programs built, and compare the whole with the tutorial's own steps."""
+    done = subprocess.run([REHEARSE], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"the rehearsal failed:\n{done.stdout[-2000:]}")
+    whole, parts = times(done.stdout)
+    return Figure("whole rehearsal, warm", "s", [whole], "its steps of the tutorial alone", [parts], Goal(1.15))
+
+
+def times(said: str) -> tuple[float, float]:
+    """Return the seconds of a whole rehearsal and of the tutorial's steps in it, from what it prints."""
+    whole = re.search(r"Whole rehearsal: (\d+) s", said)
+    steps = re.findall(r"^✓ +\d+ +(.+) ([\d.]+) s$", said, re.MULTILINE)
+    if whole is None or not steps:
+        raise BenchmarkError("the rehearsal does not tell its times")
+    own = (float(took) for title, took in steps if not title.startswith(OVERHEAD))
+    return float(whole[1]), sum(own)
+
+
+def prepare(context: Context) -> None:
+    """Bring the kept rehearsal to where the tutorial is after its first release."""
+    for script in ("setup-cluster", "create-stack"):
+        context.say(f"scripts/{script}.sh")
+        subprocess.run(
+            [f"scripts/{script}.sh"],
+            env=context.env,
+            cwd=context.checkout,
+            capture_output=True,
+            check=True,
+            timeout=600,
+        )
+    tutorial = Tutorial(Progress(settings.run / "log"), context.env, context.checkout)
+    if not _is_released(tutorial):
+        tutorial.first_release()
+
+
+def _is_released(tutorial: Tutorial) -> bool:
+    try:
+        return bool(tutorial.address())
+    except StepFailed:
+        return False
+
+
+def machine_name() -> str:
+    """Say in a few words on what was measured."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    words = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    model = re.search(r"model name\s*: (.+)", words)
+    return f"{os.cpu_count()} cores of {model[1] if model else platform.machine()}, {memory:.0f} GB of memory"
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="benchmarks/run.sh")
+    parser.add_argument("--quick", action="store_true", help="once each, and small sizes: to see that it works")
+    parser.add_argument(
+        "--only", default="", help="of rehearsal, application, delivery, second_runs, scale, with commas between"
+    )
+    parser.add_argument("--results", type=Path, default=settings.root / "benchmarks" / "results")
+    given = parser.parse_args()
+    wanted = given.only.split(",") if given.only else ["rehearsal", *PARTS]
+    began = time.monotonic()
+
+    def say(message: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {message}", flush=True)
+
+    figures: list[Figure] = []
+    failed: list[str] = []
+    kept = machine.is_running()
+    if "rehearsal" in wanted and not kept and not given.quick:
+        say("rehearse the whole tutorial")
+        figures.append(whole_rehearsal())
+    if not kept:
+        subprocess.run([REHEARSE, "--keep"], stdout=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+    try:
+        repetitions = 1 if given.quick else 3
+        context = Context(reader.recall(), reader.checkout_path(), given.quick, repetitions, say)
+        context.facts = {
+            "machine": machine_name(), "when": datetime.now(UTC).strftime("%d %B %Y"), "repetitions": repetitions
+        }  # fmt: skip
+        prepare(context)
+        for part in PARTS:
+            if part in wanted:
+                try:
+                    figures += importlib.import_module(f"benchmarks.{part}").measure(context)
+                except (BenchmarkError, subprocess.SubprocessError) as error:
+                    failed.append(part)
+                    say(f"{part} failed: {error}")
+    finally:
+        if not kept:
+            subprocess.run([REHEARSE, "stop"], stdout=subprocess.DEVNULL, check=True, timeout=300)
+    given.results.mkdir(parents=True, exist_ok=True)
+    results = json.dumps(write(context, figures), indent=1, ensure_ascii=False)
+    (given.results / "results.json").write_text(results + "\n", encoding="utf-8")
+    say(f"done: {given.results}")
+    if failed:
+        sys.exit(f"not measured, for the reasons above: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
