@@ -69,7 +69,7 @@ go_back() { # go_back REVISION
   say "Undo: back to revision $1"
   app rollout undo "$deployment" --to-revision="$1" >&2 || die "cannot undo: revision $1 has to be brought back by hand"
   # Looks twice: at once, the verdict on what was undone may still stand.
-  app rollout status "$deployment" --timeout=40s >&2 || { sleep 2 && app rollout status "$deployment" --timeout=20s >&2; } ||
+  app rollout status "$deployment" --timeout=25s >&2 || { sleep 2 && app rollout status "$deployment" --timeout=15s >&2; } ||
     die "revision $1 is not healthy either: see scripts/status.sh"
   die "the deployment failed, for the reason above, and was undone: revision $1 serves as before"
 }

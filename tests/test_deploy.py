@@ -125,7 +125,7 @@ def test_a_failed_rollout_is_explained_and_undone(build: Build) -> None:
     calls = verbs(build)
     assert calls[-2:] == [
         "rollout undo deployment/hello-world --to-revision=3",
-        "rollout status deployment/hello-world --timeout=40s",
+        "rollout status deployment/hello-world --timeout=25s",
     ]
     assert [call for call in calls if call.startswith("logs")] == [
         "logs new-2 --tail=50",
@@ -231,7 +231,7 @@ def test_a_later_deployment_is_not_undone(build: Build) -> None:
     ("words", "message"),
     [
         ("rollout undo", "cannot undo: revision 3 has to be brought back by hand"),
-        ("--timeout=[24]0s", "revision 3 is not healthy either"),
+        ("--timeout=[12]5s", "revision 3 is not healthy either"),
     ],
 )
 def test_says_when_the_undo_fails_too(build: Build, words: str, message: str) -> None:
@@ -246,7 +246,7 @@ def test_says_when_the_undo_fails_too(build: Build, words: str, message: str) ->
 def test_the_verdict_on_what_was_undone_does_not_count_for_the_undo(build: Build) -> None:
     build.answer("get deployment/", "3")
     build.answer("--timeout=10s", "exceeded its progress deadline", 1)
-    build.answer("--timeout=40s", "exceeded its progress deadline", 1)
+    build.answer("--timeout=25s", "exceeded its progress deadline", 1)
     failed = build.run("deploy.sh", IMAGE)
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].endswith("was undone: revision 3 serves as before")
@@ -330,6 +330,7 @@ def test_kubectl_further_away_is_replaced_by_the_cluster_s(build: Build, client:
     publish(build, server)
     done = build.run("install-kubectl.sh", str(build.notes / "new dir"))
     assert done.returncode == 0, done.stderr
+    assert (build.notes / "new dir" / "kubectl").exists()
     assert (build.notes / "new dir" / "kubectl").read_text() == "a new kubectl"
     assert os.access(build.notes / "new dir" / "kubectl", os.X_OK)
     assert all("https://dl.k8s.io/release/" in call for call in build.calls[1:])

@@ -135,10 +135,10 @@ def test_requests_in_flight_are_finished_before_the_kubelet_kills() -> None:
 def test_a_failed_rollout_is_undone_within_two_minutes() -> None:
     script = (ROOT / "scripts" / "deploy.sh").read_text()
     (end,) = [int(seconds) for seconds in re.findall(r"SECONDS \+ (\d+)", script)]
-    look, undo = sorted(int(seconds) for seconds in re.findall(r"--timeout=(\d+)s", script))
+    looks = [int(seconds) for seconds in re.findall(r"--timeout=(\d+)s", script)]
     deadline = DEPLOYMENT["spec"]["progressDeadlineSeconds"]
     assert DEPLOYMENT["spec"]["minReadySeconds"] < deadline < end
-    assert end + look + undo < 120
+    assert end + sum(looks) < 120
 
 
 def test_the_deployer_s_rights() -> None:
