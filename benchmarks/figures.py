@@ -18,7 +18,7 @@ class Goal:
     absolute: bool = False
 
     def __str__(self) -> str:
-        return f"at {'least' if self.at_least else 'most'} {self.limit:g}"
+        return f"at {'least' if self.at_least else 'most'} {self.limit:.3g}"
 
     def met(self, number: float) -> bool:
         """Whether a number keeps the bound."""

@@ -52,8 +52,14 @@ def mutants(source: str) -> Iterator[str]:
         operator = kind()
         places = [place for node in ast_nodes(get_ast(source)) for place in operator.mutation_positions(node)]
         for occurrence in range(len(places)):
-            mutated = mutate_code(source, operator, occurrence)
-            if mutated and (said := meaning(mutated)) not in seen:
+            try:
+                mutated = mutate_code(source, operator, occurrence)
+                said = meaning(mutated)
+            # Some are no Python, such as one star of a dictionary's two made another operator; and the operator that
+            # replaces exceptions knows no name with a dot.
+            except (SyntaxError, AttributeError):
+                continue
+            if said not in seen:
                 seen.add(said)
                 yield mutated
 
