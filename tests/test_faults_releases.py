@@ -107,6 +107,7 @@ def assert_undone(run: Run, says: str) -> None:
     assert run.seconds < BOUND
 
 
+@pytest.mark.slow
 def test_an_image_that_does_not_exist(releases: Releases, figure: Figure) -> None:
     with unnoticed(releases) as load:
         run = releases.deploy(f"{releases.repository}@sha256:{'0' * 64}")
@@ -197,6 +198,7 @@ def test_a_node_lost_during_a_rollout(releases: Releases, figure: Figure) -> Non
 # By pushes
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_push_while_another_is_undone(releases: Releases, figure: Figure) -> None:
     """The image's tests do not see that the server cannot start; the next commit, pushed during the undo, goes live."""
