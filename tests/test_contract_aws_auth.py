@@ -19,6 +19,12 @@ def test_an_entry_that_is_right_stays_where_it_is() -> None:
 def test_comments_behind_the_entry_stay() -> None:
     assert remove(ENTRY + OTHERS) == OTHERS
     assert remove(OTHERS + ENTRY + OTHERS) == OTHERS + OTHERS
+    assert remove(ENTRY + OTHERS + ENTRY + OTHERS) == OTHERS + OTHERS
+
+
+def test_of_several_entries_the_last_one_counts() -> None:
+    notes = "".join(f"- rolearn: {ROLE}\n  note: {note}\n" for note in ("one", "two", "three"))
+    assert yaml.safe_load(add(notes)) == [WANTED | {"note": "three"}]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,12 @@ def test_an_entry_that_is_none_is_named_by_its_number(number: int) -> None:
         add("- rolearn: x\n" * (number - 1) + "- x\n")
 
 
-def test_removing_prints_a_patch_too(tmp_path: Path) -> None:
-    done = run("remove", config_map(ENTRY + NODES), tmp_path / "saved.yml")
+def test_a_comment_without_a_line_end_stays_one() -> None:
+    assert add(OTHERS.rstrip("\n")) == OTHERS + ENTRY
+
+
+@pytest.mark.parametrize("roles", [ENTRY + NODES, NODES + ENTRY])
+def test_removing_prints_a_patch_too(roles: str, tmp_path: Path) -> None:
+    done = run("remove", config_map(roles), tmp_path / "saved.yml")
     assert (done.returncode, done.stderr) == (0, "")
     assert yaml.safe_load(done.stdout)["data"] == {"mapRoles": NODES}
