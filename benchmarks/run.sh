@@ -32,7 +32,7 @@ while (($#)); do
   esac
   shift
 done
-scripts/packages.sh rehearsal
+scripts/packages.sh benchmarks
 venv=$(scripts/venv.sh requirements-dev.txt)
 drawing=$(scripts/venv.sh requirements-benchmarks.txt)
 "$venv/bin/python" -m benchmarks ${arguments[@]+"${arguments[@]}"}

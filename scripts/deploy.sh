@@ -76,7 +76,7 @@ go_back() { # go_back REVISION
 
 before=$(app get "$deployment" --ignore-not-found \
   --output=jsonpath='{.metadata.annotations.deployment\.kubernetes\.io/revision}') ||
-  die "cannot read $deployment in $APP_NAMESPACE: run scripts/authorize-role.sh, then retry the build"
+  die "cannot read $deployment in $APP_NAMESPACE: if access was refused, run scripts/authorize-role.sh; then retry the build"
 
 say "Apply deployment.yml with $image"
 manifest=$(<deployment.yml)

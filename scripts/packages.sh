@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Install the few system packages that the rehearsal or the tests need, after naming them.
+# Install the few system packages that the rehearsal, the tests or the benchmarks need, after naming them.
 #
-# Usage: scripts/packages.sh minimal|rehearsal|tests
+# Usage: scripts/packages.sh minimal|rehearsal|tests|benchmarks
 #
-#   minimal    Python with venv, git and curl
-#   rehearsal  minimal, and what Kubernetes nodes and a Docker Engine need
-#   tests      rehearsal, and the browser that looks at the console page
+#   minimal     Python with venv, git and curl
+#   rehearsal   minimal, and what Kubernetes nodes and a Docker Engine need
+#   tests       rehearsal, and the browser that looks at the console page
+#   benchmarks  rehearsal, and wrk, which makes load
 #
 # Needs root on Debian or Ubuntu, and only when something is missing.
 set -euo pipefail
@@ -22,8 +23,9 @@ case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
   tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
+  benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
   *)
-    echo "packages.sh: say minimal, rehearsal or tests" >&2
+    echo "packages.sh: say minimal, rehearsal, tests or benchmarks" >&2
     exit 2
     ;;
 esac

@@ -164,9 +164,9 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("venv.sh", (), "name one requirements file, not '': see scripts/venv.sh -h"),
     ("venv.sh", ("requirements-x.txt",), "name one requirements file, not requirements-x.txt: see scripts/venv.sh -h"),
     ("venv.sh", ("requirements.txt", "x"), r"name one requirements file, not requirements.txt\ x: see scripts/venv.sh -h"),
-    ("packages.sh", (), "packages.sh: say minimal, rehearsal or tests"),
-    ("packages.sh", ("all",), "packages.sh: say minimal, rehearsal or tests"),
-    ("packages.sh", ("minimal", "tests"), "packages.sh: say minimal, rehearsal or tests"),
+    ("packages.sh", (), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
+    ("packages.sh", ("all",), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
+    ("packages.sh", ("minimal", "tests"), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
 ]  # fmt: skip
 
 Edit = Callable[[str], str | bytes | None]

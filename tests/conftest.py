@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,16 +12,20 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from rehearsal import reader
+from rehearsal import footprint, reader
+from tests.process_list import ProcessList
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 #: Files whose tests need the machine, of which there is one a host at a time: they run one after the other.
 MACHINE = {file.stem for file in Path(__file__).parent.glob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()}
-#: Of them, those that start and end machines of their own, the one that begins with nothing made, and the one that
-#: counts lost requests, before others break nodes; the rest share what fixtures make.
-FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme", "test_zero_downtime")
+#: Of them, those that start and end machines of their own, and the one that begins with nothing made; the rest share what
+#: fixtures make.
+FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme")
+#: And those that count lost requests, when the tests beside them are over and leave the processors to them; the one that
+#: takes nodes away comes last.
+LAST = ("test_zero_downtime", "test_faults_releases")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,8 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         if "rehearsal" not in item.keywords:
-            return 0
-        return 1 + (FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+            return -len(FIRST) - 1
+        name = item.path.stem
+        if name in FIRST:
+            return FIRST.index(name) - len(FIRST)
+        return LAST.index(name) + 1 if name in LAST else 0
 
     items.sort(key=place)
 
@@ -39,6 +47,12 @@ class OneMachine(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return "machine" if Path(nodeid.partition("::")[0]).stem in MACHINE else nodeid
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the tests beside the machine's give way to them, since those have the longest way to go."""
+    if "PYTEST_XDIST_WORKER" in os.environ and item.path.stem not in MACHINE and os.nice(0) == 0:
+        os.nice(5)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneMachine:
@@ -81,6 +95,26 @@ class Rehearsal:
         return subprocess.run(
             args, env=self.env, cwd=self.checkout, capture_output=True, text=True, timeout=timeout, check=check
         )
+
+
+@dataclass(frozen=True)
+class WholeRehearsal:
+    """What a whole rehearsal printed, the processes that were seen meanwhile, and what it left on this machine."""
+
+    done: subprocess.CompletedProcess[str]
+    processes: ProcessList
+    left: list[str]
+
+
+@pytest.fixture(scope="session")
+def whole_rehearsal() -> WholeRehearsal:
+    """Rehearse the whole tutorial, once for all tests that look at how that went."""
+    before, processes = footprint.snapshot(), ProcessList()
+    with processes.watched():
+        done = subprocess.run(
+            [ROOT / "scripts" / "rehearse.sh"], capture_output=True, text=True, timeout=1400, check=False
+        )
+    return WholeRehearsal(done, processes, footprint.difference(before, footprint.snapshot()))
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,9 @@ def _started(cache: Path, port: int) -> Iterator[Loopback]:
         if name in ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "VIRTUAL_ENV")
     }
     environment |= {"XDG_CACHE_HOME": str(cache), "REHEARSAL_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    (run / "log").mkdir(parents=True)
+    environment["TMPDIR"] = str(run / "tmp")
+    for name in ("log", "tmp"):
+        (run / name).mkdir(parents=True)
     subprocess.run(
         [sys.executable, "-c", "from rehearsal.aws import tls; tls.create()"], env=environment, cwd=ROOT, check=True
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import footprint, machine
+from tests.conftest import WholeRehearsal
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,17 +40,15 @@ def rehearse(*args: str, env: dict[str, str] | None = None, timeout: float = 60)
 
 @pytest.mark.rehearsal
 @pytest.mark.timeout(1500)
-def test_whole_tutorial_runs_for_real_and_leaves_nothing() -> None:
-    before = footprint.snapshot()
-    done = rehearse(timeout=1400)
+def test_whole_tutorial_runs_for_real_and_leaves_nothing(whole_rehearsal: WholeRehearsal) -> None:
+    done = whole_rehearsal.done
     assert done.returncode == 0, done.stdout + done.stderr
     found = [done.stdout.find(step) for step in STEPS]
     assert -1 not in found, dict(zip(STEPS, found, strict=True))
     assert found == sorted(found)
     assert re.search(r"live \d+\.\d s after git push", done.stdout)
     assert re.search(r"failed and was undone in \d+ s, no request lost", done.stdout)
-    assert footprint.difference(before, footprint.snapshot()) == []
-    assert not machine.is_running()
+    assert whole_rehearsal.left == []
     print(done.stdout)
 
 

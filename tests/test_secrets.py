@@ -8,63 +8,22 @@ import json
 import os
 import subprocess
 import tarfile
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from rehearsal.aws.client import root
 from rehearsal.settings import settings
-from tests.conftest import Figure, Rehearsal
+from tests.conftest import Figure, Rehearsal, WholeRehearsal
+from tests.process_list import reader_secrets
 
 STACK = "aws-pipeline"
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "rehearse.sh"
 #: Where a secret may lie: the reader's own shell environment, and GitHub's record of its webhook.
 KEPT = ("env", "reader.json", "github/reader/aws_pipeline.hooks.json")
-
-
-class ProcessList:
-    """Command lines of every process of this machine, taken again and again."""
-
-    def __init__(self) -> None:
-        self.command_lines: set[bytes] = set()
-        self.samples = 0
-        self.secrets: set[bytes] = set()
-
-    def sample(self) -> None:
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                self.command_lines.add((process / "cmdline").read_bytes())
-        self.samples += 1
-        with suppress(OSError, ValueError, KeyError):
-            self.secrets |= reader_secrets()
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Sample about 30 times a second until the block ends."""
-        ended = threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(0.03):
-                self.sample()
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            watcher.join(10)
-
-
-def reader_secrets() -> set[bytes]:
-    """What the reader of the running rehearsal was given."""
-    kept = json.loads((settings.run / "reader.json").read_text(encoding="utf-8"))
-    return {kept["token"].encode(), kept["access_key"]["SecretAccessKey"].encode()}
 
 
 def webhook_secret() -> bytes:
@@ -81,17 +40,16 @@ def containing(secrets: set[bytes], text: bytes) -> bool:
 
 
 @pytest.mark.rehearsal
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_no_process_shows_a_secret_and_no_output_does_in_a_whole_rehearsal(figure: Figure) -> None:
-    processes = ProcessList()
-    with processes.watched():
-        done = subprocess.run([SCRIPT], capture_output=True, timeout=800, check=False)
+@pytest.mark.timeout(1500)
+def test_no_process_shows_a_secret_and_no_output_does_in_a_whole_rehearsal(
+    whole_rehearsal: WholeRehearsal, figure: Figure
+) -> None:
+    done, processes = whole_rehearsal.done, whole_rehearsal.processes
     assert done.returncode == 0, done.stderr
     assert len(processes.secrets) == 2
     assert len(processes.command_lines) > 200
     assert [line for line in processes.command_lines if containing(processes.secrets, line)] == []
-    assert not containing(processes.secrets, done.stdout + done.stderr)
+    assert not containing(processes.secrets, (done.stdout + done.stderr).encode())
     figure(
         "no secret in a process list during a whole rehearsal",
         f"0 of {len(processes.command_lines)} command lines, {processes.samples} samples",
