@@ -98,7 +98,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 def _started(home: Path, base: int) -> Iterator[Aws]:
     settings = Settings(cache=home / "eks-rehearsal", ports=Ports(base))
     settings.run.mkdir(parents=True)
-    env = os.environ | {"XDG_CACHE_HOME": str(home), "REHEARSAL_PORT": str(base), LEAKED: "1"}
+    env = os.environ | {"XDG_CACHE_HOME": str(home), "REHEARSAL_PORT": str(base), "TMPDIR": str(home), LEAKED: "1"}
     env.pop("HTTPS_PROXY", None)
     processes = []
     try:

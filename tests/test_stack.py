@@ -157,6 +157,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
 def _started(directory: Path, port: int) -> Iterator[Aws]:
     environment = {"PATH": os.environ["PATH"], "REHEARSAL_PORT": str(port), "XDG_CACHE_HOME": str(directory)}
+    environment["TMPDIR"] = str(directory)
     records, log = directory / "records.json", directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
