@@ -107,7 +107,6 @@ def assert_undone(run: Run, says: str) -> None:
     assert run.seconds < BOUND
 
 
-@pytest.mark.slow
 def test_an_image_that_does_not_exist(releases: Releases, figure: Figure) -> None:
     with unnoticed(releases) as load:
         run = releases.deploy(f"{releases.repository}@sha256:{'0' * 64}")
@@ -222,7 +221,6 @@ def test_a_push_while_another_is_undone(releases: Releases, figure: Figure) -> N
     figure("a commit that crashes at its start is undone", f"{undone:.0f} s after git push, {load}")
 
 
-@pytest.mark.slow
 def test_a_commit_whose_test_fails(releases: Releases, figure: Figure) -> None:
     with unnoticed(releases) as load:
         began = time.monotonic()
