@@ -49,11 +49,16 @@ def run(*, keep: bool, verbose: bool) -> int:
             push = walk(progress, tutorial)
         except FAILURES as error:
             _show_failure(progress, error)
+            _keep_logs(progress)
             return 1
         finally:
             if not (settings.run / "kept").exists():
                 machine.stop()
-        _prove_clean(progress, before)
+        try:
+            _prove_clean(progress, before)
+        except StepFailed as error:
+            _show_failure(progress, error)
+            return 1
     _report(progress, push)
     return 0
 
@@ -75,6 +80,7 @@ def run_without_cluster(*, verbose: bool) -> int:
                     tutorial.delete_stack_and_role()
                 except FAILURES as error:
                     _show_failure(progress, error)
+                    _keep_logs(progress)
                     return 1
         except machine.MachineError as error:
             raise NotPossible(str(error)) from error
@@ -179,13 +185,17 @@ def _say_how_to_enter(console: Console) -> None:
 
 
 def _show_failure(progress: Progress, error: Exception) -> None:
+    for line in getattr(error, "excerpt", []):
+        progress.console.print(f"    {line}", style="dim", markup=False)
+    progress.console.print(f"Step {progress.number} failed: {error}", style="red", markup=False)
+
+
+def _keep_logs(progress: Progress) -> None:
+    """Copy the logs to where the end of the machine does not remove them."""
     shutil.rmtree(FAILED_LOGS, ignore_errors=True)
     for name in ("log", "builds"):
         if (settings.run / name).is_dir():
             shutil.copytree(settings.run / name, FAILED_LOGS / name, ignore_dangling_symlinks=True)
-    for line in getattr(error, "excerpt", []):
-        progress.console.print(f"    {line}", style="dim", markup=False)
-    progress.console.print(f"Step {progress.number} failed: {error}", style="red", markup=False)
     progress.console.print(f"All logs: {FAILED_LOGS}")
 
 

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from supervisor.options import ServerOptions
 
-from rehearsal import cgroups, footprint, init, locks, machine, network, programs
+from rehearsal import cgroups, footprint, init, locks, machine, network, programs, rehearse
 from rehearsal.machine import Identity, MachineError, Program
 from rehearsal.settings import settings
 
@@ -139,6 +140,18 @@ def test_traffic_goes_over_one_gateway_or_evenly_over_several() -> None:
 def test_a_difference_names_what_is_new_and_what_is_missing() -> None:
     before, after = {"link": ["a", "b"]}, {"link": ["b", "c"]}
     assert footprint.difference(before, after) == ["new link: c", "missing link: a"]
+
+
+def test_what_a_rehearsal_left_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = iter([{"file": []}, {"file": ["/etc/left"]}])
+    monkeypatch.setattr(footprint, "snapshot", lambda: next(lists))
+    monkeypatch.setattr(machine, "exclusive", nullcontext)
+    for name in ("stop", "is_running"):
+        monkeypatch.setattr(machine, name, lambda: None)
+    for name in ("prepare", "start", "walk"):
+        monkeypatch.setattr(rehearse, name, lambda *_: None)
+    assert rehearse.run(keep=False, verbose=False) == 1
+    assert "new file: /etc/left" in capsys.readouterr().out
 
 
 # The real machine

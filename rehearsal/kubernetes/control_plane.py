@@ -134,6 +134,8 @@ def controller_manager() -> Program:
         "--use-service-account-credentials",
         "--leader-elect=false",
         f"--cert-dir={pki.directory() / 'controller-manager'}",
+        # Its default is a directory of this host, which it makes.
+        f"--flex-volume-plugin-dir={pki.directory() / 'volume-plugins'}",
     )
 
 
