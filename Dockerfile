@@ -21,11 +21,17 @@ RUN python -c "import flask, gunicorn.app.wsgiapp, gunicorn.glogging, gunicorn.w
       concurrent.futures.thread, encodings.idna"
 
 
+# What only the tests need: in a stage of its own, so that another requirements.txt does not install it again.
+FROM base AS test-dependencies
+COPY requirements-test.txt ./
+RUN pip install --target /opt/test --no-cache-dir --disable-pip-version-check --only-binary :all: \
+      --require-hashes --requirement requirements-test.txt
+
+
 # `docker build --target test .` fails when a test fails.
 FROM runtime AS test
-COPY requirements-test.txt ./
-RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check --only-binary :all: \
-      --require-hashes --requirement requirements-test.txt
+COPY --from=test-dependencies /opt/test /opt/test
+ENV PYTHONPATH=/opt/test
 COPY app.py gunicorn.conf.py tests/test_app.py ./
 USER 10001:10001
 RUN python -m pytest -p no:cacheprovider test_app.py
