@@ -85,13 +85,15 @@ class Fault:
     around: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
+#: These two are waited for until the deadline; it need not be a whole minute.
+SOON = {"progressDeadlineSeconds: 60": "progressDeadlineSeconds: 25"}
 FAULTS = {
     "crash": Fault("CrashLoopBackOff", ('CMD ["python", "-c", "raise SystemExit(\'no database\')"]',)),
     "memory": Fault("OOMKilled", ('CMD ["python", "-c", "bytearray(500_000_000)"]',)),
     "readiness": Fault("HTTP probe failed with statuscode: 404", edits={"path: /readyz": "path: /missing"}),
-    "deadline": Fault("exceeded its progress deadline", edits={"cpu: 100m": "cpu: 900", 'cpu: "1"': "cpu: 900"}),
+    "deadline": Fault("exceeded its progress deadline", edits=SOON | {"cpu: 100m": "cpu: 900", 'cpu: "1"': "cpu: 900"}),
     "registry": Fault("connection refused", around=registry_down),
-    "disk": Fault("no space left on device", around=full_disks),
+    "disk": Fault("no space left on device", edits=SOON, around=full_disks),
 }
 
 
