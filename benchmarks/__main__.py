@@ -22,7 +22,7 @@ from rehearsal.settings import settings
 from rehearsal.tutorial import Tutorial
 
 #: Each has ``measure(context)``; those that need no pipeline come first.
-PARTS = ("application", "delivery", "second_runs", "scale")
+PARTS = ("application", "delivery", "rollouts", "second_runs", "scale")
 REHEARSE = settings.root / "scripts" / "rehearse.sh"
 #: Seconds that the whole of a rehearsal, or a script of the tutorial, may take.
 PATIENCE = 1800
@@ -85,9 +85,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="benchmarks/run.sh")
     parser.add_argument("--quick", action="store_true", help="once each, and small sizes: to see that it works")
-    parser.add_argument(
-        "--only", default="", help="of rehearsal, application, delivery, second_runs, scale, with commas between"
-    )
+    parser.add_argument("--only", default="", help=f"of rehearsal, {', '.join(PARTS)}, with commas between")
     parser.add_argument("--results", type=Path, default=settings.root / "benchmarks" / "results")
     given = parser.parse_args()
     wanted = given.only.split(",") if given.only else ["rehearsal", *PARTS]

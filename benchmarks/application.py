@@ -30,6 +30,7 @@ GRANIAN = ("granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "808
 #: This app as that of 2022 was started.
 DEVELOPMENT = ("python", "-c", "from app import app; app.run('0.0.0.0', 8080, debug=True)")
 SYNC = ("gunicorn", "--worker-class", "sync")
+FOUR = ("gunicorn", "--threads", "4")
 
 
 def measure(context: Context) -> list[Figure]:
@@ -106,6 +107,7 @@ def _throughput(context: Context, docker: Docker) -> list[Figure]:
         "raw": RAW,
         "development": DEVELOPMENT,
         "sync": SYNC,
+        "four": FOUR,
         "granian": GRANIAN,
     }
     seen: dict[str, list[Load]] = {name: [] for name in servers}
@@ -123,6 +125,7 @@ def _throughput(context: Context, docker: Docker) -> list[Figure]:
         _rate(seen, spent, "development", "flask's development server, as in 2022", Goal(5, at_least=True)),
         _rate(seen, spent, "raw", "a raw WSGI callable under the same gunicorn", Goal(0.6, at_least=True)),
         _rate(seen, spent, "sync", "gunicorn's sync worker"),
+        _rate(seen, spent, "four", "4 threads in place of 16"),
         _rate(seen, spent, "granian", "granian"),
         *(
             Figure(f"the 99th of 100 answers, {CALLERS} callers", "ms", [one.p99 for one in seen["gthread"]], against,
@@ -131,6 +134,7 @@ def _throughput(context: Context, docker: Docker) -> list[Figure]:
                 ("development", "flask's development server, as in 2022"),
                 ("raw", "a raw WSGI callable under the same gunicorn"),
                 ("sync", "gunicorn's sync worker"),
+                ("four", "4 threads in place of 16"),
                 ("granian", "granian"),
             )
         ),

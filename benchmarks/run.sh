@@ -3,8 +3,8 @@
 #
 # Usage: benchmarks/run.sh [--quick] [--only PARTS] [--results DIRECTORY]
 #
-#   --quick     everything once and small, to see that it works: 5 minutes in place of 25
-#   --only      some of rehearsal, application, delivery, second_runs, scale, with commas between
+#   --quick     everything once and small, to see that it works: 10 minutes in place of 35
+#   --only      some of rehearsal, application, delivery, rollouts, second_runs, scale, with commas between
 #   --results   where results.json, table.md and picture.svg go; benchmarks/results if not given
 #
 # Needs what the rehearsal needs: root on Debian or Ubuntu. Let nothing else run meanwhile.

@@ -185,7 +185,8 @@ def _queued(context: Context, releases: Releases) -> list[Figure]:
         waits.append((size, release.took))
         builds.append((size, built))
         note = f"{built} of {len(executions)} executions built, the others were superseded"
-        figures.append(Figure(f"{size} pushes at once: the last one is live", "s", [release.took], note=note))
+        many = f"{size} pushes at once: the last one" if size > 1 else "1 push"
+        figures.append(Figure(f"{many} is live", "s", [release.took], note=note))
         context.say(f"{size} pushes: {release.took:.1f} s, {note}")
     context.curves.append(Curve("from the last push", "pushes at once", "seconds until the last is live", waits))
     context.curves.append(Curve("builds", "pushes at once", "executions that were built", builds))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import yaml
 
-from benchmarks import delivery, releases, report, second_runs
+from benchmarks import delivery, releases, report, rollouts, second_runs
 from benchmarks.__main__ import times
 from benchmarks.figures import Context, Curve, Figure, Goal, Timeline, read, write
 from rehearsal.codebuild.buildspec import parse
@@ -72,12 +74,20 @@ def test_results_survive_json() -> None:
 
 
 def test_the_table_that_is_shown_is_that_of_the_results() -> None:
-    """No figure is written by hand: what is committed is made from what was measured."""
+    """No figure is written by hand: what is committed, and what the pages show, is made from what was measured."""
     results = ROOT / "benchmarks" / "results"
-    if not (results / "results.json").exists():
-        pytest.skip("no results are committed")
     facts, figures, _, _ = read(json.loads((results / "results.json").read_text()))
-    assert (results / "table.md").read_text() == report.table(facts, figures)
+    table = report.table(facts, figures)
+    assert (results / "table.md").read_text() == table
+    assert table in (ROOT / "benchmarks" / "README.md").read_text()
+    shown = section((ROOT / "README.md").read_text(), "How long a push takes")
+    rows = [line for line in shown.splitlines() if line.startswith("| ")]
+    assert len(rows) > 3
+    assert set(rows) <= set(table.splitlines())
+
+
+def section(page: str, title: str) -> str:
+    return page.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0]
 
 
 def test_a_push_is_laid_out_without_gaps() -> None:
@@ -132,6 +142,15 @@ def test_a_second_run_may_be_told_that_nothing_is_to_be_done(call: str, said: st
 def test_a_second_run_may_not_change(call: str) -> None:
     with pytest.raises(releases.BenchmarkError, match="changed something"):
         second_runs.refuse_changes("create-role", [call])
+
+
+@pytest.mark.parametrize("name", rollouts.VARIANTS)
+def test_only_a_varied_rollout_differs_from_the_manifest(name: str) -> None:
+    documents = yaml.safe_load_all((ROOT / "deployment.yml").read_text())
+    spec = next(one for one in documents if one["kind"] == "Deployment")["spec"]
+    varied = deepcopy(spec)
+    rollouts.VARIANTS[name](varied)
+    assert (varied == spec) == (name == rollouts.AS_IT_IS)
 
 
 def test_the_times_of_a_rehearsal() -> None:
