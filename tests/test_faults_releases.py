@@ -173,7 +173,11 @@ def beside(address: str) -> Node:
 
 @pytest.mark.slow
 def test_a_node_lost_during_a_rollout(releases: Releases, figure: Figure) -> None:
-    """Lost are requests to its pods, until the cluster misses it after some 50 s or the rollout has replaced them."""
+    """Lost are requests to its pods, until the cluster misses it after some 50 s or the rollout has replaced them.
+
+    Its new pod is made again on the other node ten seconds later, about when the rollout's deadline passes: which of
+    the two is first depends on what the node still got done.
+    """
     assert releases.deploy(releases.image("before")).code == 0
     releases.settle()
     assert len(set(releases.pods("{.spec.nodeName}"))) == 2
@@ -188,12 +192,14 @@ def test_a_node_lost_during_a_rollout(releases: Releases, figure: Figure) -> Non
             over = time.monotonic()
             time.sleep(10)
     forget_connections()
-    assert run.code == 0, run.log
+    if run.code:
+        assert_undone(run, "exceeded its progress deadline")
     assert run.seconds < BOUND
     assert load.lost_between(over, time.monotonic()) == []
     # None was refused or answered wrongly: nothing but the node itself kept them.
     assert all("timed out" in loss.reason for loss in load.lost)
-    figure("a node lost during a rollout: it is completed on the other", f"after {run.seconds:.0f} s, {load}")
+    end = "undone" if run.code else "completed"
+    figure("a node lost during a rollout: completed elsewhere, or undone", f"{end} after {run.seconds:.0f} s, {load}")
 
 
 # By pushes
