@@ -22,6 +22,7 @@ from rehearsal import machine
 from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metrics, node, pki, toolchain
 from rehearsal.kubernetes.node import Node
 from rehearsal.settings import settings
+from tests.releases import until
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "rehearsal" / "kubernetes" / "modules"
@@ -286,6 +287,8 @@ def test_nodes_are_ready_and_labelled_as_on_eks(cluster: float) -> None:
 def test_pods_on_both_nodes_answer_at_the_load_balancers_address(address: str) -> None:
     where = kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].spec.nodeName}").split()
     assert sorted(where) == ["node-1", "node-2"]
+    # kube-proxy may learn of a pod a moment after it is ready.
+    until(lambda: len({ask(address) for _ in range(40)}) == 2, 10, "answers of both pods")
     assert len({ask(address) for _ in range(40)}) == 2
 
 
