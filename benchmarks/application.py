@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,11 +27,32 @@ GUNICORN = ("gunicorn",)
 RAW = ("gunicorn", "--pythonpath", "/raw", "raw:app")
 #: gunicorn as it comes, without this app's settings.
 BARE = ("sh", "-c", "cd /raw && exec gunicorn --bind 0.0.0.0:8080 raw:app")
-GRANIAN = ("granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8080", "app:app")  # noqa: S104
-#: This app as that of 2022 was started.
-DEVELOPMENT = ("python", "-c", "from app import app; app.run('0.0.0.0', 8080, debug=True)")
-SYNC = ("gunicorn", "--worker-class", "sync")
-FOUR = ("gunicorn", "--threads", "4")
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What the app under its own server is held against: its name in the table, its command, the goal of the rate."""
+
+    name: str
+    command: tuple[str, ...]
+    goal: Goal | None = None
+
+
+RIVALS = {
+    "development": Rival(
+        "flask's development server, as in 2022",
+        # This app as that of 2022 was started.
+        ("python", "-c", "from app import app; app.run('0.0.0.0', 8080, debug=True)"),
+        Goal(5, at_least=True),
+    ),
+    "raw": Rival("a raw WSGI callable under the same gunicorn", RAW, Goal(0.6, at_least=True)),
+    "sync": Rival("gunicorn's sync worker", (*GUNICORN, "--worker-class", "sync")),
+    "four": Rival("4 threads in place of 16", (*GUNICORN, "--threads", "4")),
+    "granian": Rival(
+        "granian",
+        ("granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8080", "app:app"),  # noqa: S104
+    ),
+}
 
 
 def measure(context: Context) -> list[Figure]:
@@ -102,14 +124,7 @@ def _start(context: Context, docker: Docker) -> list[Figure]:
 
 
 def _throughput(context: Context, docker: Docker) -> list[Figure]:
-    servers = {
-        "gthread": GUNICORN,
-        "raw": RAW,
-        "development": DEVELOPMENT,
-        "sync": SYNC,
-        "four": FOUR,
-        "granian": GRANIAN,
-    }
+    servers = {"gthread": GUNICORN} | {key: rival.command for key, rival in RIVALS.items()}
     seen: dict[str, list[Load]] = {name: [] for name in servers}
     spent: dict[str, list[float]] = {name: [] for name in servers}
     seconds, warm = (1.0, 1.0) if context.quick else (4.0, 1.0)
@@ -122,32 +137,18 @@ def _throughput(context: Context, docker: Docker) -> list[Figure]:
                 seen[name].append(containers.load(seconds))
                 spent[name].append((docker.processor() - before) / (seen[name][-1].rate * seconds) * 1e6)
     return [
-        _rate(seen, spent, "development", "flask's development server, as in 2022", Goal(5, at_least=True)),
-        _rate(seen, spent, "raw", "a raw WSGI callable under the same gunicorn", Goal(0.6, at_least=True)),
-        _rate(seen, spent, "sync", "gunicorn's sync worker"),
-        _rate(seen, spent, "four", "4 threads in place of 16"),
-        _rate(seen, spent, "granian", "granian"),
         *(
-            Figure(f"the 99th of 100 answers, {CALLERS} callers", "ms", [one.p99 for one in seen["gthread"]], against,
-                   [one.p99 for one in seen[other]])
-            for other, against in (
-                ("development", "flask's development server, as in 2022"),
-                ("raw", "a raw WSGI callable under the same gunicorn"),
-                ("sync", "gunicorn's sync worker"),
-                ("four", "4 threads in place of 16"),
-                ("granian", "granian"),
-            )
+            Figure("app: requests a second on one core", "requests/s", [one.rate for one in seen["gthread"]], rival.name,
+                   [one.rate for one in seen[key]], rival.goal,
+                   f"{median(spent['gthread']):.0f} µs of the core each, against {median(spent[key]):.0f}")
+            for key, rival in RIVALS.items()
+        ),
+        *(
+            Figure(f"the 99th of 100 answers, {CALLERS} callers", "ms", [one.p99 for one in seen["gthread"]], rival.name,
+                   [one.p99 for one in seen[key]])
+            for key, rival in RIVALS.items()
         ),
     ]  # fmt: skip
-
-
-def _rate(
-    seen: dict[str, list[Load]], spent: dict[str, list[float]], other: str, against: str, goal: Goal | None = None
-) -> Figure:
-    """The app's throughput on one core beside another server's."""
-    return Figure("app: requests a second on one core", "requests/s", [one.rate for one in seen["gthread"]], against,
-                  [one.rate for one in seen[other]], goal,
-                  f"{median(spent['gthread']):.0f} µs of the core each, against {median(spent[other]):.0f}")  # fmt: skip
 
 
 def _memory(context: Context, docker: Docker) -> list[Figure]:

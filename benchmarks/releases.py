@@ -222,7 +222,7 @@ class Releases:
                     made.mark("docker push")
                     self.run("kubectl", "set", "image", f"deployment/{APP}", f"{APP}={image}", "-n", NAMESPACE)
                     made.mark("kubectl set image")
-                    self.run("kubectl", "rollout", "status", f"deployment/{APP}", "-n", NAMESPACE, "--timeout=120s")
+                    self.await_rollout()
                 made.ended = time.time()
                 self.settle()
                 return made
@@ -255,9 +255,13 @@ class Releases:
                     pass
                 time.sleep(POLL)
 
+    def await_rollout(self) -> None:
+        """Wait until all pods that are wanted are of the newest version and ready; old ones may still be ending."""
+        self.run("kubectl", "rollout", "status", f"deployment/{APP}", "-n", NAMESPACE, "--timeout=120s")
+
     def settle(self) -> None:
         """Wait until the pods of the last release are the only ones."""
-        self.run("kubectl", "rollout", "status", f"deployment/{APP}", "-n", NAMESPACE, "--timeout=120s")
+        self.await_rollout()
         end = time.monotonic() + 60
         while time.monotonic() < end:
             pods = json.loads(self.run("kubectl", "get", "pods", "-n", NAMESPACE, "--output", "json"))["items"]

@@ -78,8 +78,7 @@ VARIANTS: dict[str, Change] = {
 def measure(context: Context) -> list[Figure]:
     """Measure the rows of rollouts."""
     releases = Releases(context)
-    deployment = releases.run("kubectl", "get", "deployment", APP, "-n", NAMESPACE, "--output", "json")
-    spec = json.loads(deployment)["spec"]
+    spec = json.loads(releases.kubectl("deployment", APP, "{.spec}"))
     seen: dict[str, tuple[list[float], str]] = {}
     try:
         for name, change in VARIANTS.items():
@@ -109,7 +108,7 @@ def _roll(releases: Releases, spec: dict[str, Any]) -> float:
     patch = [{"op": "replace", "path": f"/spec/{name}", "value": value} for name, value in whole.items()]
     begin = time.monotonic()
     releases.run("kubectl", "patch", "deployment", APP, "-n", NAMESPACE, "--type=json", f"--patch={json.dumps(patch)}")
-    releases.run("kubectl", "rollout", "status", f"deployment/{APP}", "-n", NAMESPACE, "--timeout=120s")
+    releases.await_rollout()
     took = time.monotonic() - begin
     releases.settle()
     return took
