@@ -3,7 +3,7 @@
 #
 # Usage: benchmarks/run.sh [--quick] [--only PARTS] [--results DIRECTORY]
 #
-#   --quick     everything once and small, to see that it works: 10 minutes in place of 30
+#   --quick     everything once and small, to see that it works
 #   --only      some of rehearsal, application, delivery, rollouts, second_runs, scale, with commas between
 #   --results   where results.json, table.md and picture.svg go; benchmarks/results if not given
 #

@@ -85,7 +85,7 @@ class Fault:
     around: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-#: These two are waited for until the deadline; it need not be a whole minute.
+#: For what is waited for until the deadline: that need not be a whole minute.
 SOON = {"progressDeadlineSeconds: 60": "progressDeadlineSeconds: 25"}
 FAULTS = {
     "crash": Fault("CrashLoopBackOff", ('CMD ["python", "-c", "raise SystemExit(\'no database\')"]',)),
