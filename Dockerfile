@@ -23,9 +23,9 @@ RUN python -c "import flask, gunicorn.app.wsgiapp, gunicorn.glogging, gunicorn.w
 
 # What only the tests need: in a stage of its own, so that another requirements.txt does not install it again.
 FROM base AS test-dependencies
-COPY requirements-test.txt ./
+COPY tests/requirements.txt ./
 RUN pip install --target /opt/test --no-cache-dir --disable-pip-version-check --only-binary :all: \
-      --require-hashes --requirement requirements-test.txt
+      --require-hashes --requirement requirements.txt
 
 
 # `docker build --target test .` fails when a test fails.

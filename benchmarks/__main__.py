@@ -16,8 +16,9 @@ from pathlib import Path
 
 from benchmarks.figures import Context, Figure, Goal, write
 from benchmarks.releases import BenchmarkError
-from rehearsal import machine, reader
+from rehearsal import learner
 from rehearsal.progress import Progress, StepFailed
+from rehearsal.sandbox import machine
 from rehearsal.settings import settings
 from rehearsal.tutorial import Tutorial
 
@@ -104,7 +105,7 @@ def main() -> None:
         subprocess.run([REHEARSE, "--keep"], stdout=subprocess.DEVNULL, check=True, timeout=PATIENCE)
     try:
         repetitions = 1 if given.quick else 3
-        context = Context(reader.recall(), reader.checkout_path(), given.quick, repetitions, say)
+        context = Context(learner.recall(), learner.checkout_path(), given.quick, repetitions, say)
         context.facts = {
             "machine": machine_name(), "when": datetime.now(UTC).strftime("%d %B %Y"), "repetitions": repetitions
         }  # fmt: skip

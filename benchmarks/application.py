@@ -16,7 +16,7 @@ from benchmarks import containers
 from benchmarks.containers import CALLERS, SERVER_CORE, Docker, Load
 from benchmarks.figures import Context, Figure, Goal
 from benchmarks.releases import change_code
-from rehearsal import base_image
+from rehearsal.docker import base_image
 from rehearsal.settings import settings
 
 HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from benchmarks.releases import BenchmarkError
-from rehearsal import engine
+from rehearsal.docker import engine
 from rehearsal.settings import settings
 
 #: Containers use the engine's own network, as nothing between them and the caller is to be measured.

@@ -36,7 +36,7 @@ class Figure:
         against: what it is compared with; empty if with nothing.
         other: the values of that, measured in turn with ``values``.
         goal: what the ratio or the value should keep.
-        note: what the reader has to know beside the numbers, in a few words.
+        note: what the learner has to know beside the numbers, in a few words.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Curve:
 
 @dataclass
 class Context:
-    """What every benchmark is given: how much to measure, and the kept rehearsal as its reader finds it.
+    """What every benchmark is given: how much to measure, and the kept rehearsal as its learner finds it.
 
     ``timelines`` and ``curves`` are the picture's; a benchmark adds its own. ``say`` tells the terminal what goes on.
     """

@@ -19,8 +19,9 @@ from typing import Any
 import httpx
 
 from benchmarks.figures import Context, Timeline
-from rehearsal import engine, reader
-from rehearsal.aws.client import root
+from rehearsal import learner
+from rehearsal.docker import engine
+from rehearsal.emulator.client import root
 from rehearsal.settings import settings
 from rehearsal.tutorial import APP, NAMESPACE, PIPELINE
 
@@ -130,7 +131,7 @@ class Releases:
         return release
 
     def _git_push(self, commit: str) -> None:
-        self.run("git", "push", "--quiet", "origin", f"{commit}:{reader.BRANCH}")
+        self.run("git", "push", "--quiet", "origin", f"{commit}:{learner.BRANCH}")
 
     def push_without_effect(self) -> float:
         """Push a commit that does not touch the image; return the seconds until its execution is over.
@@ -150,7 +151,7 @@ class Releases:
         return ended - began
 
     def commit(self, edit: Edit, *, buildspec: str = "buildspec.yml") -> None:
-        """Commit a change to the reader's checkout, to be built by a buildspec of this repository."""
+        """Commit a change to the learner's checkout, to be built by a buildspec of this repository."""
         shutil.copy(settings.root / buildspec, self.checkout / "buildspec.yml")
         edit(self.checkout, _stamp())
         self.run("git", "commit", "--quiet", "--all", "--message", "Measure a push")
@@ -283,7 +284,7 @@ class Releases:
         return self._image(), self.kubectl("deployment", APP, "{.metadata.generation}"), pods
 
     def run(self, *args: str, env: Mapping[str, str] | None = None, given: str = "", timeout: float = PATIENCE) -> str:
-        """Run a command as the reader and return what it prints."""
+        """Run a command as the learner and return what it prints."""
         done = subprocess.run(
             args, env=env or self.env, cwd=self.checkout, input=given, capture_output=True, text=True, timeout=timeout,
             check=False,

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.figures import Context, Figure
 from benchmarks.releases import Releases
 from rehearsal.tutorial import APP, NAMESPACE
-from tests.load import Load
+from tests.support.load import Load
 
 #: Changes a Deployment's spec in place.
 Change = Callable[[dict[str, Any]], None]

@@ -32,8 +32,8 @@ while (($#)); do
   esac
   shift
 done
-scripts/packages.sh benchmarks
-venv=$(scripts/venv.sh requirements-dev.txt)
-drawing=$(scripts/venv.sh requirements-benchmarks.txt)
+scripts/dev/packages.sh benchmarks
+venv=$(scripts/dev/venv.sh requirements-dev.txt)
+drawing=$(scripts/dev/venv.sh requirements-benchmarks.txt)
 "$venv/bin/python" -m benchmarks ${arguments[@]+"${arguments[@]}"}
 "$drawing/bin/python" -m benchmarks.picture "$results"

@@ -15,7 +15,7 @@ from statistics import median
 from benchmarks.figures import Context, Figure, Goal
 from benchmarks.releases import BenchmarkError, Releases
 
-#: The scripts that a reader runs once, in their order.
+#: The scripts that a learner runs once, in their order.
 SCRIPTS = ("preflight", "create-cluster", "create-role", "authorize-role", "create-stack")
 #: Calls that change nothing in AWS or in the cluster.
 ASKING = re.compile(r"(get|describe|list|batch-get|wait|version|--version|update-kubeconfig|config|diff)\b")

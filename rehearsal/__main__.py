@@ -8,8 +8,8 @@ import sys
 from types import FrameType
 
 from rehearsal import rehearse
-from rehearsal.machine import MachineError
 from rehearsal.progress import StepFailed
+from rehearsal.sandbox.machine import MachineError
 
 
 def main() -> int:

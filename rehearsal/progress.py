@@ -24,7 +24,7 @@ SIGN_OF_LIFE = 15.0
 
 
 class StepFailed(Exception):
-    """A step of the rehearsal did not succeed; the message is one line for the reader."""
+    """A step of the rehearsal did not succeed; the message is one line for the learner."""
 
     def __init__(self, message: str, excerpt: Sequence[str] = ()) -> None:
         super().__init__(message)

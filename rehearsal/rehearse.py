@@ -11,10 +11,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rehearsal import base_image, engine, footprint, github, machine, reader, without_cluster
-from rehearsal.aws import iam_reader
+from rehearsal import aws, console, github, learner, without_cluster
+from rehearsal.docker import base_image, engine
+from rehearsal.fronts import front, proxy
 from rehearsal.kubernetes import build
 from rehearsal.progress import Progress, StepFailed
+from rehearsal.sandbox import footprint, machine
+from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 from rehearsal.tutorial import Push, Tutorial
 
@@ -24,7 +27,7 @@ FAILED_LOGS = settings.cache / "failed"
 #: Seconds for the base image to get into the Docker Engine.
 LOAD_TIMEOUT = 120.0
 
-#: What a step may fail with that has a message for the reader; anything else is a defect and shows as one.
+#: What a step may fail with that has a message for the learner; anything else is a defect and shows as one.
 FAILURES = (StepFailed, machine.MachineError, build.BuildError, base_image.BaseImageError)
 
 
@@ -33,7 +36,7 @@ class NotPossible(Exception):
 
 
 def run(*, keep: bool, verbose: bool) -> int:
-    """Rehearse the whole tutorial, or start the parts and leave them to the reader (``keep``)."""
+    """Rehearse the whole tutorial, or start the parts and leave them to the learner (``keep``)."""
     progress = Progress(settings.run / "log", verbose=verbose)
     with machine.exclusive():
         _refuse_a_kept_one()
@@ -73,7 +76,7 @@ def run_without_cluster(*, verbose: bool) -> int:
             with without_cluster.running():
                 try:
                     with progress.step("Start AWS and GitHub on this machine"):
-                        tutorial = Tutorial(progress, *_make_reader())
+                        tutorial = Tutorial(progress, *_make_learner())
                     tutorial.create_role()
                     tutorial.create_stack()
                     tutorial.first_source()
@@ -100,29 +103,34 @@ def prepare(progress: Progress) -> None:
             base_image.make(show)
 
 
+def programs() -> list[Program]:
+    """Return what runs from the start of the machine to its end."""
+    return [part.program() for part in (proxy, front, aws, engine, console)]
+
+
 def start(progress: Progress) -> Tutorial:
-    """Start AWS, GitHub and Docker, and make what a reader has."""
+    """Start AWS, GitHub and Docker, and make what a learner has."""
     with progress.step("Start AWS, GitHub and Docker on this machine") as show:
-        machine.start()
+        machine.start(programs())
         with concurrent.futures.ThreadPoolExecutor(1) as beside:
             loading = beside.submit(engine.load_base_image)
-            env, checkout = _make_reader()
+            env, checkout = _make_learner()
             show("load the base image")
             loading.result(LOAD_TIMEOUT)
         show(f"= watch it at http://127.0.0.1:{settings.ports.console}/")
     return Tutorial(progress, env, checkout)
 
 
-def _make_reader() -> tuple[dict[str, str], Path]:
-    """Make what a reader has: a GitHub account with a repository and a token, an IAM user, a checkout."""
-    token = reader.new_token()
-    github.add_token(token, reader.OWNER)
-    github.create_repository(reader.OWNER, reader.REPOSITORY)
-    access_key = iam_reader.create()
-    env = reader.environment(access_key, token)
-    reader.write_environment(access_key, token)
-    reader.remember(access_key, token)
-    return env, reader.make_checkout(env)
+def _make_learner() -> tuple[dict[str, str], Path]:
+    """Make what a learner has: a GitHub account with a repository and a token, an IAM user, a checkout."""
+    token = learner.new_token()
+    github.add_token(token, learner.OWNER)
+    github.create_repository(learner.OWNER, learner.REPOSITORY)
+    access_key = learner.create_user()
+    env = learner.environment(access_key, token)
+    learner.write_environment(access_key, token)
+    learner.remember(access_key, token)
+    return env, learner.make_checkout(env)
 
 
 def walk(progress: Progress, tutorial: Tutorial) -> Push:
@@ -149,7 +157,7 @@ def status() -> int:
         table.add_row(name, state, since)
     console.print(table)
     console.print(f"console page  http://127.0.0.1:{settings.ports.console}/")
-    console.print(f"checkout      {reader.checkout_path()}")
+    console.print(f"checkout      {learner.checkout_path()}")
     console.print(f"logs          {settings.run / 'log'}")
     return 0
 

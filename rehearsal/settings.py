@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports, counted up from one base so that a reader with a conflict changes one number."""
+    """TCP ports, counted up from one base so that a learner with a conflict changes one number."""
 
     base: int
 
@@ -154,7 +154,7 @@ class Settings:
 
     @property
     def kubeconfig(self) -> Path:
-        """The reader's kubeconfig."""
+        """The learner's kubeconfig."""
         return self.run / "kubeconfig"
 
     @property
@@ -176,7 +176,7 @@ class Settings:
         return f"10.244.{number}.0/24"
 
     def client_environment(self) -> dict[str, str]:
-        """What leads the usual command line tools to this machine; the reader's shell and each build have it."""
+        """What leads the usual command line tools to this machine; the learner's shell and each build have it."""
         bundle = str(self.ca_bundle)
         no_proxy = f"127.0.0.1,localhost,{self.region_ip},{self.vpc_cidr},{self.load_balancer_cidr}"
         return {

@@ -1,4 +1,4 @@
-"""The tutorial's steps in the order of its README, each run as a reader would run it."""
+"""The tutorial's steps in the order of its README, each run as a learner would run it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import httpx
 
-from rehearsal.aws.client import root
+from rehearsal.emulator.client import root
 from rehearsal.progress import Progress, StepFailed
 from rehearsal.settings import settings
 
@@ -39,7 +39,7 @@ class Push:
 
 
 class Tutorial:
-    """Runs the tutorial's own scripts from the reader's checkout, in the reader's environment."""
+    """Runs the tutorial's own scripts from the learner's checkout, in the learner's environment."""
 
     def __init__(self, progress: Progress, env: Mapping[str, str], checkout: Path) -> None:
         self.progress = progress
@@ -260,7 +260,7 @@ class Tutorial:
 
     def _note_stages(self, push: Push, execution: Mapping[str, Any]) -> None:
         """Add the durations of the pipeline's actions and the build's phases, as AWS reports them."""
-        # As the account's root: the reader's policy has no right that only this table would need.
+        # As the account's root: the learner's policy has no right that only this table would need.
         details = root("codepipeline").list_action_executions(
             pipelineName=PIPELINE, filter={"pipelineExecutionId": execution["pipelineExecutionId"]}
         )["actionExecutionDetails"]

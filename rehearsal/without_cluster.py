@@ -12,11 +12,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from rehearsal import machine
-from rehearsal.aws import front, launcher, proxy
+from rehearsal import aws
+from rehearsal.fronts import front, proxy
+from rehearsal.sandbox import machine
 from rehearsal.settings import settings
 
-#: What a rehearsal without a cluster leaves out, told to the reader at its end.
+#: What a rehearsal without a cluster leaves out, told to the learner at its end.
 LEFT_OUT = (
     "the EKS cluster: scripts/create-cluster.sh and scripts/authorize-role.sh",
     "the build, the image and the deployment: CodePipeline stops after its stage Source",
@@ -39,7 +40,7 @@ def running() -> Iterator[None]:
     environment |= {"PATH": f"{settings.venv_bin}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
     processes = []
     try:
-        for program in (launcher.program(), proxy.program(), front.program()):
+        for program in (aws.program(), proxy.program(), front.program()):
             with program.log.open("wb") as log:
                 processes.append(
                     subprocess.Popen(

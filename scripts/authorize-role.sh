@@ -10,7 +10,7 @@
 # A cluster in authentication mode API reads no aws-auth: there the role gets an EKS access entry instead.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
+source scripts/lib/common.sh
 begin --remove "$@"
 require aws kubectl python3
 check_manifest deployer-rbac.yml Role RoleBinding
@@ -29,7 +29,7 @@ allow_namespace() { # what the group "deployers" may do, and where
 try_to_patch() { # fetch, edit, update; succeeds unless somebody else wrote to aws-auth in between
   lookup NotFound kube get configmap/aws-auth -n kube-system --output json >"$work/aws-auth.json" ||
     die "cannot read aws-auth: nothing was changed"
-  "$python" scripts/aws_auth.py "$verb" "$role_arn" "$saved" <"$work/aws-auth.json" >"$work/aws-auth-patch.yml" ||
+  "$python" scripts/lib/aws_auth.py "$verb" "$role_arn" "$saved" <"$work/aws-auth.json" >"$work/aws-auth-patch.yml" ||
     die "run scripts/authorize-role.sh again once aws-auth is in order"
   [[ -s $work/aws-auth-patch.yml ]] || return 0
   if [[ -s $work/aws-auth.json ]]; then
@@ -43,7 +43,7 @@ try_to_patch() { # fetch, edit, update; succeeds unless somebody else wrote to a
 }
 
 change_aws_auth() {
-  python=$(scripts/venv.sh requirements-scripts.txt)/bin/python
+  python=$(scripts/dev/venv.sh requirements-scripts.txt)/bin/python
   saved=$(mktemp -d "${TMPDIR:-/tmp}/aws-auth-$CLUSTER_NAME.XXXXXX")/aws-auth.yml
   say "$title"
   wait_until 300 "the change of aws-auth" try_to_patch

@@ -6,7 +6,7 @@
 # Settings: GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Reads GITHUB_TOKEN, or CONNECTION_ARN instead, from the environment.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
+source scripts/lib/common.sh
 begin '' "$@"
 check_source
 require aws curl python3

@@ -7,7 +7,7 @@
 # A cluster of that name that is there already is kept as it is; a creation that was interrupted is carried on.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
+source scripts/lib/common.sh
 begin '' "$@"
 require aws eksctl kubectl
 

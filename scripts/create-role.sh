@@ -7,7 +7,7 @@
 # iam-role-policy.json (what the role may do). A trust policy that is there already is left alone: the stack narrows it.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
+source scripts/lib/common.sh
 begin '' "$@"
 require aws python3
 check_policy trust.json Principal

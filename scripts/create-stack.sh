@@ -12,7 +12,7 @@
 #   NOTIFICATION_EMAIL  told of each execution that failed or succeeded
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
+source scripts/lib/common.sh
 begin '' "$@"
 [[ -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} || ! -t 0 ]] ||
   read -r -s -p "GitHub token (it is not shown; just press Enter to keep the one that the stack has): " GITHUB_TOKEN
@@ -23,7 +23,7 @@ check_stack_options
 export APPROVAL_REQUIRED NOTIFICATION_EMAIL CODEBUILD_IMAGE
 
 change_stack() { # change_stack create-stack|update-stack; the parameters with the token come by a pipe
-  printf '%s' "${GITHUB_TOKEN:-}" | python3 scripts/stack_parameters.py "$1" |
+  printf '%s' "${GITHUB_TOKEN:-}" | python3 scripts/lib/stack_parameters.py "$1" |
     aws cloudformation "$1" --stack-name "$STACK_NAME" --template-body file://ci-cd-codepipeline.cfn.yml \
       --parameters file:///dev/stdin --capabilities CAPABILITY_IAM \
       --query StackId --output text 2>"$work/error" && return
@@ -41,7 +41,7 @@ unchanged() { # would an update change nothing? A token that is given may be a n
     die "cannot ask for the template of the stack $STACK_NAME: see above, then run this again"
   present=$(aws cloudformation describe-stacks --stack-name "$STACK_NAME" --query 'Stacks[0].Parameters' --output json) ||
     die "cannot ask for the parameters of the stack $STACK_NAME: see above, then run this again"
-  [[ $template == "$(<ci-cd-codepipeline.cfn.yml)" ]] && python3 scripts/stack_parameters.py compare <<<"$present"
+  [[ $template == "$(<ci-cd-codepipeline.cfn.yml)" ]] && python3 scripts/lib/stack_parameters.py compare <<<"$present"
 }
 
 fail() {

@@ -7,8 +7,8 @@
 # Shows one line a check, and for each that failed what to do. Exits with 1 if one failed.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
-source scripts/lib-tools.sh
+source scripts/lib/common.sh
+source scripts/lib/tools.sh
 begin '' "$@"
 check_source
 AWS_MAX_ATTEMPTS=3 # a check that cannot be made soon has failed
@@ -80,6 +80,6 @@ fi
 wait
 cat "$work"/line.*
 [[ -z ${later:-} ]] || printf 'not yet %-11s %s\n' GitHub "$later"
-printf 'cost    %s\n' "$(python3 scripts/cost.py "$NODE_TYPE" "$NODE_COUNT")"
+printf 'cost    %s\n' "$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")"
 failures=$(cat "$work"/line.* | grep -c ^FAILED) || exit 0
 die "$failures of the checks failed: put them right, then run this again"

@@ -20,6 +20,6 @@ fi
 
 [[ " $* " == *" --without-cluster "* ]] && packages=minimal || packages=rehearsal
 case ${1:-} in status | env | stop) packages=minimal ;; esac
-scripts/packages.sh "$packages"
-venv=$(scripts/venv.sh requirements-dev.txt)
+scripts/dev/packages.sh "$packages"
+venv=$(scripts/dev/venv.sh requirements-dev.txt)
 exec "$venv/bin/python" -m rehearsal "$@"

@@ -6,7 +6,7 @@
 # Settings: all of settings.sh. About 20 minutes. It can be run again at any time, and does only what is missing.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
+source scripts/lib/common.sh
 begin '' "$@"
 
 GITHUB_TOKEN=${GITHUB_TOKEN:-} scripts/preflight.sh

@@ -6,7 +6,7 @@
 # Settings: all of settings.sh. It only asks, and changes nothing.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
+source scripts/lib/common.sh
 begin '' "$@"
 require aws kubectl python3
 
@@ -76,7 +76,7 @@ if [[ $cluster == ACTIVE* ]]; then
   show_mapping
   kube get nodes 2>&1 | indent
   show_app
-  line cost "$(python3 scripts/cost.py "$NODE_TYPE" "$NODE_COUNT")"
+  line cost "$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")"
 fi
 stack=$(stack_status "$STACK_NAME")
 if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi

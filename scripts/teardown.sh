@@ -9,7 +9,7 @@
 # something is left.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-source scripts/lib.sh
+source scripts/lib/common.sh
 begin --yes "$@"
 given --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to ask on: say --yes to delete without a question"
 require aws eksctl kubectl python3

@@ -26,9 +26,9 @@ case ${1:-} in
     ;;
 esac
 # Not lib.sh: the tests look at what the settings are without any in the environment.
-scripts/packages.sh "$packages"
-venv=$(scripts/venv.sh requirements-dev.txt)
+scripts/dev/packages.sh "$packages"
+venv=$(scripts/dev/venv.sh requirements-dev.txt)
 # What scripts/authorize-role.sh makes on its first use; made here, it is in no test's output.
-scripts/venv.sh requirements-scripts.txt >/dev/null
+scripts/dev/venv.sh requirements-scripts.txt >/dev/null
 # Tests that need the rehearsal's machine run one after the other in one process (tests/conftest.py), the others beside them.
 PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest --numprocesses "$workers" --dist load -m "$marks"

@@ -12,20 +12,21 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from rehearsal import footprint, reader
-from tests.process_list import ProcessList
-
-ROOT = Path(__file__).resolve().parent.parent
-
+from rehearsal import learner
+from rehearsal.sandbox import footprint
+from tests.support.paths import ROOT
+from tests.support.process_list import ProcessList
 
 #: Files whose tests need the machine, of which there is one a host at a time: they run one after the other.
-MACHINE = {file.stem for file in Path(__file__).parent.glob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()}
+MACHINE = {
+    file.stem for file in Path(__file__).parent.rglob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()
+}
 #: Of them, those that start and end machines of their own, and the one that begins with nothing made; the rest share what
 #: fixtures make.
-FIRST = ("test_rehearsal_machine", "test_rehearsal_kubernetes", "test_rehearse", "test_readme")
+FIRST = ("test_sandbox", "test_kubernetes", "test_rehearse", "test_readme")
 #: And those that count lost requests, when the tests beside them are over and leave the processors to them; the one that
 #: takes nodes away comes last.
-LAST = ("test_zero_downtime", "test_faults_releases")
+LAST = ("test_zero_downtime", "test_releases")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,13 +86,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """A kept rehearsal as its reader finds it: a shell environment and a checkout."""
+    """A kept rehearsal as its learner finds it: a shell environment and a checkout."""
 
     env: dict[str, str]
     checkout: Path
 
     def run(self, *args: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command as the reader."""
+        """Run a command as the learner."""
         return subprocess.run(
             args, env=self.env, cwd=self.checkout, capture_output=True, text=True, timeout=timeout, check=check
         )
@@ -125,7 +126,7 @@ def rehearsal() -> Iterator[Rehearsal]:
     )
     assert started.returncode == 0, started.stdout + started.stderr
     try:
-        yield Rehearsal(reader.recall(), reader.checkout_path())
+        yield Rehearsal(learner.recall(), learner.checkout_path())
     finally:
         subprocess.run([ROOT / "scripts" / "rehearse.sh", "stop"], check=True, timeout=120, capture_output=True)
 

@@ -89,10 +89,10 @@ def parse(text: str) -> Buildspec:
             raise BuildspecError(f"{key} is not supported by the rehearsal")
     if top.get("version") != "0.2":
         raise BuildspecError(f"version {top.get('version', 'is missing')}: the rehearsal runs version 0.2")
-    return _Reader(top, node).read()
+    return _Learner(top, node).read()
 
 
-class _Reader:
+class _Learner:
     """Turns a parsed document into a Buildspec; keeps the YAML nodes to name a line."""
 
     def __init__(self, top: Mapping[str, Any], node: yaml.Node | None) -> None:

@@ -13,8 +13,8 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from rehearsal import endpoints
-from rehearsal.service_role import Credentials
+from rehearsal.emulator import endpoints
+from rehearsal.emulator.service_role import Credentials
 from rehearsal.settings import settings
 
 PREFIX = "/v2/credentials/"

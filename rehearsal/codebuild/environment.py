@@ -20,9 +20,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rehearsal import engine
 from rehearsal.codebuild.buildspec import Buildspec
-from rehearsal.service_role import Credentials
+from rehearsal.docker import engine
+from rehearsal.emulator.service_role import Credentials
 from rehearsal.settings import settings
 
 Json = dict[str, Any]

@@ -7,10 +7,10 @@ docstring of each says where it differs from AWS. All of it lives in the process
 
 from __future__ import annotations
 
-from rehearsal.aws.extensions import Extensions, ResourceHandler
 from rehearsal.codepipeline import connections, executor, service, templates, webhooks
 from rehearsal.codepipeline.definition import Json
 from rehearsal.codepipeline.model import Pipeline
+from rehearsal.emulator.extensions import Extensions, ResourceHandler
 
 
 def register(extensions: Extensions) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rehearsal import codebuild, github, service_role
-from rehearsal.aws.extensions import ServiceError
+from rehearsal import codebuild, github
 from rehearsal.codepipeline import connections, definition, repositories
 from rehearsal.codepipeline.model import ActionRun
-from rehearsal.service_role import Credentials
+from rehearsal.emulator import service_role
+from rehearsal.emulator.extensions import ServiceError
+from rehearsal.emulator.service_role import Credentials
 from rehearsal.settings import settings
 
 #: How long an approval waits: seven days, as on AWS.

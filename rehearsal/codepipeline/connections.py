@@ -21,8 +21,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from rehearsal import endpoints, github
-from rehearsal.aws.extensions import Caller, Extensions, ServiceError
+from rehearsal import github
+from rehearsal.emulator import endpoints
+from rehearsal.emulator.extensions import Caller, Extensions, ServiceError
 from rehearsal.settings import settings
 
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from rehearsal.aws.extensions import ServiceError
+from rehearsal.emulator.extensions import ServiceError
 
 Json = dict[str, Any]
 Provider = tuple[str, str, str]

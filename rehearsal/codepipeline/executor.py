@@ -18,11 +18,11 @@ import time
 from collections.abc import Sequence
 from itertools import groupby
 
-from rehearsal import service_role
 from rehearsal.codepipeline import actions, events
 from rehearsal.codepipeline.definition import APPROVAL, Json, provider
 from rehearsal.codepipeline.model import ActionRun, Execution, Pipeline, StageRun, new_id
-from rehearsal.service_role import Credentials
+from rehearsal.emulator import service_role
+from rehearsal.emulator.service_role import Credentials
 
 SERVICE = "codepipeline.amazonaws.com"
 

@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from rehearsal.aws.extensions import Caller, ServiceError
 from rehearsal.codepipeline import executor, webhooks
 from rehearsal.codepipeline.definition import Json, masked
 from rehearsal.codepipeline.model import Execution, Pipeline
+from rehearsal.emulator.extensions import Caller, ServiceError
 
 pipelines: dict[str, Pipeline] = {}
 changing = threading.Lock()

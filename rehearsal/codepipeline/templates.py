@@ -13,10 +13,10 @@ import secrets
 import time
 from typing import Any
 
-from rehearsal import service_role
 from rehearsal.codepipeline import definition, executor, repositories, service
 from rehearsal.codepipeline.model import Pipeline
 from rehearsal.codepipeline.webhooks import Webhook, changing, webhooks
+from rehearsal.emulator import service_role
 
 Json = dict[str, Any]
 

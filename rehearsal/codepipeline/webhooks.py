@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from rehearsal import endpoints, github
+from rehearsal import github
 from rehearsal.codepipeline import definition
 from rehearsal.codepipeline.definition import Json
 from rehearsal.codepipeline.model import Pipeline
+from rehearsal.emulator import endpoints
 from rehearsal.settings import settings
 
 #: Starts a pipeline: ``start(pipeline, trigger, revisions)``.

@@ -7,6 +7,17 @@ It only reads, and only while somebody looks: nothing is asked of AWS, the clust
 - ``pipeline``, ``cluster``, ``answers``: where each part of it is read
 - ``watch``: reads all of them once a second for all who look
 - ``app``: the page, ``/api/snapshot`` and the stream ``/api/events``
-- ``__main__``: serves it on loopback, as the program that ``server`` describes
+- ``__main__``: serves it on loopback, as the program that ``program`` describes
 - ``screenshot``: the page as a picture
 """
+
+from __future__ import annotations
+
+import sys
+
+from rehearsal.sandbox.programs import Program
+
+
+def program() -> Program:
+    """Return the page as a program of the machine."""
+    return Program("console", [sys.executable, "-m", "rehearsal.console"])

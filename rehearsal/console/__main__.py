@@ -29,7 +29,7 @@ async def serve_until(app: Starlette, bind: str, stopped: Callable[[], Awaitable
 
 
 async def main() -> None:
-    """Serve until a signal, asking AWS as the rehearsal's own root and not as the reader."""
+    """Serve until a signal, asking AWS as the rehearsal's own root and not as the learner."""
     os.environ.update(settings.root_environment())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,6 @@
 """What the page shows at one moment. Times are seconds since the epoch, durations are seconds.
 
-``note`` is empty, or says why the rest of its part is empty, in words for the reader. Text from logs, commits and the
+``note`` is empty, or says why the rest of its part is empty, in words for the learner. Text from logs, commits and the
 app is untrusted: ``clean`` has taken control characters out of it, and the page never treats it as markup.
 """
 

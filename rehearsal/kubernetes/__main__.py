@@ -6,8 +6,8 @@ import argparse
 import subprocess
 import sys
 
-from rehearsal import machine
 from rehearsal.kubernetes import build, cluster
+from rehearsal.sandbox import machine
 from rehearsal.settings import settings
 
 MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
@@ -37,7 +37,7 @@ def main() -> int:
 
 def _inside(given: argparse.Namespace) -> int:
     if not machine.inside():
-        print("the cluster lives inside the machine: use rehearsal.machine.run", file=sys.stderr)
+        print("the cluster lives inside the machine: use rehearsal.sandbox.machine.run", file=sys.stderr)
         return 2
     try:
         if given.verb == "up":

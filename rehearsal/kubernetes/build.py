@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rehearsal import locks
 from rehearsal.kubernetes import image, toolchain
+from rehearsal.sandbox import locks
 from rehearsal.settings import settings
 
 MODULES = Path(__file__).with_name("modules")

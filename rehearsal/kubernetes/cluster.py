@@ -15,10 +15,9 @@ from pathlib import Path
 
 import httpx
 
-from rehearsal import cgroups, machine, network
-from rehearsal.aws import authenticator
-from rehearsal.kubernetes import api, control_plane, loadbalancer, metrics, node, pki
+from rehearsal.kubernetes import api, authenticator, control_plane, loadbalancer, metrics, node, pki
 from rehearsal.kubernetes.node import Node
+from rehearsal.sandbox import cgroups, machine, network
 from rehearsal.settings import settings
 
 READY_TIMEOUT = 60.0

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from rehearsal.kubernetes import pki
-from rehearsal.programs import Program
+from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 LOOPBACK = "127.0.0.1"

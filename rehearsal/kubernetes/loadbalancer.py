@@ -22,9 +22,9 @@ from typing import Any
 
 import httpx
 
-from rehearsal import network
 from rehearsal.kubernetes import api
-from rehearsal.programs import Program
+from rehearsal.sandbox import network
+from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 NAME = "load-balancer"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from rehearsal.kubernetes import api, pki
-from rehearsal.programs import Program
+from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 NAME = "metrics-server"

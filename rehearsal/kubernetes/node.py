@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from rehearsal import cgroups, machine, network
 from rehearsal.kubernetes import pki
 from rehearsal.kubernetes.build import PAUSE_IMAGE
-from rehearsal.programs import Program
+from rehearsal.sandbox import cgroups, machine, network
+from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 #: Directories where distributions put the CNI plug-ins.
@@ -177,7 +177,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
     def kubelet(self) -> dict[str, Any]:
         """Return the kubelet's configuration.
 
-        EKS's AMI evicts at 10 % of free disk; here a fuller disk is the reader's own, and only its end counts.
+        EKS's AMI evicts at 10 % of free disk; here a fuller disk is the learner's own, and only its end counts.
         """
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",

@@ -57,7 +57,7 @@ function colour(version) {
   return colours.get(version);
 }
 
-// Draws a part only if it changed, so that selection, focus and a screen reader's place survive.
+// Draws a part only if it changed, so that selection, focus and a screen learner's place survive.
 const drawn = {};
 function part(name, state, draw) {
   const now = JSON.stringify(state);
@@ -184,7 +184,7 @@ function drawCluster(cluster) {
   $("nodes").replaceChildren(...boxes);
 }
 
-// What happened since the last snapshot, in a sentence; the status line is read out by screen readers.
+// What happened since the last snapshot, in a sentence; the status line is read out by screen learners.
 let before;
 function news(now) {
   const say = (text) => {

@@ -1,0 +1,125 @@
+"""The Docker Engine of CodeBuild's build environment: a real one, in the machine's own network and mount namespaces.
+
+CodeBuild's images start dockerd when the project's ``privilegedMode`` is true
+(https://docs.aws.amazon.com/codebuild/latest/userguide/troubleshooting.html, "Cannot connect to the Docker daemon").
+Here one engine runs for as long as the machine, and a privileged build is given its socket. Its way out is the
+rehearsal's HTTPS proxy, which leads the real ECR name to the stand-in; so images are pushed under their real names.
+
+Differs from AWS: builds share the engine, so that layers of an earlier build are found as with a local Docker layer
+cache; the version is the machine's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from rehearsal.docker import base_image
+from rehearsal.sandbox import cgroups
+from rehearsal.sandbox.machine import MachineError, Program, wait_until
+from rehearsal.settings import settings
+
+#: Debian's programs first: dockerd starts the containerd and runc that it finds, and another version may not suit.
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+START_TIMEOUT = 30.0
+LOAD_TIMEOUT = 120.0
+
+#: Releases up to 20.10 write /etc/docker/key.json, which belongs to the host's engine. The hosts file is the engine's own:
+#: before each push and pull it looks the registry's address up, and no name server can be reached from here.
+_START = '[ ! -d /etc/docker ] || mount -t tmpfs tmpfs /etc/docker; mount --bind "$0" /etc/hosts; exec "$@"'
+
+
+def client() -> str:
+    """Path of the docker command that belongs to the engine.
+
+    Raises:
+        MachineError: there is none.
+    """
+    found = shutil.which("docker", path=SYSTEM_PATH) or shutil.which("docker")
+    if not found:
+        raise MachineError("the Docker client is missing; install it with scripts/dev/packages.sh")
+    return found
+
+
+def proxy_url() -> str:
+    """The rehearsal's HTTPS proxy as the engine and its containers see it."""
+    return f"http://{settings.region_ip}:{settings.ports.proxy}"
+
+
+def program() -> Program:
+    """dockerd, with all of its state under RUN and the machine's /run."""
+    daemon = shutil.which("dockerd", path=SYSTEM_PATH) or shutil.which("dockerd") or "dockerd"
+    options = [
+        f"--data-root={settings.run / 'docker'}",
+        "--exec-root=/run/docker",
+        "--pidfile=/run/docker.pid",
+        f"--config-file={_configuration()}",
+        f"--host=unix://{settings.docker_socket}",
+        "--storage-driver=overlay2",
+        f"--cgroup-parent=/{cgroups.NAME}/engine",
+        "--exec-opt=native.cgroupdriver=cgroupfs",
+        # Nothing answers there, at once; containers that ask for a name would wait for the host's name server in vain.
+        f"--dns={settings.region_ip}",
+    ]
+    environment = {
+        "PATH": SYSTEM_PATH,
+        "HTTPS_PROXY": proxy_url(),
+        "NO_PROXY": "127.0.0.1,localhost",
+        "SSL_CERT_FILE": str(settings.ca_bundle),
+    }
+    enter = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _START, str(_hosts())]
+    return Program("docker", [*enter, daemon, *options], environment, netns="engine")
+
+
+def load_base_image() -> None:
+    """Wait for the engine and give it the base image.
+
+    Raises:
+        MachineError: the engine does not answer, or refuses the image.
+        base_image.BaseImageError: the image is not in the cache and cannot be made.
+    """
+    wait_until(_answers, START_TIMEOUT, "the Docker Engine", _last_words)
+    archive = base_image.path() if base_image.is_made() else base_image.make(lambda _: None)
+    changes = [word for change in base_image.CONFIGURATION for word in ("--change", change)]
+    result = _docker("image", "import", *changes, str(archive), base_image.NAME, timeout=LOAD_TIMEOUT)
+    if result.returncode:
+        raise MachineError(f"the Docker Engine refuses the base image: {result.stderr.strip()}")
+
+
+def _answers() -> bool:
+    if not settings.docker_socket.exists():
+        return False
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return _docker("version", timeout=5).returncode == 0
+    return False
+
+
+def _docker(*args: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    command = [client(), "--host", f"unix://{settings.docker_socket}", *args]
+    environment = {"PATH": SYSTEM_PATH, "HOME": str(settings.run)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def _configuration() -> Path:
+    """An empty configuration file, in place of the one of the host's own engine."""
+    return _file("docker.json", "{}\n")
+
+
+def _hosts() -> Path:
+    """A hosts file with the registry at an address that is not loopback, which Docker would not insist on TLS for."""
+    return _file("docker.hosts", f"127.0.0.1 localhost\n{settings.region_ip} {settings.registry}\n")
+
+
+def _file(name: str, content: str) -> Path:
+    path = settings.run / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def _last_words() -> str:
+    log = settings.run / "log" / "docker.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return "It said: " + " / ".join(lines[-3:]) if lines else "It said nothing."

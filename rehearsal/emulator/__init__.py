@@ -1,0 +1,1 @@
+"""AWS in the rehearsal: MiniStack, and what the rehearsal adds to it."""

@@ -1,0 +1,225 @@
+"""CloudFormation makes each resource with the rights of whoever asked for the stack, so here they are asked.
+
+Which rights a type takes is AWS's own list, ``handlers.*.permissions`` of the type's schema
+(https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html), which cfn-lint carries.
+It holds those of every property; the ones whose property is not set are left out here (``TAKEN_BY``), but for those of
+reading, which has to find out what is set.
+
+Differs from AWS: a name is asked about in the form that CloudFormation gives it, not with its own random end; the tags
+``aws:cloudformation:*`` take no right.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rehearsal.emulator.extensions import Extensions, Json
+from rehearsal.settings import settings
+
+#: What CloudFormation runs for each of its operations; reading is how it learns an attribute.
+HANDLERS = {"create": ("create", "read"), "update": ("update", "read"), "delete": ("delete",)}
+
+#: Types that AWS keeps without a public schema, or that are a function's: by their service's API reference.
+UNLISTED = {
+    "AWS::CodeBuild::Project": {
+        "create": ["codebuild:CreateProject", "codebuild:BatchGetProjects", "iam:PassRole"],
+        "update": ["codebuild:UpdateProject", "codebuild:BatchGetProjects", "iam:PassRole"],
+        "delete": ["codebuild:DeleteProject"],
+    },
+    "Custom::KubectlRoleTrust": {each: ["lambda:InvokeFunction"] for each in ("create", "update", "delete")},
+}
+
+#: Pattern of an action, and the properties one of which makes a handler use it; without any, it is never used.
+TAKEN_BY = {
+    "*:TagResource": ("Tags",),
+    "*:UntagResource": ("Tags",),
+    "*:*agRole": ("Tags",),
+    "s3:PutBucketTagging": ("Tags",),
+    "kms:*": ("KmsKey", "KmsKeyArn", "KmsKeyId"),
+    "codepipeline:*StageTransition": ("DisableInboundStageTransitions",),
+    "codepipeline:StartPipelineExecution": ("RestartExecutionOnUpdate",),
+    "*:PassConnection": ("ConnectionArn",),
+    "ecr:SetRepositoryPolicy": ("RepositoryPolicyText",),
+    "ecr:DeleteRepositoryPolicy": ("RepositoryPolicyText",),
+    "iam:*GroupPolicy": ("Groups",),
+    "iam:*UserPolicy": ("Users",),
+    "iam:*tachRolePolicy": ("Roles", "ManagedPolicyArns"),
+    "iam:*PermissionsBoundary": ("PermissionsBoundary",),
+    "lambda:PutFunctionConcurrency": ("ReservedConcurrentExecutions",),
+    "lambda:DeleteFunctionConcurrency": ("ReservedConcurrentExecutions",),
+    "lambda:*CodeSigningConfig": ("CodeSigningConfigArn",),
+    "lambda:GetLayerVersion": ("Layers",),
+    "lambda:PutRuntimeManagementConfig": ("RuntimeManagementConfig",),
+    "lambda:PutFunctionRecursionConfig": ("RecursiveLoop",),
+    "lambda:*FunctionScalingConfig": ("FunctionScalingConfig",),
+    "lambda:PassCapacityProvider": ("CapacityProviderConfig",),
+    "lambda:PublishVersion": ("PublishToLatestPublished",),
+    "lambda:AssociateRuntimeAlias": (),
+    "ec2:*": ("VpcConfig",),
+    "elasticfilesystem:*": ("FileSystemConfigs",),
+    "s3files:*": ("FileSystemConfigs",),
+    "s3:GetObject*": ("S3Bucket",),
+    "logs:PutDataProtectionPolicy": ("DataProtectionPolicy",),
+    "logs:DeleteDataProtectionPolicy": ("DataProtectionPolicy",),
+    "logs:CreateLogDelivery": ("DataProtectionPolicy",),
+    "s3:REST.PUT.OBJECT": ("DataProtectionPolicy",),
+    "firehose:*": ("DataProtectionPolicy",),
+    "logs:*ResourcePolic*": ("ResourcePolicyDocument",),
+    "logs:*utIndexPolicy": ("FieldIndexPolicies",),
+    "logs:PutBearerTokenAuthentication": ("BearerTokenAuthenticationEnabled",),
+    "sns:*DataProtectionPolicy": ("DataProtectionPolicy",),
+    "s3:PutAnalyticsConfiguration": ("AnalyticsConfigurations",),
+    "s3:PutInventoryConfiguration": ("InventoryConfigurations",),
+    "s3:PutMetricsConfiguration": ("MetricsConfigurations",),
+    "s3:PutAccelerateConfiguration": ("AccelerateConfiguration",),
+    "s3:PutIntelligentTieringConfiguration": ("IntelligentTieringConfigurations",),
+    "s3:Put*Replication*": ("ReplicationConfiguration",),
+    "s3:Put*ObjectLockConfiguration": ("ObjectLockConfiguration",),
+    "s3:PutBucketAbac": ("AbacStatus",),
+    "s3:PutBucketCORS": ("CorsConfiguration",),
+    "s3:PutBucketNotification": ("NotificationConfiguration",),
+    "s3:PutBucketWebsite": ("WebsiteConfiguration",),
+    "s3:PutBucketLogging": ("LoggingConfiguration",),
+    "s3:*BucketAcl": ("AccessControl",),
+    "s3:*MetadataTableConfiguration": ("MetadataTableConfiguration",),
+    "s3:PutObjectAcl": ("AccessControl",),
+    "s3:DeleteObject": (),
+    "s3tables:*": ("MetadataTableConfiguration",),
+    "secretsmanager:*Region*": ("ReplicaRegions",),
+}
+
+#: The ARN that IAM is asked about, by the action's service; where a type differs, by its name.
+RESOURCES = {
+    "codebuild": "codebuild:{region}:{account}:project/{name}",
+    "codepipeline": "codepipeline:{region}:{account}:{name}",
+    "AWS::CodePipeline::Webhook": "codepipeline:{region}:{account}:webhook:{name}",
+    "ecr": "ecr:{region}:{account}:repository/{name}",
+    "events": "events:{region}:{account}:rule/{name}",
+    "iam": "iam::{account}:role/{name}",
+    "AWS::IAM::ManagedPolicy": "iam::{account}:policy/{name}",
+    "lambda": "lambda:{region}:{account}:function:{name}",
+    "logs": "logs:{region}:{account}:log-group:{name}:log-stream:",
+    "s3": "s3:::{name}",
+    "secretsmanager": "secretsmanager:{region}:{account}:secret:{name}-1a2B3c",
+    "sns": "sns:{region}:{account}:{name}",
+}
+#: Actions that know no resource.
+EVERYWHERE = ("codepipeline:ListWebhooks", "logs:DescribeResourcePolicies", "secretsmanager:GetRandomPassword")
+#: Properties that hand a role to the service.
+ROLES = ("Role", "RoleArn", "ServiceRole")
+#: What names a resource, or the one that a policy is of.
+NAMES = ("Name", "LogGroupName", "Bucket", "Topics", "ServiceToken")
+#: Types whose names are of small letters.
+SMALL = ("AWS::ECR::Repository", "AWS::S3::Bucket")
+
+#: Who a role is handed to, by the type that names it: condition key iam:PassedToService.
+PASSED_TO = {
+    "AWS::CodeBuild::Project": "codebuild.amazonaws.com",
+    "AWS::CodePipeline::Pipeline": "codepipeline.amazonaws.com",
+    "AWS::Lambda::Function": "lambda.amazonaws.com",
+}
+
+
+def actions(type_name: str, operation: str, properties: Json) -> list[str]:
+    """What CloudFormation does, of IAM's actions, to create, update or delete a resource with these properties."""
+    used = set(_keys(properties))
+    listed = [
+        # The schema has not followed the service's new name, which ARNs and policies have.
+        action.replace("codestar-connections:", "codeconnections:")
+        for handler in HANDLERS[operation]
+        for action in _handlers(type_name).get(handler, [])
+        if _is_taken(action, used) or (handler == "read" and not action.startswith("kms:"))
+    ]
+    return list(dict.fromkeys(listed))
+
+
+def resources(action: str, type_name: str, name: str, properties: Json) -> list[str]:
+    """The ARNs that an action on a resource is asked about; none where it does not concern this one."""
+    service = action.partition(":")[0]
+    if action in EVERYWHERE:
+        return ["*"]
+    if action.endswith(":PassConnection"):
+        return [value for value in _values(properties) if ":connection/" in value]
+    if service == "iam" and not type_name.startswith("AWS::IAM::"):
+        return [properties[key] for key in ROLES if key in properties]
+    if action.endswith("tachRolePolicy") and "Roles" in properties:
+        return [_arn("iam", role) for role in properties["Roles"]]
+    kind = type_name if type_name in RESOURCES else service
+    if kind not in RESOURCES:  # a type that the tutorial's stack does not have
+        return ["*"]
+    arn = _arn(kind, name)
+    return [arn.removesuffix(":log-stream:") if action == "logs:ListTagsForResource" else arn]
+
+
+def name_of(type_name: str, logical_id: str, properties: Json, stack: str) -> str:
+    """A resource's name: the given one, or one of the form that CloudFormation makes."""
+    given = next((properties[key] for key in NAMES if key in properties), "")
+    given = given[0] if isinstance(given, list) else given
+    if given:
+        return str(given).rpartition(":")[2]
+    made = f"{logical_id if type_name == 'AWS::SecretsManager::Secret' else f'{stack}-{logical_id}'}-1A2B3C4D5E6F"
+    return made.lower() if type_name in SMALL else made
+
+
+def register(extensions: Extensions) -> None:
+    """Put the question before every resource that a stack makes, changes or deletes."""
+
+    def check(operation: str, type_name: str, logical_id: str, properties: Json, stack: str) -> None:
+        own = [tag for tag in properties.get("Tags", []) if not str(tag).count("'aws:cloudformation:")]
+        properties = {key: value for key, value in properties.items() if key != "Tags"} | ({"Tags": own} if own else {})
+        name = name_of(type_name, logical_id, properties, stack)
+        for action in actions(type_name, operation, properties):
+            context: Json = {"aws:calledvia": ["cloudformation.amazonaws.com"]}
+            if action == "iam:PassRole":
+                context["iam:passedtoservice"] = PASSED_TO.get(type_name, "")
+            for arn in resources(action, type_name, name, properties):
+                extensions.require(action, arn, context)
+
+    extensions.before_resource(check)
+
+
+@functools.cache
+def _handlers(type_name: str) -> dict[str, list[str]]:
+    if type_name in UNLISTED:
+        return UNLISTED[type_name]
+    spec = find_spec("cfnlint")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("cfnlint, whose schemas say which rights a resource takes")
+    schemas = Path(spec.submodule_search_locations[0]) / "data" / "schemas"
+    index = json.loads((schemas / "providers" / f"{settings.region}.json").read_text(encoding="utf-8"))
+    if type_name not in index:
+        return {}
+    schema = json.loads((schemas / "resources" / f"{index[type_name]}.json").read_text(encoding="utf-8"))
+    return {name: handler["permissions"] for name, handler in schema.get("handlers", {}).items()}
+
+
+def _is_taken(action: str, used: set[str]) -> bool:
+    return all(used & set(by) for pattern, by in TAKEN_BY.items() if fnmatchcase(action, pattern))
+
+
+def _arn(kind: str, name: str) -> str:
+    return "arn:aws:" + RESOURCES[kind].format(region=settings.region, account=settings.account, name=name)
+
+
+def _keys(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield key
+            yield from _keys(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _keys(value)
+
+
+def _values(node: Any) -> Iterator[str]:
+    if isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from _values(value)
+    elif isinstance(node, str) and node.startswith("arn:"):
+        yield node

@@ -1,0 +1,280 @@
+"""EKS's side of the cluster: the real endpoint and authority, authentication modes, versions, access entries.
+
+Follows the Amazon EKS API reference (Cluster, UpdateClusterConfig, DescribeClusterVersions, CreateAccessEntry) and the
+user guide's "Grant IAM users access to Kubernetes with EKS access entries". MiniStack keeps the records; this adds what
+it lacks:
+
+- a cluster is ACTIVE, with its endpoint and certificate authority, once the Kubernetes cluster has written its record;
+- the authentication mode changes one way only, and access entries need a mode that has them;
+- the entries of the cluster are written where aws-iam-authenticator reads them.
+
+Differs: the only access policy is AmazonEKSClusterAdminPolicy for the whole cluster, given as group system:masters;
+updates are over at once; node groups have no machines.
+"""
+
+from __future__ import annotations
+
+import base64
+import calendar
+import json
+import re
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from rehearsal.emulator.client import root
+from rehearsal.emulator.extensions import Around, Call, Extensions, Json, Proceed, Response, ServiceError, json_response
+from rehearsal.settings import settings
+
+MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
+ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+RESERVED_GROUPS = ("system:", "eks:", "aws:", "amazon:", "iam:")
+CHANGES_ENTRIES = (
+    "CreateAccessEntry",
+    "UpdateAccessEntry",
+    "DeleteAccessEntry",
+    "AssociateAccessPolicy",
+    "DisassociateAccessPolicy",
+)
+
+#: Version, release, end of standard and of extended support, fourteen and twelve months; user guide, "Understand the
+#: Kubernetes version lifecycle on EKS".
+VERSIONS = (
+    ("1.37", "2026-10-01", "2027-12-01", "2028-12-01"),
+    ("1.36", "2026-06-02", "2027-08-02", "2028-08-02"),
+    ("1.35", "2026-01-27", "2027-03-27", "2028-03-27"),
+    ("1.34", "2025-10-02", "2026-12-02", "2027-12-02"),
+)
+DEFAULT_VERSION = settings.kubernetes_version.rpartition(".")[0]
+
+#: What CreateCluster was told and MiniStack forgets, by cluster.
+_extra: dict[str, Json] = {}
+_updates: dict[str, Json] = {}
+_writing = threading.Lock()
+
+
+def register(extensions: Extensions) -> None:
+    """Put all of it before MiniStack's EKS."""
+    extensions.around("eks", answer)
+
+
+def answer(call: Call, proceed: Proceed) -> Response:
+    """Answer or amend one call."""
+    if "access-entries" in call.path:
+        return _access_entry(call, proceed)
+    answerers: dict[str, Around] = {
+        "CreateCluster": _create,
+        "DeleteCluster": _delete,
+        "DescribeCluster": lambda _, proceed: _amended(proceed()),
+        "DescribeClusterVersions": lambda call, _: json_response({"clusterVersions": cluster_versions(call.query)}),
+        "DescribeUpdate": lambda call, _: json_response({"update": _update_of(call.path)}),
+        "UpdateClusterConfig": lambda call, _: json_response({"update": update_config(_cluster_of(call), call.json)}),
+    }
+    answerer = answerers.get(call.action)
+    return answerer(call, proceed) if answerer else proceed()
+
+
+def cluster_versions(query: dict[str, str]) -> list[Json]:
+    """Answer DescribeClusterVersions with its filters; a list is asked for one version at a time here."""
+    return [
+        {
+            "clusterVersion": version,
+            "clusterType": "eks",
+            "defaultPlatformVersion": "eks.1",
+            "defaultVersion": version == DEFAULT_VERSION,
+            "kubernetesPatchVersion": settings.kubernetes_version if version == DEFAULT_VERSION else f"{version}.0",
+            "releaseDate": _epoch(release),
+            "endOfStandardSupportDate": _epoch(standard),
+            "endOfExtendedSupportDate": _epoch(extended),
+            "status": "standard-support",
+            "versionStatus": "STANDARD_SUPPORT",
+        }
+        for version, release, standard, extended in VERSIONS
+        if query.get("clusterVersions", version) == version
+        and (query.get("defaultOnly") != "true" or version == DEFAULT_VERSION)
+        and query.get("versionStatus", "STANDARD_SUPPORT") == "STANDARD_SUPPORT"
+    ]
+
+
+def update_config(name: str, request: Json) -> Json:
+    """UpdateClusterConfig for the authentication mode.
+
+    Raises:
+        ServiceError: no such cluster, another change, or a step back.
+    """
+    extra = _known(name)
+    wanted = request.get("accessConfig", {}).get("authenticationMode")
+    if wanted not in MODES:
+        raise ServiceError("InvalidParameterException", "the rehearsal changes accessConfig.authenticationMode only")
+    now = extra["accessConfig"]["authenticationMode"]
+    if MODES.index(wanted) - MODES.index(now) != 1:
+        raise ServiceError(
+            "InvalidParameterException", f"Unsupported authentication mode update from {now} to {wanted}"
+        )
+    extra["accessConfig"]["authenticationMode"] = wanted
+    write_access_entries(name)
+    update = {
+        "id": str(uuid.uuid4()),
+        "status": "Successful",
+        "type": "AccessConfigUpdate",
+        "params": [{"type": "AuthenticationMode", "value": wanted}],
+        "createdAt": time.time(),
+        "errors": [],
+    }
+    _updates[str(update["id"])] = update
+    return update
+
+
+def write_access_entries(name: str) -> None:
+    """Write the cluster's entries, and which backends count, for aws-iam-authenticator.
+
+    The files are written in place: the program watches them by inode. With CONFIG_MAP only the creator is there, whom
+    EKS admits whatever the mode ("Grant access ...", creator's note).
+    """
+    mode = _known(name)["accessConfig"]["authenticationMode"]
+    with _writing:
+        settings.access_entries.parent.mkdir(parents=True, exist_ok=True)
+        settings.access_entries.write_text(json.dumps(mappings(name), indent=2), encoding="utf-8")
+        backends = "DynamicFile" if mode == "API" else "DynamicFile EKSConfigMap"
+        backend_modes().write_text(json.dumps({"backendMode": backends}), encoding="utf-8")
+
+
+def backend_modes() -> Path:
+    """The file that tells aws-iam-authenticator which backends to ask, in order."""
+    return settings.access_entries.with_name("authenticator-backends.json")
+
+
+def mappings(name: str) -> Json:
+    """The cluster's access entries as aws-iam-authenticator's dynamic file has them."""
+    users, roles = [], []
+    eks = root("eks")
+    for principal in eks.list_access_entries(clusterName=name)["accessEntries"]:
+        entry = eks.describe_access_entry(clusterName=name, principalArn=principal)["accessEntry"]
+        policies = eks.list_associated_access_policies(clusterName=name, principalArn=principal)
+        admin = any(policy["policyArn"] == ADMIN_POLICY for policy in policies["associatedAccessPolicies"])
+        mapping = {
+            "username": entry["username"] or default_username(principal),
+            "groups": [*entry["kubernetesGroups"], *(["system:masters"] if admin else [])],
+        }
+        if ":role/" in principal:
+            roles.append({"rolearn": principal, **mapping})
+        else:
+            users.append({"userarn": principal, **mapping})
+    return {"mapRoles": roles, "mapUsers": users, "mapAccounts": []}
+
+
+def default_username(principal: str) -> str:
+    """The Kubernetes user name that EKS gives an entry without one (CreateAccessEntry, ``username``)."""
+    found = re.fullmatch(r"arn:aws:iam::(\d+):role/(?:.*/)?([^/]+)", principal)
+    return f"arn:aws:sts::{found[1]}:assumed-role/{found[2]}/{{{{SessionName}}}}" if found else principal
+
+
+def amend(cluster: Json) -> Json:
+    """A cluster's record with what MiniStack lacks."""
+    cluster |= _extra.get(cluster["name"], {})
+    if cluster["status"] not in ("CREATING", "ACTIVE"):
+        return cluster
+    try:
+        record = json.loads(settings.cluster_record.read_text(encoding="utf-8"))
+        authority = Path(record["certificate_authority"]).read_bytes()
+    except FileNotFoundError:
+        cluster.pop("endpoint", None)
+        return cluster | {"status": "CREATING", "certificateAuthority": {}}
+    data = base64.b64encode(authority).decode()
+    return cluster | {"status": "ACTIVE", "endpoint": record["endpoint"], "certificateAuthority": {"data": data}}
+
+
+def _create(call: Call, proceed: Proceed) -> Response:
+    name, given = str(call.json.get("name", "")), call.json.get("accessConfig") or {}
+    if not re.fullmatch(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}", name):
+        raise ServiceError("InvalidParameterException", f"The cluster name {name!r} is not valid")
+    if str(call.json.get("version", DEFAULT_VERSION)) not in [version[0] for version in VERSIONS]:
+        raise ServiceError("InvalidParameterException", "unsupported Kubernetes version")
+    mode = given.get("authenticationMode", "CONFIG_MAP")
+    if mode not in MODES:
+        raise ServiceError("InvalidParameterException", f"Unsupported authentication mode {mode}")
+    response = proceed()
+    if response[0] != 200:
+        return response
+    _extra[name] = {
+        "accessConfig": {"authenticationMode": mode},
+        "upgradePolicy": call.json.get("upgradePolicy") or {"supportType": "EXTENDED"},
+    }
+    write_access_entries(name)
+    return _amended(response)
+
+
+def _delete(call: Call, proceed: Proceed) -> Response:
+    response = _amended(proceed())
+    if response[0] == 200:
+        _extra.pop(_cluster_of(call), None)
+        settings.access_entries.unlink(missing_ok=True)
+        backend_modes().unlink(missing_ok=True)
+    return response
+
+
+def _access_entry(call: Call, proceed: Proceed) -> Response:
+    name = _cluster_of(call)
+    if _known(name)["accessConfig"]["authenticationMode"] == "CONFIG_MAP" and not _is_own(call):
+        raise ServiceError(
+            "InvalidRequestException",
+            "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] "
+            "to perform this operation.",
+        )
+    _check_entry(call.json)
+    status, headers, body = proceed()
+    if status == 200 and call.action in CHANGES_ENTRIES:
+        write_access_entries(name)
+    if status == 200 and "accessEntry" in (shown := json.loads(body or b"{}")):
+        entry = shown["accessEntry"]
+        entry["username"] = entry["username"] or default_username(entry["principalArn"])
+        return json_response(shown)
+    return status, headers, body
+
+
+def _check_entry(request: Json) -> None:
+    for group in request.get("kubernetesGroups") or []:
+        if str(group).startswith(RESERVED_GROUPS):
+            start = str(group).split(":")[0]
+            raise ServiceError(
+                "InvalidParameterException",
+                f"The kubernetes group name {group} is invalid, it cannot start with {start}:",
+            )
+    if request.get("policyArn", ADMIN_POLICY) != ADMIN_POLICY or request.get("accessScope", {}).get("namespaces"):
+        raise ServiceError("InvalidParameterException", f"the rehearsal has only {ADMIN_POLICY}, cluster-wide")
+
+
+def _is_own(call: Call) -> bool:
+    """Whether this module asks, as root, for what the mode hides from clients."""
+    return call.caller.arn.endswith(":root")
+
+
+def _amended(response: Response) -> Response:
+    if response[0] != 200:
+        return response
+    return json_response({"cluster": amend(json.loads(response[2])["cluster"])})
+
+
+def _known(name: str) -> Json:
+    if name not in _extra:
+        raise ServiceError("ResourceNotFoundException", f"No cluster found for name: {name}.", 404)
+    return _extra[name]
+
+
+def _cluster_of(call: Call) -> str:
+    found = re.match(r"/clusters/([^/]+)", call.path)
+    return unquote(found[1]) if found else ""
+
+
+def _update_of(path: str) -> Json:
+    update: Any = _updates.get(path.rpartition("/")[2])
+    if update is None:
+        raise ServiceError("ResourceNotFoundException", "No update found", 404)
+    return dict(update)
+
+
+def _epoch(day: str) -> float:
+    return float(calendar.timegm(time.strptime(day, "%Y-%m-%d")))

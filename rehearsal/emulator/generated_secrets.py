@@ -1,0 +1,33 @@
+"""Secrets that a stack generates: without punctuation where the template says so.
+
+Follows GenerateSecretString of AWS::SecretsManager::Secret; of its exclusions MiniStack has ExcludeCharacters alone.
+"""
+
+from __future__ import annotations
+
+import string
+
+from rehearsal.emulator.extensions import Extensions, Json
+
+TYPE = "AWS::SecretsManager::Secret"
+KINDS = {
+    "ExcludeLowercase": string.ascii_lowercase,
+    "ExcludeNumbers": string.digits,
+    "ExcludePunctuation": string.punctuation,
+    "ExcludeUppercase": string.ascii_uppercase,
+}
+
+
+def spell_out_exclusions(properties: Json) -> Json:
+    """Turn each excluded kind of character into the characters."""
+    asked = properties.get("GenerateSecretString")
+    if not asked:
+        return properties
+    kinds = [characters for name, characters in KINDS.items() if str(asked.get(name, False)).lower() == "true"]
+    excluded = str(asked.get("ExcludeCharacters", "")) + "".join(kinds)
+    return properties | {"GenerateSecretString": asked | {"ExcludeCharacters": excluded}}
+
+
+def register(extensions: Extensions) -> None:
+    """Put it before MiniStack's secret."""
+    extensions.amend_resource(TYPE, spell_out_exclusions)

@@ -1,0 +1,69 @@
+"""The TLS front: one listener for every real host name that the rehearsal answers for, and the nodes' registry.
+
+The proxy leads the names here; the Host header chooses the part. It has no logic of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from hypercorn.asyncio import serve as serve_asgi
+from hypercorn.config import Config
+from starlette.applications import Starlette
+from starlette.routing import Host
+
+from rehearsal import github
+from rehearsal.fronts import kubectl_release, registry, sts, tls
+from rehearsal.fronts.proxy import listener
+from rehearsal.sandbox.programs import Program
+from rehearsal.settings import settings
+
+
+def app() -> Starlette:
+    """Return every part under its host name."""
+    return Starlette(
+        routes=[
+            Host(settings.sts_host, sts.app()),
+            Host(settings.registry, registry.app(registry.push)),
+            Host("api.github.com", github.app),
+            Host("github.com", github.app),
+            Host("dl.k8s.io", kubectl_release.app()),
+        ]
+    )
+
+
+def config(bind: str, *, encrypted: bool) -> Config:
+    """Hypercorn's settings for one listener."""
+    made = Config()
+    made.bind = [bind]
+    made.accesslog = "-"
+    made.keep_alive_timeout = 75
+    made.alpn_protocols = ["http/1.1"]
+    if encrypted:
+        made.certfile = made.keyfile = str(tls.key_and_chain())
+    return made
+
+
+async def serve() -> None:
+    """Serve TLS on loopback and the nodes' registry on the region's address, for ever."""
+    nodes = listener(settings.region_ip, settings.ports.pull)
+    stopped = asyncio.Event()
+    parts: list[tuple[Any, Config]] = [
+        (app(), config(f"127.0.0.1:{settings.ports.front}", encrypted=True)),
+        (registry.app(registry.pull), config(f"fd://{nodes.fileno()}", encrypted=False)),
+    ]
+    await asyncio.gather(*(serve_asgi(part, how, shutdown_trigger=stopped.wait) for part, how in parts))
+
+
+def program() -> Program:
+    """The front as a program of the machine, which knows of the machine's own authorities."""
+    own = {name: os.environ[name] for name in tls.BUNDLE_VARIABLES if os.environ.get(name)}
+    return Program("front", [sys.executable, "-m", "rehearsal.fronts.front"], own)
+
+
+if __name__ == "__main__":
+    tls.create()
+    asyncio.run(serve())

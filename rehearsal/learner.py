@@ -1,0 +1,193 @@
+"""What the rehearsal gives the learner: an IAM user, a checkout of the tutorial, and a shell environment to work in.
+
+The user is an ordinary one, whose only rights are those that the tutorial asks a learner to have.
+
+The environment is all that tells the tutorial's own files that AWS and GitHub are on this machine. Everything in it
+is an ordinary setting of the AWS CLI, curl, git or kubectl; no file of the tutorial knows of any.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from rehearsal.emulator.client import root, wait_until_ready
+from rehearsal.settings import settings
+
+OWNER = "learner"
+REPOSITORY = "aws_pipeline"
+BRANCH = "master"
+
+#: Kept from the shell that started the rehearsal; all else of it stays out, so that a run does not depend on it.
+KEPT = ("HOME", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "TZ", "XDG_CACHE_HOME", "REHEARSAL_PORT")
+
+_CREDENTIAL_HELPER = '!f() { echo "username=x-access-token"; echo "password=$GITHUB_TOKEN"; }; f'
+
+USER = "learner"
+POLICY = settings.root / "docs" / "learner-policy.json"
+#: The cluster of settings.sh, by whose name the policy of POLICY goes too.
+CLUSTER = "eksctl-demo"
+#: What the stand-in of eksctl calls, and no more; on AWS a learner gives themselves eksctl's own minimum policies.
+EKSCTL = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": [
+                "cloudformation:DeleteStack",
+                "cloudformation:DescribeStackEvents",
+                "cloudformation:DescribeStacks",
+                "eks:CreateCluster",
+                "eks:DeleteCluster",
+                "eks:DescribeCluster",
+                "iam:CreateRole",
+                "iam:DeleteRole",
+                "iam:GetRole",
+                "iam:PassRole",
+            ],
+            "Resource": [
+                f"arn:aws:cloudformation:{settings.region}:{settings.account}:stack/eksctl-{CLUSTER}-*",
+                f"arn:aws:eks:{settings.region}:{settings.account}:cluster/{CLUSTER}",
+                f"arn:aws:iam::{settings.account}:role/eksctl-{CLUSTER}-*",
+            ],
+        }
+    ],
+}
+
+
+def create_user() -> Mapping[str, str]:
+    """Wait for AWS, make the user with the policy of ``POLICY`` and return an access key of its own.
+
+    Raises:
+        TimeoutError: AWS does not answer.
+        botocore.exceptions.ClientError: IAM refuses the policy.
+    """
+    wait_until_ready()
+    iam = root("iam")
+    # The file is what a person would paste, so the account in it may be a placeholder.
+    document = json.loads(POLICY.read_text(encoding="utf-8").replace("<ACCOUNT_ID>", settings.account))
+    iam.create_user(UserName=USER)
+    policy = iam.create_policy(PolicyName=USER, PolicyDocument=json.dumps(document))["Policy"]
+    iam.attach_user_policy(UserName=USER, PolicyArn=policy["Arn"])
+    iam.put_user_policy(UserName=USER, PolicyName="eksctl", PolicyDocument=json.dumps(EKSCTL))
+    key: Mapping[str, str] = iam.create_access_key(UserName=USER)["AccessKey"]
+    return key
+
+
+def new_token() -> str:
+    """Return a token of the form that GitHub gives out (classic, ``ghp_`` and 36 characters)."""
+    return "ghp_" + secrets.token_hex(18)
+
+
+def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str, str]:
+    """Return the variables that lead the usual command line tools to this machine."""
+    path = [
+        str(settings.root / "rehearsal" / "bin"),
+        str(settings.venv_bin),
+        str(settings.bin),
+        os.environ.get("PATH", os.defpath),
+    ]
+    return settings.client_environment() | {
+        "PATH": os.pathsep.join(path),
+        "AWS_ACCESS_KEY_ID": access_key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": access_key["SecretAccessKey"],
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_PAGER": "",
+        "KUBECONFIG": str(settings.kubeconfig),
+        # What the scripts keep for the learner, such as aws-auth before a change, goes with the rehearsal.
+        "TMPDIR": str(settings.run / "tmp"),
+        "DOCKER_HOST": f"unix://{settings.docker_socket}",
+        "GITHUB_TOKEN": token,
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "credential.helper",
+        "GIT_CONFIG_VALUE_0": _CREDENTIAL_HELPER,
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+
+
+def environment(access_key: Mapping[str, str], token: str) -> dict[str, str]:
+    """Return the whole environment of a command that the learner gives."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | settings_environment(access_key, token)
+
+
+def write_environment(access_key: Mapping[str, str], token: str) -> Path:
+    """Write RUN/env, which a shell can ``eval``; readable by its owner alone, since it holds keys."""
+    path = settings.run / "env"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        for name, value in settings_environment(access_key, token).items():
+            file.write(f"export {name}={shlex.quote(value)}\n")
+        file.write(f"export REHEARSAL_CHECKOUT={shlex.quote(str(checkout_path()))}\n")
+    return path
+
+
+def remember(access_key: Mapping[str, str], token: str) -> None:
+    """Keep what was handed out, so that ``recall`` can give it to another process of the same user."""
+    descriptor = os.open(settings.run / "learner.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"access_key": dict(access_key), "token": token}, file, default=str)
+
+
+def recall() -> dict[str, str]:
+    """Return the environment that the running rehearsal gave its learner.
+
+    Raises:
+        FileNotFoundError: no rehearsal is running.
+    """
+    kept = json.loads((settings.run / "learner.json").read_text(encoding="utf-8"))
+    return environment(kept["access_key"], kept["token"])
+
+
+def checkout_path() -> Path:
+    """Where the learner's clone lies."""
+    return settings.run / "learner" / REPOSITORY
+
+
+def make_checkout(env: Mapping[str, str]) -> Path:
+    """Put the tutorial's files, as they are now, into a clone of the learner's and push it as its first commit.
+
+    Raises:
+        subprocess.CalledProcessError: git refused.
+    """
+    target = checkout_path()
+    target.mkdir(parents=True)
+    for name in _tutorial_files():
+        source, copy = settings.root / name, target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, copy, follow_symlinks=False)
+    for args in (
+        ["init", "--quiet", f"--initial-branch={BRANCH}"],
+        ["config", "user.name", "A Learner"],
+        ["config", "user.email", "learner@example.com"],
+        ["remote", "add", "origin", f"https://github.com/{OWNER}/{REPOSITORY}.git"],
+        ["add", "--all"],
+        ["commit", "--quiet", "--message", "Start from the tutorial"],
+        ["push", "--quiet", "--set-upstream", "origin", BRANCH],
+    ):
+        subprocess.run(["git", *args], cwd=target, env=dict(env), check=True, capture_output=True, timeout=60)
+    return target
+
+
+def _tutorial_files() -> list[str]:
+    """List the files that git tracks or would track, relative to the root; all of them where there is no git."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=settings.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if listed.returncode == 0:
+        names = [name for name in listed.stdout.split("\0") if name]
+    else:
+        names = [str(path.relative_to(settings.root)) for path in settings.root.rglob("*") if path.is_file()]
+    return [name for name in names if (settings.root / name).is_file()]

@@ -1,0 +1,1 @@
+"""The machine that a rehearsal runs on: namespaces, networks, control groups, and the programs that live in them."""

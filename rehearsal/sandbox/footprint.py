@@ -1,0 +1,147 @@
+"""What a machine has that a rehearsal could leave behind: listed before and after, the lists must be equal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from rehearsal.sandbox import cgroups
+from rehearsal.settings import settings
+
+#: Where container programs write when nothing stops them; what else a machine writes elsewhere is its own business.
+WATCHED = (
+    "/etc/cni",
+    "/etc/containerd",
+    "/etc/docker",
+    "/etc/kubernetes",
+    "/opt/cni",
+    "/opt/containerd",
+    "/run/containerd",
+    "/run/docker",
+    "/run/netns",
+    "/run/supervisor.sock",
+    "/usr/libexec/kubernetes",
+    "/var/lib/cni",
+    "/var/lib/containerd",
+    "/var/lib/docker",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/var/log/pods",
+    "/var/run/kubernetes",
+)
+#: Kernel settings that Kubernetes' or Docker's programs change where nothing stops them.
+SYSCTLS = (
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxbytes",
+    "kernel/keys/root_maxkeys",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/ipv4/fib_multipath_hash_policy",
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/route_localnet",
+    "net/ipv4/conf/all/rp_filter",
+    "net/ipv6/conf/all/forwarding",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+)
+
+Snapshot = Mapping[str, object]
+
+
+def snapshot() -> dict[str, object]:
+    """List everything as it is now; the values are sorted lists of lines."""
+    listers: dict[str, Callable[[], Iterator[str]]] = {
+        "process": _processes,
+        "network namespace": lambda: _lines("ip", "netns", "list"),
+        "link": _links,
+        "route": lambda: _lines("ip", "route", "show", "table", "all"),
+        "iptables rule": lambda: _rules("iptables-save"),
+        "ip6tables rule": lambda: _rules("ip6tables-save"),
+        "mount": lambda: iter(Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()),
+        "cgroup": _cgroups,
+        "kernel setting": _sysctls,
+        "file": _files,
+    }
+    return {kind: sorted(set(lister())) for kind, lister in listers.items()}
+
+
+def difference(before: Snapshot, after: Snapshot) -> list[str]:
+    """Return a line for each thing that is in one list only, such as ``new process: 12 etcd``."""
+    lines = []
+    for kind in after:
+        was, now = _strings(before[kind]), _strings(after[kind])
+        lines += [f"new {kind}: {item}" for item in now if item not in was]
+        lines += [f"missing {kind}: {item}" for item in was if item not in now]
+    return lines
+
+
+def _processes() -> Iterator[str]:
+    """Yield the processes of a rehearsal; what else a machine runs comes and goes by itself.
+
+    Ours name RUN on their command line or in their environment, or are in a control group of ours.
+    """
+    run, group = str(settings.run).encode(), f"/{cgroups.NAME}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        if int(process.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            named = run in command or run in (process / "environ").read_bytes()
+            if named or group in (process / "cgroup").read_bytes():
+                yield f"{process.name} {command.replace(bytes(1), b' ').decode(errors='replace').strip()}"
+
+
+def _links() -> Iterator[str]:
+    """Yield each link with its settings, but not with its counters."""
+    done = subprocess.run(["ip", "-json", "address"], capture_output=True, text=True, check=True, timeout=10)
+    for link in json.loads(done.stdout):
+        addresses = " ".join(f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"])
+        yield f"{link['ifindex']} {link['ifname']} {link.get('master', '')} {addresses}"
+
+
+def _rules(command: str) -> Iterator[str]:
+    """Yield rules without the comments and counters, which change with time and traffic."""
+    for line in _lines(command):
+        if not line.startswith("#"):
+            yield re.sub(r"\[\d+:\d+\]", "", line).strip()
+
+
+def _cgroups() -> Iterator[str]:
+    for directory, _, _ in os.walk(cgroups.ROOT):
+        if cgroups.NAME in directory or directory.count("/") < 6:
+            yield directory
+
+
+def _sysctls() -> Iterator[str]:
+    for name in SYSCTLS:
+        file = Path("/proc/sys") / name
+        if file.exists():
+            yield f"{name} = {file.read_text(encoding='ascii').strip()}"
+
+
+def _files() -> Iterator[str]:
+    """Yield what there is of ``WATCHED``, with the entries of directories."""
+    for path in map(Path, WATCHED):
+        if path.exists():
+            yield str(path)
+        if path.is_dir():
+            yield from map(str, path.iterdir())
+
+
+def _lines(*command: str) -> Iterator[str]:
+    """Yield a command's output; a machine without the command has none of what it lists."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except FileNotFoundError:
+        return
+    yield from (line.strip() for line in done.stdout.splitlines() if line.strip())
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []

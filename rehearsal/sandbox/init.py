@@ -1,0 +1,99 @@
+"""Process 1 of the machine: makes the mounts and networks that everything inside shares, then becomes supervisord.
+
+Run by machine.py as ``unshare --mount --pid python -m rehearsal.sandbox.init LOCK``: unshare(1) alone leaves the caller
+outside the new PID namespace, so the process forks once, and the child is process 1.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rehearsal.sandbox import cgroups, machine, network
+from rehearsal.settings import settings
+
+#: supervisord closes every inherited descriptor from 5 on; the lock must outlive that.
+LOCK_DESCRIPTOR = 3
+
+#: Values that the kubelet insists on and would write to the host's kernel. It is shown them instead: the files are
+#: covered, in this mount namespace only, by ordinary ones. (kubelet: setupKernelTunables)
+KERNEL_TUNABLES = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+
+#: Directories of the host where some program insists on writing; each is covered by an empty one ...
+COVERED = ("/var/log", "/etc/docker", "/etc/cni")
+#: ... and these by a layer that takes what is written, for the directories to be covered need not exist in them.
+LAYERED = ("/var/lib", "/opt")
+
+
+def main() -> None:
+    """Fork, and let the child become the machine's process 1."""
+    lock = int(sys.argv[1])
+    if os.fork():
+        os._exit(0)
+    # /proc is still the host's here, and shows this process under the host's number.
+    machine.record(int(Path("/proc/self").readlink().name))
+    os.dup2(lock, LOCK_DESCRIPTOR, inheritable=True)
+    if lock != LOCK_DESCRIPTOR:
+        os.close(lock)
+    mount_private()
+    cgroups.create()
+    network.create_vpc()
+    daemon = [sys.executable, "-m", "supervisor.supervisord", "-c", str(settings.run / "supervisord.conf")]
+    os.execv(sys.executable, daemon)  # noqa: S606  # process 1 has to become supervisord, not to start it
+
+
+def mount_private() -> None:
+    """Give the machine its own /proc and /run, and cover what it must not change on the host."""
+    resolver = Path("/etc/resolv.conf").read_bytes()
+    _mount("-t", "proc", "proc", "/proc")
+    _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    for name in ("netns", "lock"):
+        (Path("/run") / name).mkdir()
+    for covered in COVERED:
+        if Path(covered).is_dir():
+            _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", covered)
+    for layered in map(Path, LAYERED):
+        if layered.is_dir() and layered not in settings.cache.parents and layered not in settings.root.parents:
+            _layer(layered)
+    _keep_resolver(resolver)
+    tunables = settings.run / "tunables"
+    tunables.mkdir()
+    for name, value in KERNEL_TUNABLES.items():
+        file = tunables / name.replace("/", ".")
+        file.write_text(value + "\n", encoding="ascii")
+        if Path("/proc/sys", name).exists():
+            _mount("--bind", str(file), f"/proc/sys/{name}")
+
+
+def _layer(directory: Path) -> None:
+    """Put a layer of memory over a directory (overlayfs); on the host it stays as it is."""
+    parts = {name: Path("/run/layers") / directory.name / name for name in ("upper", "work")}
+    for part in parts.values():
+        part.mkdir(parents=True)
+    options = f"lowerdir={directory},upperdir={parts['upper']},workdir={parts['work']}"
+    _mount("-t", "overlay", "-o", options, "overlay", str(directory))
+
+
+def _keep_resolver(content: bytes) -> None:
+    """Where /etc/resolv.conf is a link into /run, put its content there again."""
+    target = Path(os.path.realpath("/etc/resolv.conf"))
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def _mount(*args: str) -> None:
+    subprocess.run(["mount", *args], check=True, timeout=10)
+
+
+if __name__ == "__main__":
+    main()

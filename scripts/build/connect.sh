@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Write a kubeconfig that acts in the cluster as the kubectl role.
+#
+# Usage: scripts/build/connect.sh CLUSTER_NAME ROLE_ARN
+#
+# Writes to the file that KUBECONFIG names. kubectl then asks `aws eks get-token` for a token at each call, which assumes
+# the role; no secret is kept.
+set -euo pipefail
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
+source scripts/lib/common.sh
+case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
+
+cluster=${1:-} role_arn=${2:-}
+[[ $# == 2 && $role_arn =~ ^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$ ]] ||
+  refuse "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
+[[ $cluster =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$ ]] || refuse "$(printf '%q is no name of a cluster' "${cluster:0:60}")"
+[[ ${KUBECONFIG:-} == [!-]* ]] || refuse "KUBECONFIG is not set, or begins with a hyphen: name the file to write"
+require aws
+
+# A new role, or a new trust policy, is known everywhere after some seconds, not at once.
+say "Connect to $cluster as ${role_arn##*/}"
+for pause in 2 4 8 16 0; do
+  aws eks update-kubeconfig --name "$cluster" --role-arn "$role_arn" --assume-role-arn "$role_arn" \
+    --kubeconfig "$KUBECONFIG" 2>"$work/error" && exit 0
+  if ((pause == 0)) || ! grep -q AccessDenied "$work/error"; then break; fi
+  sleep "$pause"
+done
+cat "$work/error" >&2
+if grep -q AccessDenied "$work/error"; then
+  die "not allowed: ${role_arn##*/} must trust this build (the stack's KubectlRoleTrust sees to it) and have the policy of iam-role-policy.json (scripts/create-role.sh)"
+fi
+die "cannot find out how to reach $cluster in $AWS_REGION: see above, then run this again"

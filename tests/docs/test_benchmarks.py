@@ -1,0 +1,220 @@
+"""The benchmarks' table says what was measured and nothing else, and whether it keeps its goal."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks import delivery, releases, report, rollouts, second_runs
+from benchmarks.__main__ import times
+from benchmarks.figures import Context, Curve, Figure, Goal, Timeline, read, write
+from rehearsal.codebuild.buildspec import parse
+from tests.support.paths import ROOT
+
+FACTS = {"machine": "2 cores", "when": "1 May 2030", "repetitions": 3}
+SAMPLE = [
+    Figure("push to live", "s", [9.0, 10.0, 11.0], "by hand", [5.0, 5.0, 6.0], Goal(1.25)),
+    Figure("requests", "requests/s", [1200], "raw WSGI", [1500], Goal(0.6, at_least=True)),
+    Figure("second run", "s", [1.5, 2.5, 2.0], goal=Goal(3, absolute=True), note="it changed nothing"),
+]
+
+
+def context() -> Context:
+    made = Context({}, Path(), facts=FACTS)
+    made.timelines.append(Timeline("by hand", [("docker build", 0, 1), ("pods", 1, 5)], 5))
+    made.timelines.append(Timeline("the pipeline of 2022", [("install", 0, 20), ("pods", 20, 50)], 50))
+    made.curves.append(Curve("two nodes", "replicas", "seconds until all are ready", [(1, 2), (10, 4)]))
+    return made
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["benchmarks/run.sh", *args], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("figure", "ratio", "holds"),
+    [
+        (SAMPLE[0], 2.0, False),
+        (SAMPLE[1], 0.8, True),
+        (SAMPLE[2], None, True),
+        (Figure("", "s", [1.0], "", [1.0], Goal(1)), 1.0, True),
+        (Figure("", "s", [1.0], "", [2.0], Goal(0.6, at_least=True)), 0.5, False),
+        (Figure("", "s", [3.1], goal=Goal(3, absolute=True)), None, False),
+        (Figure("", "s", [3.1]), None, None),
+    ],
+)
+def test_a_figure_and_its_goal(figure: Figure, ratio: float | None, holds: bool | None) -> None:
+    assert (figure.ratio, figure.holds) == (ratio, holds)
+
+
+def test_the_table() -> None:
+    lines = report.table(FACTS, SAMPLE).splitlines()
+    assert lines[0] == "2 cores, 1 May 2030. 3 runs; median (least to most)."
+    assert lines[4:] == [
+        "| push to live | 10.0 s (9.0 to 11.0) | by hand | 5.0 s (5.0 to 6.0) | **2.00** | at most 1.25 | ✗ |",
+        "| requests | 1,200 requests/s | raw WSGI | 1,500 requests/s | **0.80** | at least 0.6 | ✓ |",
+        "| second run<br>it changed nothing | 2.0 s (1.5 to 2.5) |  |  |  | at most 3 | ✓ |",
+    ]
+
+
+def test_results_survive_json() -> None:
+    made = context()
+    facts, figures, timelines, curves = read(json.loads(json.dumps(write(made, SAMPLE))))
+    assert facts == FACTS
+    assert report.table(facts, figures) == report.table(FACTS, SAMPLE)
+    assert (len(timelines), timelines[0].live, curves[0].name) == (2, 5, "two nodes")
+
+
+def test_the_table_that_is_shown_is_that_of_the_results() -> None:
+    """No figure is written by hand: what is committed, and what the pages show, is made from what was measured."""
+    results = ROOT / "benchmarks" / "results"
+    facts, figures, _, _ = read(json.loads((results / "results.json").read_text()))
+    table = report.table(facts, figures)
+    assert (results / "table.md").read_text() == table
+    assert table in (ROOT / "benchmarks" / "README.md").read_text()
+    shown = section((ROOT / "README.md").read_text(), "How long a push takes")
+    rows = [line for line in shown.splitlines() if line.startswith("| ")]
+    assert len(rows) > 3
+    assert set(rows) <= set(table.splitlines())
+
+
+def section(page: str, title: str) -> str:
+    return page.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0]
+
+
+def test_a_push_is_laid_out_without_gaps() -> None:
+    release = releases.Release(
+        "1", began=100.0, live=110.0, marks=[("git push", 101.0), ("build", 105.0), ("late", 112.0)]
+    )
+    timeline = release.timeline("ours")
+    assert timeline.spans == [("git push", 0.0, 1.0), ("build", 1.0, 5.0), ("pods", 5.0, 10.0)]
+    assert timeline.live == release.took == 10.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "aws --region us-east-2 eks get-token --cluster-name eksctl-demo",
+        "aws --cli-connect-timeout 10 iam get-role --role-name x --output text",
+        "aws sts get-caller-identity",
+        "aws --cli-read-timeout 60 service-quotas get-service-quota --service-code ec2 --query Quota.Value",
+        "aws --version",
+        "kubectl --context x get namespace hello-world",
+        "kubectl --request-timeout=30s get nodes --output name",
+        "eksctl version",
+    ],
+)
+def test_a_second_run_may_ask(call: str) -> None:
+    second_runs.refuse_changes("create-role", [call])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("aws cloudformation update-stack --stack-name x", "==> The stack is as it should be: nothing to update"),
+        ("kubectl apply -n hello-world -f deployer-rbac.yml", "role.rbac.authorization.k8s.io/deployers unchanged"),
+    ],
+)
+def test_a_second_run_may_be_told_that_nothing_is_to_be_done(call: str, said: str) -> None:
+    second_runs.refuse_changes("create-stack", [call], said)
+    with pytest.raises(releases.BenchmarkError, match="changed something"):
+        second_runs.refuse_changes("create-stack", [call], "role.rbac.authorization.k8s.io/deployers configured")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "aws --cli-connect-timeout 10 iam put-role-policy --role-name x",
+        "aws cloudformation update-stack --stack-name x",
+        "kubectl --context x patch configmap/aws-auth -n kube-system",
+        "kubectl --request-timeout=30s delete nodes x",
+        "eksctl create cluster --name x",
+    ],
+)
+def test_a_second_run_may_not_change(call: str) -> None:
+    with pytest.raises(releases.BenchmarkError, match="changed something"):
+        second_runs.refuse_changes("create-role", [call])
+
+
+@pytest.mark.parametrize("name", rollouts.VARIANTS)
+def test_only_a_varied_rollout_differs_from_the_manifest(name: str) -> None:
+    documents = yaml.safe_load_all((ROOT / "deployment.yml").read_text())
+    spec = next(one for one in documents if one["kind"] == "Deployment")["spec"]
+    varied = deepcopy(spec)
+    rollouts.VARIANTS[name](varied)
+    assert (varied == spec) == (name == rollouts.AS_IT_IS)
+
+
+def test_the_times_of_a_rehearsal() -> None:
+    said = (
+        "✓  1  Start AWS, GitHub and Docker on this machine  watch it at http://127.0.0.1:1/ 4.0 s\n"
+        "✓  2  Create the stack  (scripts/create-stack.sh) 6.5 s\n"
+        "    From the command to live: 60 s\n"
+        "✓  3  Push a commit, see it live  live 9.1 s after git push 12.5 s\n"
+        "✓  4  Compare this machine with what it was before  nothing is left 1.0 s\n"
+        "Whole rehearsal: 26 s on 2 cores.\n"
+    )
+    assert times(said) == (26.0, 19.0)
+    with pytest.raises(releases.BenchmarkError):
+        times("✗ failed")
+
+
+def test_the_buildspec_of_2022_does_all_that_it_did() -> None:
+    spec = parse((ROOT / delivery.ORIGINAL).read_text())
+    everything = "\n".join(command for phase in spec.phases.values() for command in phase.commands)
+    steps = [
+        "pip",
+        "dl.k8s.io",
+        "docker login",
+        "docker build --no-cache",
+        "docker push",
+        "assume-role",
+        "kubectl apply",
+    ]
+    places = [everything.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_help() -> None:
+    done = run("-h")
+    assert done.returncode == 0, done.stderr
+    assert "Usage: benchmarks/run.sh" in done.stdout
+    for option in set(re.findall(r"--[a-z]+", (ROOT / "benchmarks" / "__main__.py").read_text())) - {"--keep"}:
+        assert option in done.stdout
+    assert len((ROOT / "benchmarks" / "run.sh").read_text().splitlines()) < 100
+
+
+@pytest.mark.parametrize("arguments", [["--fast"], ["quick"], ["--only"], ["--results", ""]])
+def test_unknown_arguments_are_refused_before_anything_is_done(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "see benchmarks/run.sh -h" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_the_picture(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(write(context(), SAMPLE)))
+    venv = subprocess.run(
+        ["scripts/dev/venv.sh", "requirements-benchmarks.txt"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=True,
+    ).stdout.strip()
+    command = [f"{venv}/bin/python", "-m", "benchmarks.picture", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    assert (tmp_path / "table.md").read_text() == report.table(FACTS, SAMPLE)
+    words = (tmp_path / "picture.svg").read_text()
+    assert words.rstrip().endswith("</svg>")
+    for expected in ("by hand", "the pipeline of 2022", "live after 5.0 s", "replicas", "two nodes"):
+        assert expected in words

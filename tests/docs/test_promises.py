@@ -1,0 +1,35 @@
+"""tests/README.md and the tests name the same promises."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+ROW = re.compile(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", re.MULTILINE)
+
+
+def promised() -> dict[str, str]:
+    """The table of tests/README.md: the figure of each promise."""
+    table = (TESTS / "README.md").read_text(encoding="utf-8").partition("## Promises and figures")[2]
+    rows = ROW.findall(table.partition("\n## ")[0])
+    return {promise: figure for promise, _, figure in rows[1:]}
+
+
+def recorded() -> Iterator[str]:
+    """The promises for which a test records a figure: the first argument of each call of ``figure``."""
+    for file in TESTS.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "figure":
+                assert isinstance(node.args[0], ast.Constant), f"{file.name}:{node.lineno}: not a literal"
+                yield str(node.args[0].value)
+
+
+def test_every_promise_of_the_table_is_recorded_by_a_test_and_the_other_way_round() -> None:
+    assert set(promised()) == set(recorded())
+
+
+def test_every_promise_has_a_figure() -> None:
+    assert [promise for promise, figure in promised().items() if not re.search(r"\d|cannot|no ", figure)] == []

@@ -1,0 +1,149 @@
+"""Plants one fault at a time in a copy of the checkout, and runs there the tests that ought to notice.
+
+``python -m tests.faults.planted.run [WORD...]`` prints for each fault, or those whose description has one of the words, the test
+that caught it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from xml.etree import ElementTree as ET
+
+from tests.support.paths import ROOT
+
+TABLE = Path(__file__).with_name("faults.toml")
+#: What an assertion's message begins with, in pytest's report.
+ASSERTION = ("AssertionError", "assert ", "Failed: DID NOT RAISE")
+
+
+class Unfit(Exception):
+    """The table does not fit the file that it speaks of, or the tests cannot be run; the message says where."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``old``, which stands once in ``file``, becomes ``new``: one of the tests ``caught_by`` has to fail."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    caught_by: list[str]
+
+    def planted_in(self, text: str) -> str:
+        """Return the file's text with the fault in it.
+
+        Raises:
+            Unfit: the text that the fault replaces is not there just once.
+        """
+        if (count := text.count(self.old)) != 1:
+            raise Unfit(f"{self.what}: in {self.file} this text stands {count} times, not once: {self.old!r}")
+        return text.replace(self.old, self.new)
+
+
+def faults() -> list[Fault]:
+    """Return the table."""
+    return [Fault(**row) for row in tomllib.loads(TABLE.read_text(encoding="utf-8"))["fault"]]
+
+
+def copy_checkout(target: Path) -> Path:
+    """Copy what git would know of this checkout, as a repository of its own, since some tests ask git."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    for arguments in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *arguments], cwd=target, check=True)
+    return target
+
+
+class Copy:
+    """A copy of the checkout, with a process in it that runs tests (tests/faults/planted/serve.py)."""
+
+    def __init__(self, target: Path) -> None:
+        self.checkout = copy_checkout(target)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        self.server = subprocess.Popen(
+            [sys.executable, "-B", "-m", "tests.faults.planted.serve"],
+            cwd=target, env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.communicate(timeout=10)
+
+    @contextlib.contextmanager
+    def planted(self, fault: Fault) -> Iterator[None]:
+        """Plant a fault, and take it out again."""
+        file = self.checkout / fault.file
+        whole = file.read_text(encoding="utf-8")
+        file.write_text(fault.planted_in(whole), encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(whole, encoding="utf-8")
+
+    def failures(self, tests: Sequence[str], patience: float = 120) -> list[str]:
+        """Run tests until one fails; return ``test: message``, or nothing where all pass.
+
+        Raises:
+            Unfit: they did not run to their end, one is not there, or one broke before it asserted anything.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            report = Path(scratch) / "report.xml"
+            marks = "not slow and not rehearsal and not services"
+            options = ["--numprocesses=0", "--exitfirst", "--quiet", f"--junitxml={report}", "-m", marks]
+            code = self._ask([*options, *tests], patience)
+            cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - pytest wrote it
+        failed = [(case, failure.get("message", "")) for case in cases for failure in case.findall("failure")]
+        broken = [error.get("message") for case in cases for error in case.findall("error")]
+        broken += [message for _, message in failed if not message.startswith(ASSERTION)]
+        if code not in (0, 1) or broken or not cases:
+            raise Unfit(f"pytest {' '.join(tests)} exits with {code}, which is no failed assertion: {broken}")
+        return [f"{case.get('classname')}::{case.get('name')}: {message}" for case, message in failed]
+
+    def _ask(self, arguments: list[str], patience: float) -> int:
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        print(json.dumps([arguments, patience]), file=self.server.stdin, flush=True)
+        return int(self.server.stdout.readline())
+
+
+def main() -> None:
+    """Run the command line."""
+    words = sys.argv[1:]
+    missed = 0
+    with tempfile.TemporaryDirectory() as scratch, Copy(Path(scratch)) as copy:
+        for fault in faults():
+            if words and not any(word in fault.what for word in words):
+                continue
+            catcher = "NOT CAUGHT"
+            try:
+                with copy.planted(fault):
+                    catcher = copy.failures(fault.caught_by)[0].splitlines()[0]
+            except (Unfit, IndexError) as error:
+                missed += 1
+                print(error, file=sys.stderr)
+            print(f"{fault.file}: {fault.what}: {catcher}", flush=True)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

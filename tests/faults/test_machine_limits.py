@@ -1,0 +1,211 @@
+"""The learner's machine fails: full disks, a wrong clock, no place for temporary files, no network. One clear line each.
+
+Each script runs in namespaces of its own, where the disk is really full and the network really gone. The clock is AWS's
+word: it answers as it does to a signature of an hour ago.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from tests.conftest import Figure
+from tests.support.desk import IDENTITY, TOKEN, Desk, copy_of_checkout
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.paths import FAKES, ROOT
+
+pytestmark = pytest.mark.services
+ROLE_ARN = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
+IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/app@sha256:" + "0" * 64
+#: Every script that needs a place for temporary files, with arguments that are right.
+CALLS: dict[str, tuple[str, ...]] = {
+    "authorize-role.sh": (),
+    "check-github.sh": (),
+    "build/connect.sh": ("eksctl-demo", ROLE_ARN),
+    "build/content-tag.sh": (),
+    "create-cluster.sh": (),
+    "create-role.sh": (),
+    "create-stack.sh": (),
+    "build/deploy.sh": (IMAGE,),
+    "build/install-kubectl.sh": ("bin",),
+    "leftovers.sh": (),
+    "preflight.sh": (),
+    "setup-cluster.sh": (),
+    "status.sh": (),
+    "teardown.sh": ("--yes",),
+}
+#: Those that ask AWS first who they are.
+ASKING = (
+    "authorize-role.sh",
+    "create-cluster.sh",
+    "create-role.sh",
+    "create-stack.sh",
+    "leftovers.sh",
+    "status.sh",
+    "teardown.sh",
+)
+NO_ANSWER = "AWS does not answer as it should: check the network, and HTTPS_PROXY if you use one, then try again"
+CLOCK = "AWS does not accept your computer's clock: set it by the network's time, then try again"
+FULL = 'mount -t tmpfs -o size=8k full "{0}"; head -c 100000 /dev/zero >"{0}/full" 2>/dev/null || true'
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """A checkout, tools that answer by rule, and a GitHub that agrees."""
+    desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
+    for name in ("Dockerfile", ".dockerignore", "deployment.yml"):
+        shutil.copy(ROOT / name, desk.checkout)
+    desk.answer(*IDENTITY[:2], **IDENTITY[2])
+    desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API_AND_CONFIG_MAP\n")
+    desk.answer("curl", "", real=str(FAKES / "github.sh"))
+    desk.answer("kubectl", "get namespace", stdout="")
+    return desk
+
+
+def confined(
+    desk: Desk, script: str, setup: str = ":", network: bool = True, **environment: str
+) -> CompletedProcess[str]:
+    """Run a script in namespaces of its own, after some commands there."""
+    options = ["--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), *([] if network else ["--net"])]
+    inside = desk.checkout / "inside"
+    inside.write_text(
+        f'#!/bin/sh\nexec unshare {" ".join(options)} sh -euc \'{setup}; cd "$PWD"; exec "$@"\' inside "$@"\n',
+        encoding="utf-8",
+    )
+    inside.chmod(0o755)
+    given = {"GITHUB_TOKEN": TOKEN, "ANSWER": "200 repo", "KUBECONFIG": str(desk.home / "kubeconfig")} | environment
+    return desk.run("../inside", f"scripts/{script}", *CALLS[script], timeout=90, **given)
+
+
+def changed(desk: Desk) -> list[str]:
+    """The calls that may have changed something."""
+    verbs = ("create", "delete", "put", "update-", "apply", "patch", "label", "continue")
+    calls = [" ".join(call) for call in desk.calls()]
+    return [call for call in calls if any(f" {verb}" in call for verb in verbs) and "kubeconfig" not in call]
+
+
+def assert_one_line(done: CompletedProcess[str], line: str) -> None:
+    """It failed with this as its last word."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1] == line, done.stderr
+
+
+def test_no_place_for_temporary_files(desk: Desk, figure: Figure) -> None:
+    for script in CALLS:
+        done = confined(desk, script, TMPDIR="/proc")
+        assert_one_line(done, "cannot write to /proc: free some space there, or set TMPDIR to another directory")
+        assert len(done.stderr.splitlines()) == 1
+    assert desk.calls() == []
+    figure("/tmp not writable: one line, nothing called", f"{len(CALLS)} of {len(CALLS)} scripts")
+
+
+def test_disk_full(desk: Desk, figure: Figure) -> None:
+    full = desk.home / "full"
+    full.mkdir()
+    for script in CALLS:
+        done = confined(desk, script, FULL.format(full), TMPDIR=str(full))
+        assert_one_line(done, f"cannot write to {full}: free some space there, or set TMPDIR to another directory")
+        assert len(done.stderr.splitlines()) == 1
+    assert desk.calls() == []
+    figure("full disk: one line, nothing called", f"{len(CALLS)} of {len(CALLS)} scripts")
+
+
+def test_no_space_for_the_python_environment(desk: Desk, figure: Figure) -> None:
+    cache = desk.home / "cache"
+    cache.mkdir()
+    desk.answer("kubectl", "get configmap/aws-auth", stdout="{}")
+    done = confined(desk, "authorize-role.sh", FULL.format(cache), XDG_CACHE_HOME=str(cache))
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("cannot ")]
+    assert "No space left on device" in line
+    assert changed(desk) == []
+    figure("no space for the Python environment: one line, the cluster unchanged", "yes")
+
+
+def test_checkout_is_only_read(desk: Desk) -> None:
+    """On a full disk, or a read-only one, the scripts work as long as there is room elsewhere."""
+    desk.answer("aws", "get-role ", stdout=f"{ROLE_ARN}\n")
+    done = confined(
+        desk,
+        "create-role.sh",
+        'mount --bind "$PWD" "$PWD"; mount -o remount,ro,bind "$PWD"; ! touch "$PWD/x" 2>/dev/null',
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def late() -> str:
+    """An endpoint that finds every signature an hour old."""
+    proxy = FaultyProxy("http://127.0.0.1:9", plan=lambda _: "skewed")
+    with proxy.serving():
+        yield proxy.url
+
+
+def real(desk: Desk, *tools: str) -> None:
+    """Let the desk have real tools."""
+    for tool in tools:
+        desk.answer(tool, "", real=str(shutil.which(tool)))
+
+
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+FEW = ("create-role.sh", "preflight.sh")
+
+
+def wrong_clock(desk: Desk, url: str, scripts: tuple[str, ...]) -> str:
+    real(desk, "aws")
+    for script in scripts:
+        done = confined(desk, script, AWS_ENDPOINT_URL=url, AWS_MAX_ATTEMPTS="1", **KEYS)
+        if script == "preflight.sh":
+            assert done.returncode == 1
+            assert f"FAILED  account     {CLOCK}" in done.stdout.splitlines()
+        else:
+            assert_one_line(done, CLOCK)
+    return f"{len(scripts)} of {len(scripts)} scripts"
+
+
+def test_clock_an_hour_off(desk: Desk, late: str, figure: Figure) -> None:
+    figure("clock an hour off: one line (a few)", wrong_clock(desk, late, FEW))
+
+
+@pytest.mark.slow
+def test_clock_an_hour_off_for_each_script(desk: Desk, late: str, figure: Figure) -> None:
+    figure("clock an hour off: one line", wrong_clock(desk, late, ASKING))
+
+
+def no_network(desk: Desk, scripts: tuple[str, ...]) -> str:
+    real(desk, "aws", "curl")
+    lines = {
+        "check-github.sh": "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use one",
+        "build/connect.sh": "cannot find out how to reach eksctl-demo in us-east-2: see above, then run this again",
+        "build/install-kubectl.sh": "cannot fetch https://dl.k8s.io/release/stable-1.36.txt: check the network, and HTTPS_PROXY if you use one",
+    }
+    for script in scripts:
+        if script == "build/install-kubectl.sh":
+            desk.answer("kubectl", "version", stdout='"minor": "30"\n"minor": "36"\n')  # too old for the cluster
+        done = confined(desk, script, network=False, AWS_MAX_ATTEMPTS="1", **KEYS)
+        if script == "preflight.sh":
+            assert done.returncode == 1
+            assert f"FAILED  account     {NO_ANSWER}" in done.stdout.splitlines()
+        else:
+            assert_one_line(done, lines.get(script, NO_ANSWER))
+    return f"{len(scripts)} of {len(scripts)} scripts"
+
+
+def test_no_network(desk: Desk, figure: Figure) -> None:
+    figure("no network: one line (a few)", no_network(desk, FEW))
+
+
+@pytest.mark.slow
+def test_no_network_for_each_script(desk: Desk, figure: Figure) -> None:
+    figure(
+        "no network: one line",
+        no_network(desk, (*ASKING, "check-github.sh", "build/connect.sh", "build/install-kubectl.sh")),
+    )

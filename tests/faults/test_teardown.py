@@ -1,0 +1,259 @@
+"""teardown.sh with any part already missing, twice, after a setup that failed, and beside things that are not the tutorial's.
+
+What is left is listed past the scripts (tests/support/inventory.py), and scripts/leftovers.sh must agree with that listing.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.stack.test_stack import ACCOUNT, ROLE, Aws, aws
+from tests.support.worlds import CLUSTER, GIVEN, PARTS, STACK, World, world
+
+__all__ = ["aws"]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
+
+Figure = Callable[[str, object], None]
+Remove = Callable[[World], object]
+CONTEXT = f"arn:aws:eks:us-east-2:{ACCOUNT}:cluster/{CLUSTER}"
+TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+
+
+@pytest.fixture(scope="module", name="desk")
+def _desk(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An account and a cluster that the tests of this file fill and empty."""
+    with world(aws, tmp_path_factory.mktemp("desk")) as found:
+        yield found
+
+
+def emptied(desk: World) -> dict[str, Any]:
+    """What the listing shows of an account in which nothing is."""
+    desk.empty()
+    return desk.state()
+
+
+def torn_down(desk: World, nothing: dict[str, Any]) -> str:
+    """Tear down twice; nothing is left, and the second time nothing is changed. What the first one said."""
+    first = desk.run("teardown.sh", "--yes")
+    assert first.code == 0, first.output
+    assert first.output.splitlines()[-1] == "==> Nothing is left"
+    assert desk.state() == nothing
+    desk.endpoint.changes()
+    second = desk.run("teardown.sh", "--yes")
+    assert second.code == 0, second.output
+    assert desk.endpoint.changes() == []
+    return first.output
+
+
+def of_stack(desk: World, kind: str) -> str:
+    """The physical name of the stack's resource of a type."""
+    resources = desk.aws.root("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
+    return next(str(each["PhysicalResourceId"]) for each in resources if each["ResourceType"] == kind)
+
+
+def without(*names: str) -> Remove:
+    """Take facts out of the cluster."""
+
+    def remove(desk: World) -> None:
+        state = desk.cluster()
+        desk.state_file.write_text(json.dumps({name: value for name, value in state.items() if name not in names}))
+
+    return remove
+
+
+def change_role_map(text: str) -> Remove:
+    """Put another text into aws-auth."""
+    return lambda desk: desk.state_file.write_text(json.dumps(desk.cluster() | {"roles": text}))
+
+
+def without_kubeconfig(*kinds: str) -> Remove:
+    """Take entries out of the kubeconfig."""
+
+    def remove(desk: World) -> None:
+        content = yaml.safe_load(desk.kubeconfig.read_text())
+        desk.kubeconfig.write_text(yaml.safe_dump(content | {kind: [] for kind in kinds}))
+
+    return remove
+
+
+def delete(service: str, verb: str, argument: str, kind: str) -> Remove:
+    """Delete the stack's resource of a type under it."""
+    return lambda desk: getattr(desk.aws.root(service), verb)(**{argument: of_stack(desk, kind)})
+
+
+def delete_record(desk: World) -> None:
+    """Delete the cluster as the console would, and leave eksctl's roles."""
+    desk.aws.root("eks").delete_cluster(name=CLUSTER)
+    desk.record.unlink()
+    desk.state_file.unlink()
+    for suffix in ("cluster-ServiceRole", "nodegroup-NodeInstanceRole"):
+        desk.aws.root("iam").delete_role(RoleName=f"eksctl-{CLUSTER}-{suffix}")
+
+
+MISSING: dict[str, Remove] = {
+    "nothing": lambda _: None,
+    "app": without("app"),
+    "namespace": without("app", "namespace", "labels", "rules"),
+    "rules of the namespace": without("rules"),
+    "stack": lambda desk: desk.aws.delete(STACK),
+    "role": lambda desk: desk.aws.remove_role(ROLE),
+    "policy of the role": lambda desk: desk.aws.root("iam").delete_role_policy(
+        RoleName=ROLE, PolicyName="eks-describe"
+    ),
+    "entry in aws-auth": change_role_map("- {rolearn: nodes}\n"),
+    "aws-auth": without("roles"),
+    "sense in aws-auth": change_role_map("\t- tab"),
+    "cluster": delete_record,
+    "role of the nodes": lambda desk: desk.aws.root("iam").delete_role(
+        RoleName=f"eksctl-{CLUSTER}-nodegroup-NodeInstanceRole"
+    ),
+    "bucket": delete("s3", "delete_bucket", "Bucket", "AWS::S3::Bucket"),
+    "image repository": delete("ecr", "delete_repository", "repositoryName", "AWS::ECR::Repository"),
+    "log group": delete("logs", "delete_log_group", "logGroupName", "AWS::Logs::LogGroup"),
+    "build project": delete("codebuild", "delete_project", "name", "AWS::CodeBuild::Project"),
+    "webhook's secret": delete("secretsmanager", "delete_secret", "SecretId", "AWS::SecretsManager::Secret"),
+    "context": without_kubeconfig("contexts"),
+    "all but the context": without_kubeconfig("clusters", "users"),
+    "kubeconfig": lambda desk: desk.kubeconfig.unlink(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_part_already_missing(desk: World, figure: Figure, subtests: pytest.Subtests) -> None:
+    clean = 0
+    for part, remove in MISSING.items():
+        with subtests.test(part):
+            nothing = emptied(desk)
+            desk.fill(*PARTS)
+            remove(desk)
+            torn_down(desk, nothing)
+            clean += 1
+    assert clean == len(MISSING)
+    figure("teardown with any one part already missing, twice: nothing left", f"{clean} of {len(MISSING)} parts")
+
+
+def test_everything_there_and_full(desk: World, figure: Figure) -> None:
+    nothing = emptied(desk)
+    desk.fill(*PARTS)
+    bucket, images = of_stack(desk, "AWS::S3::Bucket"), of_stack(desk, "AWS::ECR::Repository")
+    desk.aws.root("s3").put_object(Bucket=bucket, Key="Source/a.zip", Body=b"a")
+    manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": []})
+    desk.aws.root("ecr").put_image(repositoryName=images, imageManifest=manifest, imageTag="one")
+    said = torn_down(desk, nothing)
+    assert "==> Take the role out of aws-auth" in said.splitlines()
+    figure(
+        "teardown of everything, with images and artifacts, twice: nothing left",
+        "0 things left, 0 changing calls in the second run",
+    )
+
+
+def fail_before_the_nodes(desk: World) -> None:
+    """create-cluster.sh was killed while eksctl worked; EKS carries on, and is not done when the teardown begins."""
+    assert desk.run("create-cluster.sh", INTERRUPT="up").killed
+    threading.Timer(3, desk.activate).start()
+
+
+def fail_in_the_stack(desk: World) -> None:
+    """The stack rolled back."""
+    desk.fill("cluster", "role", "mapping")
+    assert desk.aws.change("create", STACK, **GIVEN, KubectlRoleName="Nobody") == "ROLLBACK_COMPLETE"
+
+
+def fail_during_the_stack(desk: World) -> None:
+    """create-stack.sh was killed right after it had asked for the stack."""
+    desk.fill("cluster", "role", "mapping")
+    points = desk.run("create-stack.sh").points
+    desk.aws.delete(STACK)
+    creation = points[points.index("create-stack:python3:1") + 1]
+    assert desk.run("create-stack.sh", kill=f"after {creation}").killed
+
+
+def leave_stacks_of_eksctl(desk: World) -> None:
+    """eksctl made its stacks, and the cluster went by another way."""
+    topic = "Resources: {Topic: {Type: AWS::SNS::Topic}}"
+    for name in ("cluster", "nodegroup-nodes"):
+        desk.aws.root("cloudformation").create_stack(StackName=f"eksctl-{CLUSTER}-{name}", TemplateBody=topic)
+
+
+SETUPS: dict[str, Remove] = {
+    "before anything": lambda _: None,
+    "while eksctl makes the cluster": fail_before_the_nodes,
+    "after the cluster": lambda desk: desk.fill("cluster"),
+    "with a role without a policy": lambda desk: (
+        desk.fill("cluster"),
+        MISSING["policy of the role"](filled(desk, "role")),
+    ),
+    "with a namespace and no mapping": lambda desk: desk.fill("cluster", "namespace", "role"),
+    "in the stack, which rolled back": fail_in_the_stack,
+    "while the stack is made": fail_during_the_stack,
+    "with only eksctl's stacks": leave_stacks_of_eksctl,
+}
+
+
+def filled(desk: World, *parts: str) -> World:
+    """The desk with more parts."""
+    desk.fill(*parts)
+    return desk
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_setup_that_failed(desk: World, figure: Figure, subtests: pytest.Subtests) -> None:
+    clean = 0
+    for where, set_up in SETUPS.items():
+        with subtests.test(where):
+            nothing = emptied(desk)
+            set_up(desk)
+            torn_down(desk, nothing)
+            clean += 1
+    assert clean == len(SETUPS)
+    figure("teardown after a setup that failed, twice: nothing left", f"{clean} of {len(SETUPS)} places of failure")
+
+
+@pytest.mark.slow
+def test_things_of_others_stay(desk: World) -> None:
+    desk.empty()
+    iam, s3 = desk.aws.root("iam"), desk.aws.root("s3")
+    iam.create_role(RoleName="eksctl-other-cluster-ServiceRole", AssumeRolePolicyDocument=TRUST)
+    s3.create_bucket(Bucket="others", CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
+    others = desk.state()
+    desk.fill(*PARTS)
+    content = yaml.safe_load(desk.kubeconfig.read_text())
+    theirs = [CONTEXT + "-2", CONTEXT.replace("us-east-2", "eu-west-1"), CONTEXT.replace(ACCOUNT, "444455556666")]
+    for kind in ("contexts", "clusters", "users"):
+        content[kind] += [{"name": name} for name in theirs]
+    desk.kubeconfig.write_text(yaml.safe_dump(content))
+    torn_down(desk, others | {"kubeconfig": dict.fromkeys(("contexts", "clusters", "users"), theirs)})
+    s3.delete_bucket(Bucket="others")
+
+
+@pytest.mark.slow
+def test_what_is_left_is_named(desk: World, figure: Figure) -> None:
+    nothing = emptied(desk)
+    desk.fill(*PARTS)
+    bucket, images = of_stack(desk, "AWS::S3::Bucket"), of_stack(desk, "AWS::ECR::Repository")
+    desk.aws.root("logs").create_log_group(logGroupName=f"/aws/lambda/{STACK}-TrustFunction-1")
+    done = desk.run("leftovers.sh")
+    assert done.code == 1
+    named = {
+        f"stack: {STACK}",
+        f"cluster: {CLUSTER}",
+        f"role: {ROLE}",
+        f"role: eksctl-{CLUSTER}-cluster-ServiceRole",
+        f"bucket: {bucket}",
+        f"image repository: {images}",
+        f"log group: /aws/codebuild/{STACK}",
+        f"log group: /aws/lambda/{STACK}-TrustFunction-1",
+        f"kubeconfig context: {CONTEXT}",
+    }
+    assert {f"    {line}" for line in named} <= set(done.output.splitlines())
+    assert desk.state() != nothing
+    desk.aws.root("logs").delete_log_group(logGroupName=f"/aws/lambda/{STACK}-TrustFunction-1")
+    figure("leftovers.sh names each kind of thing that is left", f"{len(named)} of {len(named)}")

@@ -1,0 +1,215 @@
+"""The documents that the cluster and CodeBuild read: valid, restricted, no wider than needed, and in step with each other."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from app import app
+from tests.support.paths import ROOT
+
+IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:" + "a" * 64
+VERSION = "1.36"
+Manifest = dict[str, Any]
+
+
+def manifests(name: str) -> list[Manifest]:
+    text = (ROOT / name).read_text().replace("CONTAINER_IMAGE", IMAGE)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+DEPLOYMENT, SERVICE, BUDGET, AUTOSCALER = manifests("deployment.yml")
+ROLE, BINDING = manifests("deployer-rbac.yml")
+POD = DEPLOYMENT["spec"]["template"]["spec"]
+CONTAINER = POD["containers"][0]
+LABELS = {"app.kubernetes.io/name": "hello-world"}
+BUILDSPEC = yaml.safe_load((ROOT / "buildspec.yml").read_text())
+PHASES = {name: "\n".join(phase["commands"]) for name, phase in BUILDSPEC["phases"].items()}
+
+
+@pytest.mark.parametrize(
+    "manifest", manifests("deployment.yml") + manifests("deployer-rbac.yml"), ids=lambda m: m["kind"]
+)
+def test_valid_for_the_cluster_s_version(manifest: Manifest) -> None:
+    kubernetes_validate.validate(manifest, VERSION, strict=True)
+    # The scripts say which namespace.
+    assert "namespace" not in manifest["metadata"]
+
+
+def test_the_version_is_the_cluster_s() -> None:
+    assert f"KUBERNETES_VERSION:={VERSION}}}" in (ROOT / "settings.sh").read_text()
+
+
+def test_kinds_and_names() -> None:
+    kinds = [manifest["kind"] for manifest in manifests("deployment.yml")]
+    assert kinds == ["Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler"]
+    assert {manifest["metadata"]["name"] for manifest in manifests("deployment.yml")} == {"hello-world"}
+    assert CONTAINER["name"] == "hello-world"
+
+
+def test_all_select_the_pods_of_the_app() -> None:
+    assert DEPLOYMENT["spec"]["template"]["metadata"]["labels"] == LABELS
+    assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == LABELS
+    assert SERVICE["spec"]["selector"] == LABELS
+    assert BUDGET["spec"]["selector"]["matchLabels"] == LABELS
+    assert POD["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == LABELS
+    assert AUTOSCALER["spec"]["scaleTargetRef"] == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "name": "hello-world",
+    }
+
+
+def test_restricted() -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and a read-only disk."""
+    assert not {"hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers"} & set(POD)
+    assert POD["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "runAsGroup": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert CONTAINER["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all("hostPort" not in port for port in CONTAINER["ports"])
+    assert POD["automountServiceAccountToken"] is False
+    assert POD["enableServiceLinks"] is False
+
+
+def test_the_image_s_user_is_the_pod_s() -> None:
+    assert re.findall(r"^USER (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1] == "10001:10001"
+
+
+def test_the_autoscaler_alone_sets_the_number_of_pods() -> None:
+    assert "replicas" not in DEPLOYMENT["spec"]
+    assert AUTOSCALER["spec"]["minReplicas"] == 2
+    # Utilization is a share of the request, so there has to be one.
+    assert CONTAINER["resources"]["requests"]["cpu"]
+
+
+def test_a_rollout_takes_no_pod_away_before_another_serves() -> None:
+    assert DEPLOYMENT["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "100%", "maxUnavailable": 0}
+    assert DEPLOYMENT["spec"]["minReadySeconds"] > 0
+
+
+def test_a_node_can_always_be_drained() -> None:
+    assert BUDGET["spec"]["maxUnavailable"] == 1
+    assert BUDGET["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    assert POD["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
+def test_probes_ask_paths_that_the_app_serves() -> None:
+    served = {rule.rule for rule in app.url_map.iter_rules()}
+    paths = {probe: CONTAINER[probe]["httpGet"]["path"] for probe in CONTAINER if probe.endswith("Probe")}
+    assert paths == {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+    assert set(paths.values()) <= served
+
+
+def test_one_port_everywhere() -> None:
+    gunicorn = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    port = CONTAINER["ports"][0]
+    assert (port["name"], port["containerPort"]) == ("http", 8080)
+    assert gunicorn["bind"].endswith(":8080")
+    assert "EXPOSE 8080\n" in (ROOT / "Dockerfile").read_text()
+    assert SERVICE["spec"]["type"] == "LoadBalancer"
+    assert SERVICE["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
+
+
+def test_requests_in_flight_are_finished_before_the_kubelet_kills() -> None:
+    gunicorn = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    pause = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert 0 < gunicorn["DRAIN_SECONDS"] < gunicorn["graceful_timeout"]
+    assert pause + gunicorn["graceful_timeout"] < POD["terminationGracePeriodSeconds"]
+
+
+def test_a_failed_rollout_is_undone_within_two_minutes() -> None:
+    script = (ROOT / "scripts" / "build/deploy.sh").read_text()
+    (end,) = [int(seconds) for seconds in re.findall(r"SECONDS \+ (\d+)", script)]
+    looks = [int(seconds) for seconds in re.findall(r"--timeout=(\d+)s", script)]
+    deadline = DEPLOYMENT["spec"]["progressDeadlineSeconds"]
+    assert DEPLOYMENT["spec"]["minReadySeconds"] < deadline < end
+    assert end + sum(looks) < 120
+
+
+def test_the_deployer_s_rights() -> None:
+    rights = {
+        (group, resource): set(rule["verbs"])
+        for rule in ROLE["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert rights == {
+        ("apps", "deployments"): {"get", "watch", "create", "patch"},
+        ("apps", "replicasets"): {"list"},
+        ("", "services"): {"get", "create", "patch"},
+        ("policy", "poddisruptionbudgets"): {"get", "create", "patch"},
+        ("autoscaling", "horizontalpodautoscalers"): {"get", "create", "patch"},
+        ("", "pods"): {"get", "list"},
+        ("", "pods/log"): {"get"},
+        ("", "events"): {"list"},
+    }
+    assert BINDING["roleRef"]["kind"] == ROLE["kind"] == "Role"
+    assert BINDING["roleRef"]["name"] == ROLE["metadata"]["name"]
+    assert BINDING["subjects"] == [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "deployers"}]
+
+
+def test_the_image_is_named_once() -> None:
+    uses = [line for line in (ROOT / "deployment.yml").read_text().splitlines() if not line.lstrip().startswith("#")]
+    assert [line.strip() for line in uses if "CONTAINER_IMAGE" in line] == ["image: CONTAINER_IMAGE"]
+
+
+def test_buildspec_phases() -> None:
+    assert BUILDSPEC["version"] == 0.2
+    assert BUILDSPEC["env"]["shell"] == "bash"
+    assert BUILDSPEC["env"]["exported-variables"] == ["VERSION", "IMAGE"]
+    assert list(PHASES) == ["install", "pre_build", "build", "post_build"]
+    assert [phase.get("on-failure") for phase in BUILDSPEC["phases"].values()] == ["ABORT", "ABORT", "ABORT", None]
+
+
+def test_buildspec_order() -> None:
+    everything = "\n".join(PHASES.values())
+    steps = [
+        "build/connect.sh",
+        "build/install-kubectl.sh",
+        "docker login",
+        "--target test",
+        "--build-arg",
+        "docker push",
+        "build/deploy.sh",
+    ]
+    places = [everything.index(step) for step in steps]
+    assert places == sorted(places)
+    assert "--target test" in PHASES["build"]
+    # Until the tests have passed, layers are pushed for the cache alone; a tag that is looked for or deployed comes later.
+    pushed = [re.findall(r"docker push --quiet (\S+)", phase) for phase in PHASES.values()]
+    cache, commit, files = (f'"$ECR_REPOSITORY_URI:{tag}"\'' for tag in ("cache", "$VERSION", "$CONTENT"))
+    assert pushed == [[], [], [cache], [commit, files]]
+
+
+def test_post_build_first_asks_whether_the_build_succeeded() -> None:
+    first = BUILDSPEC["phases"]["post_build"]["commands"][0]
+    for succeeding, code in (("1", 0), ("0", 1)):
+        environment = {"CODEBUILD_BUILD_SUCCEEDING": succeeding, "PATH": "/usr/bin:/bin"}
+        assert subprocess.run(["bash", "-c", first], env=environment, check=False).returncode == code
+
+
+@pytest.mark.parametrize("command", [c for phase in BUILDSPEC["phases"].values() for c in phase["commands"]])
+def test_a_command_of_several_lines_stops_at_its_first_failure(command: str) -> None:
+    """CodeBuild looks at the exit code of the whole command, which is that of its last line."""
+    if command.count("\n") > 1 and not command.startswith("if "):
+        assert command.startswith("set -euo pipefail\n")
+
+
+def test_buildspec_starts_no_docker_daemon_and_installs_no_packages() -> None:
+    everything = "\n".join(PHASES.values())
+    for word in ("dockerd", "pip ", "apt-get", "aws-iam-authenticator", ":latest", "|| true", "system:masters"):
+        assert word not in everything

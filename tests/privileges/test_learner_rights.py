@@ -1,0 +1,165 @@
+"""The learner's and the function's policies and the stack: enough for all its shapes, and nothing in them without a use.
+
+CloudFormation asks for the learner's rights by AWS's own lists (rehearsal/emulator/caller_rights.py). What the learner's own
+commands use is in test_privilege_needed.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rehearsal.emulator import decisions
+from tests.stack.test_stack import CONNECTION, OTHER_ROLE, ROLE, TOKEN, Aws, aws, rendered
+from tests.support.paths import ROOT
+from tests.support.privileges import Json, needless, pieces
+
+if TYPE_CHECKING:
+    from conftest import Figure
+
+__all__ = ["aws"]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
+
+STACK = "aws-pipeline"
+POLICY: Json = rendered(ROOT / "docs" / "learner-policy.json")
+#: The statements of what CloudFormation does in the learner's name.
+CALLED = ("StackRolesToServices", "StackResources", "StackAsk")
+#: Every shape that the parameters give the stack, one after the other.
+UPDATES: tuple[dict[str, str], ...] = (
+    {"KubectlRoleName": OTHER_ROLE, "NotificationEmail": "ann@example.com", "ApprovalRequired": "true"},
+    {"NotificationEmail": "bob@example.com", "GitBranch": "main", "CodeBuildDockerImage": "aws/codebuild/standard:7.0"},
+    {"GitHubToken": "", "ConnectionArn": CONNECTION},
+    {"GitHubToken": TOKEN},
+)
+
+
+def make_learner(aws: Aws, policy: Json, name: str) -> Aws:
+    """Give AWS as a user sees it who has this policy alone; the stack's events are still root's to read."""
+    iam = aws.root("iam")
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="tutorial-learner", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return Aws(aws.url, aws.records, {"cloudformation": aws.client("cloudformation", **key)})
+
+
+@pytest.fixture(scope="module", name="roles")
+def _roles(aws: Aws) -> Iterator[None]:
+    for role in (ROLE, OTHER_ROLE):
+        aws.make_role(role)
+    yield
+    for role in (ROLE, OTHER_ROLE):
+        aws.remove_role(role)
+
+
+@dataclass
+class Run:
+    """A stack that went through all its shapes: what IAM was asked, and the function's policies."""
+
+    questions: list[Json]
+    function: dict[str, Json]
+
+    def of(self, name: str) -> list[Json]:
+        """What was asked of a user or role, by a part of its name."""
+        return [each for each in self.questions if name in each["principal"]]
+
+
+@pytest.fixture(scope="module", name="run")
+def _run(aws: Aws, roles: None) -> Run:
+    """Made, changed and deleted by a user who has the learner's policy alone."""
+    assert roles is None
+    learner = make_learner(aws, POLICY, "learner")
+    bucket = learner.create(STACK)["ArtifactBucketName"]
+    for given in UPDATES:
+        assert learner.change("update", STACK, **given) == "UPDATE_COMPLETE", learner.reasons(STACK)
+    function = function_policies(aws)
+    s3 = aws.root("s3")
+    s3.put_object(Bucket=bucket, Key="Source/a.zip", Body=b"one")
+    s3.delete_object(Bucket=bucket, Key="Source/a.zip")
+    learner.delete(STACK)
+    return Run(asked(aws), function)
+
+
+def function_policies(aws: Aws) -> dict[str, Json]:
+    """The policies of the function's role, by the ARN of those that are not in the role."""
+    iam = aws.root("iam")
+    name = physical(aws, "TrustFunctionRole")
+    (attached,) = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    arn = attached["PolicyArn"]
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    return {
+        arn: iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"],
+        "write-log": iam.get_role_policy(RoleName=name, PolicyName="write-log")["PolicyDocument"],
+    }
+
+
+def physical(aws: Aws, logical_id: str) -> str:
+    """The name of a resource of the stack."""
+    found = aws.root("cloudformation").describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
+    return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
+
+def asked(aws: Aws) -> list[Json]:
+    """Everything that IAM was asked."""
+    return list(decisions.read(aws.records.parent / "eks-rehearsal" / "run" / decisions.path().name))
+
+
+def test_stack_takes_all_its_shapes_with_the_learners_rights_alone(run: Run, figure: Figure) -> None:
+    questions = run.of(":user/learner")
+    used = {each["action"] for each in questions if each["allowed"]}
+    assert [each for each in questions if not each["allowed"]] == []
+    assert len(used) > 50
+    figure(
+        "the stack is made, changed and deleted with the learner's rights alone",
+        f"{len(used)} kinds of action, 0 denied",
+    )
+
+
+def test_every_right_that_cloudformation_uses_is_needed(run: Run, figure: Figure) -> None:
+    policy = POLICY | {"Statement": [each for each in POLICY["Statement"] if each["Sid"] in CALLED]}
+    assert needless(policy, run.of(":user/learner")) == []
+    names = [name for name, _ in pieces(policy)]
+    assert len(names) > 60
+    figure("every right that the stack takes of the learner is needed", f"{len(names)} of {len(names)}")
+
+
+def test_every_right_of_the_function_is_needed(run: Run, figure: Figure) -> None:
+    # Here the function's log is written for it; on AWS its role writes it (Lambda developer guide, "Execution role").
+    (policy,) = [each for name, each in run.function.items() if name != "write-log"]
+    assert needless(policy, run.of("TrustFunctionRole")) == []
+    names = [name for name, _ in pieces(policy)]
+    assert len(names) == 5
+    figure("every right of the function is needed", f"{len(names)} of {len(names)}, and 2 by AWS's documents")
+
+
+@pytest.mark.usefixtures("roles")
+@pytest.mark.parametrize(
+    "action",
+    ["ecr:CreateRepository", "iam:PassRole", "codepipeline:ListWebhooks"],
+)
+def test_without_a_right_the_stack_fails_and_says_which(aws: Aws, action: str) -> None:
+    (left,) = [left for name, left in pieces(POLICY) if name.split(": ")[0] in CALLED and name.endswith(f": {action}")]
+    learner = make_learner(aws, left, f"without-{action.partition(':')[2]}")
+    try:
+        assert learner.change("create", STACK) != "CREATE_COMPLETE"
+        assert f"is not authorized to perform: {action} on resource: " in aws.reasons(STACK)
+    finally:
+        aws.delete(STACK)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("roles")
+def test_without_a_right_the_function_says_which(aws: Aws) -> None:
+    aws.create(STACK)
+    arn, policy = next(iter(function_policies(aws).items()))
+    (left,) = [left for name, left in pieces(policy) if name.endswith("iam:UpdateAssumeRolePolicy")]
+    aws.root("iam").create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(left), SetAsDefault=True)
+    cloudformation = aws.root("cloudformation")
+    cloudformation.delete_stack(StackName=STACK)
+    assert aws.settle(STACK) == "DELETE_FAILED"
+    assert "is not authorized to perform: iam:UpdateAssumeRolePolicy because" in aws.reasons(STACK)
+    cloudformation.delete_stack(StackName=STACK, RetainResources=["KubectlRoleTrust"])
+    assert aws.settle(STACK) == "DELETE_COMPLETE"

@@ -1,0 +1,629 @@
+"""The stand-ins of CodePipeline and CodeBuild run a small stack's pipeline on loopback: no root, Docker or cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import io
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.support import loopback
+from tests.support.loopback import ACCOUNT, REGION, Loopback, eventually
+
+Json = dict[str, Any]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
+
+TOKEN = "ghp_" + "a" * 36
+WEAK_TOKEN = "ghp_" + "b" * 36
+SECRET = "a webhook's secret"
+ENDED = ("Succeeded", "Failed", "Stopped", "Superseded")
+QUICK = "version: 0.2\nphases: {build: {commands: [cat app.txt]}}\n"
+BAD = "version: 0.2\nphases: {build: {commands: ['echo because >&2; exit 7']}}\n"
+WHOLE = """\
+version: 0.2
+env:
+  exported-variables: [COLOUR]
+phases:
+  build:
+    commands:
+      - COLOUR=blue
+      - test -f app.txt && cat app.txt
+      - aws sts get-caller-identity --query Arn --output text
+      - echo "$CODEBUILD_RESOLVED_SOURCE_VERSION $CODEBUILD_INITIATOR $FROM_PIPELINE"
+"""
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """AWS and GitHub, with a repository, a good token and a weak one."""
+    with loopback.started(tmp_path_factory.mktemp("cache")) as running:
+        running.python(
+            f"from rehearsal import github; github.create_repository('me', 'app'); github.add_token('{TOKEN}', 'me');"
+            f"github.add_token('{WEAK_TOKEN}', 'me', ['repo'])"
+        )
+        yield running
+
+
+def push(aws: Loopback, work: Path, buildspec: str, text: str, branch: str = "master") -> str:
+    """Push a commit with a buildspec and one file; return its id."""
+    if not (work / ".git").exists():
+        aws.git("clone", "--quiet", "https://github.com/me/app.git", str(work))
+    aws.git("checkout", "--quiet", "-B", branch, cwd=work)
+    (work / "buildspec.yml").write_text(buildspec)
+    (work / "app.txt").write_text(text)
+    aws.git("add", "--all", cwd=work)
+    aws.git("commit", "--quiet", "--allow-empty", "--message", f"Say {text}", cwd=work)
+    aws.git("push", "--quiet", "--force", "origin", branch, cwd=work, token=TOKEN)
+    return aws.git("rev-parse", "HEAD", cwd=work).stdout.strip()
+
+
+def role(service: str, statements: list[Json], condition: Json | None = None) -> Json:
+    trust: Json = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    if condition:
+        trust["Condition"] = condition
+    policy = {"PolicyName": "p", "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}
+    document = {"Version": "2012-10-17", "Statement": [trust]}
+    return {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": document, "Policies": [policy]}}
+
+
+def allow(actions: list[str], resource: Any) -> Json:
+    return {"Effect": "Allow", "Action": actions, "Resource": resource}
+
+
+def template(name: str, **changes: Any) -> Json:
+    """A stack like the tutorial's: bucket, project, pipeline, webhook, roles with no right to spare."""
+    bucket: Json = {"Fn::GetAtt": ["Bucket", "Arn"]}
+    objects = {"Fn::Join": ["", [bucket, "/*"]]}
+    project = f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/{name}"
+    logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/builds/{name}:*"
+    source = {
+        "Name": "Source",
+        "ActionTypeId": {"Category": "Source", "Owner": "ThirdParty", "Provider": "GitHub", "Version": "1"},
+        "Configuration": {
+            "Owner": "me",
+            "Repo": "app",
+            "Branch": changes.get("branch", "master"),
+            "OAuthToken": changes.get("token", TOKEN),
+            "PollForSourceChanges": False,
+        },
+        "OutputArtifacts": [{"Name": "App"}],
+        "Namespace": "Source",
+    }
+    variables = [{"name": "FROM_PIPELINE", "value": "#{Source.CommitId}", "type": "PLAINTEXT"}]
+    build = {
+        "Name": "Build",
+        "ActionTypeId": {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"},
+        "Configuration": {"ProjectName": {"Ref": "Project"}, "EnvironmentVariables": json.dumps(variables)},
+        "InputArtifacts": [{"Name": "App"}],
+    }
+    approve = {
+        "Name": "Approve",
+        "Actions": [
+            {
+                "Name": "Ask",
+                "ActionTypeId": {"Category": "Approval", "Owner": "AWS", "Provider": "Manual", "Version": "1"},
+            }
+        ],
+    }
+    stages = [{"Name": "Source", "Actions": [changes.get("source", source)]}]
+    stages += [approve] if changes.get("approval") else []
+    stages += [{"Name": "Build", "Actions": [build]}]
+    resources: Json = {
+        "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": f"{name}-bucket"}},
+        "Log": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"/builds/{name}"}},
+        "BuildRole": role(
+            "codebuild.amazonaws.com",
+            [
+                allow(["logs:CreateLogStream", "logs:PutLogEvents"], logs),
+                allow(["s3:GetObject", "s3:PutObject"], objects),
+            ],
+            {
+                "ArnEquals": {"aws:SourceArn": changes.get("trusted", project)},
+                "StringEquals": {"aws:SourceAccount": ACCOUNT},
+            },
+        ),
+        "PipelineRole": role(
+            changes.get("principal", "codepipeline.amazonaws.com"),
+            [
+                allow(["s3:GetObject", "s3:PutObject"], objects),
+                allow(["s3:GetBucketVersioning"], bucket),
+                *changes.get("rights", [allow(["codebuild:StartBuild", "codebuild:BatchGetBuilds"], project)]),
+            ],
+        ),
+        "Project": {
+            "Type": "AWS::CodeBuild::Project",
+            "Properties": {
+                "Name": name,
+                "ServiceRole": {"Fn::GetAtt": ["BuildRole", "Arn"]},
+                "Source": {"Type": "CODEPIPELINE"},
+                "Artifacts": {"Type": "CODEPIPELINE"},
+                "Environment": {
+                    "Type": "LINUX_CONTAINER",
+                    "Image": "aws/codebuild/standard:7.0",
+                    "ComputeType": "BUILD_GENERAL1_SMALL",
+                },
+                "LogsConfig": {"CloudWatchLogs": {"Status": "ENABLED", "GroupName": {"Ref": "Log"}}},
+            },
+        },
+        "Pipeline": {
+            "Type": "AWS::CodePipeline::Pipeline",
+            "Properties": {
+                "Name": name,
+                "PipelineType": "V2",
+                "ExecutionMode": changes.get("mode", "SUPERSEDED"),
+                "RoleArn": {"Fn::GetAtt": ["PipelineRole", "Arn"]},
+                "ArtifactStore": {"Type": "S3", "Location": {"Ref": "Bucket"}},
+                "Stages": stages,
+            },
+        },
+    }
+    if "source" not in changes:
+        resources["Hook"] = {
+            "Type": "AWS::CodePipeline::Webhook",
+            "Properties": {
+                "Authentication": "GITHUB_HMAC",
+                "AuthenticationConfiguration": {"SecretToken": SECRET},
+                "Filters": [{"JsonPath": "$.ref", "MatchEquals": "refs/heads/{Branch}"}],
+                "TargetPipeline": {"Ref": "Pipeline"},
+                "TargetAction": "Source",
+                "TargetPipelineVersion": 1,
+                "RegisterWithThirdParty": changes.get("register", True),
+            },
+        }
+    return {
+        "Resources": resources,
+        "Outputs": {"Url": {"Value": {"Fn::GetAtt": ["Hook", "Url"]}}} if "Hook" in resources else {},
+    }
+
+
+class Stack:
+    """A stack, and what its pipeline does."""
+
+    def __init__(self, aws: Loopback, name: str) -> None:
+        self.aws, self.name = aws, name
+        self.pipelines = aws.client("codepipeline")
+
+    def create(self, **changes: Any) -> Json:
+        cloudformation = self.aws.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=self.name,
+            TemplateBody=json.dumps(template(self.name, **changes)),
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        return self.settled()
+
+    def update(self, **changes: Any) -> Json:
+        self.aws.client("cloudformation").update_stack(
+            StackName=self.name,
+            TemplateBody=json.dumps(template(self.name, **changes)),
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        return self.settled()
+
+    def settled(self) -> Json:
+        def done() -> Any:
+            found = self.aws.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
+            return found if not found["StackStatus"].endswith("IN_PROGRESS") else None
+
+        return dict(eventually(done))
+
+    def reason(self) -> str:
+        events = self.aws.client("cloudformation").describe_stack_events(StackName=self.name)["StackEvents"]
+        return " / ".join(
+            one.get("ResourceStatusReason", "") for one in events if one["ResourceStatus"].endswith("FAILED")
+        )
+
+    def delete(self) -> None:
+        """Delete the stack and what its bucket holds; one that is gone is fine."""
+        s3 = self.aws.client("s3")
+        with contextlib.suppress(s3.exceptions.NoSuchBucket):
+            for one in s3.list_objects_v2(Bucket=f"{self.name}-bucket").get("Contents", []):
+                s3.delete_object(Bucket=f"{self.name}-bucket", Key=one["Key"])
+        cloudformation = self.aws.client("cloudformation")
+        cloudformation.delete_stack(StackName=self.name)
+        cloudformation.get_waiter("stack_delete_complete").wait(
+            StackName=self.name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
+        )
+
+    def executions(self) -> list[Json]:
+        return list(self.pipelines.list_pipeline_executions(pipelineName=self.name)["pipelineExecutionSummaries"])
+
+    def ended(self, identifier: str | None = None) -> Json:
+        """Wait for the end of an execution, or of the newest."""
+
+        def done() -> Any:
+            found = [one for one in self.executions() if identifier in (None, one["pipelineExecutionId"])]
+            return found[0] if found and found[0]["status"] in ENDED else None
+
+        return dict(eventually(done, 30))
+
+    def of_commit(self, commit: str) -> Json:
+        """Wait for the end of the execution of a commit."""
+
+        def done() -> Any:
+            for one in self.executions():
+                if commit in [source.get("revisionId") for source in one["sourceRevisions"]] and one["status"] in ENDED:
+                    return one
+            return None
+
+        return dict(eventually(done, 30))
+
+    def action(self, stage: str) -> Json:
+        for one in self.pipelines.get_pipeline_state(name=self.name)["stageStates"]:
+            if one["stageName"] == stage:
+                return dict(one["actionStates"][0].get("latestExecution", {}))
+        raise AssertionError(stage)
+
+    def awaiting(self) -> Json:
+        """Wait for the approval."""
+        return dict(
+            eventually(lambda: found if (found := self.action("Approve")).get("status") == "InProgress" else None)
+        )
+
+    def build(self) -> Json:
+        identifier = self.action("Build")["externalExecutionId"]
+        return dict(self.aws.client("codebuild").batch_get_builds(ids=[identifier])["builds"][0])
+
+    def log(self) -> str:
+        where = self.build()["logs"]
+        got = self.aws.client("logs").get_log_events(
+            logGroupName=where["groupName"], logStreamName=where["streamName"], startFromHead=True
+        )
+        return "".join(one["message"] for one in got["events"])
+
+
+@pytest.fixture
+def make(aws: Loopback) -> Iterator[Callable[..., Stack]]:
+    """Make stacks, which are deleted afterwards."""
+    made: list[Stack] = []
+
+    def create(name: str, **changes: Any) -> Stack:
+        stack = Stack(aws, name)
+        made.append(stack)
+        found = stack.create(**changes)
+        assert found["StackStatus"] == "CREATE_COMPLETE", stack.reason()
+        return stack
+
+    yield create
+    for stack in made:
+        stack.delete()
+
+
+def test_push_to_build(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    first = push(aws, tmp_path / "work", WHOLE, "one")
+    stack = make("delivery")
+    assert stack.of_commit(first)["status"] == "Succeeded"
+    assert stack.executions()[0]["trigger"]["triggerType"] == "CreatePipeline"
+    second = push(aws, tmp_path / "work", WHOLE, "two")
+    execution = stack.of_commit(second)
+    assert execution["status"] == "Succeeded"
+    assert execution["trigger"]["triggerType"] == "Webhook"
+    assert execution["sourceRevisions"][0]["revisionSummary"] == "Say two"
+    log = stack.log()
+    assert "\ntwo" in log
+    assert f"{second} codepipeline/delivery {second}" in log
+    assert ":assumed-role/delivery-BuildRole" in log
+    assert "AWSCodeBuild-" in log
+    build = stack.build()
+    assert build["buildStatus"] == "SUCCEEDED"
+    assert build["resolvedSourceVersion"] == second
+    assert build["exportedEnvironmentVariables"] == [{"name": "COLOUR", "value": "blue"}]
+    assert [one["phaseType"] for one in build["phases"]] == [
+        "SUBMITTED", "QUEUED", "PROVISIONING", "DOWNLOAD_SOURCE", "INSTALL", "PRE_BUILD", "BUILD", "POST_BUILD",
+        "UPLOAD_ARTIFACTS", "FINALIZING", "COMPLETED",
+    ]  # fmt: skip
+    details = stack.pipelines.list_action_executions(
+        pipelineName="delivery", filter={"pipelineExecutionId": execution["pipelineExecutionId"]}
+    )["actionExecutionDetails"]
+    assert [one["actionName"] for one in details] == ["Build", "Source"]
+    assert details[1]["output"]["outputVariables"]["CommitId"] == second
+    location = details[0]["input"]["inputArtifacts"][0]["s3location"]
+    data = aws.client("s3").get_object(Bucket=location["bucket"], Key=location["key"])["Body"].read()
+    assert sorted(zipfile.ZipFile(io.BytesIO(data)).namelist()) == ["app.txt", "buildspec.yml"]
+
+
+def test_token_is_masked(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "masked")
+    stack = make("masked")
+    stack.ended()
+    client = stack.pipelines
+    everything = json.dumps(
+        [
+            client.get_pipeline(name="masked"),
+            client.list_action_executions(pipelineName="masked"),
+            client.get_pipeline_state(name="masked"),
+            client.list_webhooks(),
+        ],
+        default=str,
+    )
+    assert TOKEN not in everything
+    assert SECRET not in everything
+    assert "****" in everything
+
+
+def test_failed_build_says_why(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    commit = push(aws, tmp_path / "work", BAD, "bad")
+    stack = make("failing")
+    assert stack.of_commit(commit)["status"] == "Failed"
+    error = stack.action("Build")["errorDetails"]
+    assert error["code"] == "JobFailed"
+    assert "Build terminated with state: FAILED. Phase: BUILD, Code: COMMAND_EXECUTION_ERROR" in error["message"]
+    assert "exit status 7" in error["message"]
+    assert "because" in stack.log()
+
+
+def test_retry_of_a_failed_stage(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", BAD, "bad again")
+    stack = make("retried")
+    execution = stack.ended()
+    identifier = execution["pipelineExecutionId"]
+    first = stack.action("Build")["externalExecutionId"]
+    stack.pipelines.retry_stage_execution(
+        pipelineName="retried", stageName="Build", pipelineExecutionId=identifier, retryMode="FAILED_ACTIONS"
+    )
+    eventually(
+        lambda: (
+            stack.action("Build")["externalExecutionId"] != first
+            if "externalExecutionId" in stack.action("Build")
+            else False
+        )
+    )
+    assert stack.ended(identifier)["status"] == "Failed"
+    with pytest.raises(ClientError, match="StageNotRetryable"):
+        stack.pipelines.retry_stage_execution(
+            pipelineName="retried", stageName="Source", pipelineExecutionId=identifier, retryMode="FAILED_ACTIONS"
+        )
+
+
+def test_webhook_takes_only_its_branch_and_signature(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "hook")
+    stack = make("hooked")
+    stack.ended()
+    before = len(stack.executions())
+    push(aws, tmp_path / "work", QUICK, "elsewhere", branch="feature")
+    outputs = stack.settled()["Outputs"]
+    path = outputs[0]["OutputValue"].partition(".webhooks.aws")[2]
+    body = json.dumps({"ref": "refs/heads/master", "after": "0" * 40}).encode()
+    for signature in ("", "sha256=" + hmac.new(b"wrong", body, hashlib.sha256).hexdigest()):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{aws.port + 4}{path}", body, {"X-Hub-Signature-256": signature}
+        )
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5)
+    time.sleep(0.5)
+    assert len(stack.executions()) == before
+
+
+def test_hook_is_removed_with_the_stack(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "unhook")
+    hooks = aws.run / "github" / "me" / "app.hooks.json"
+    stack = make("unhooked")
+    count = len(json.loads(hooks.read_text()))
+    stack.ended()
+    stack.delete()
+    eventually(lambda: len(json.loads(hooks.read_text())) == count - 1)
+
+
+def test_approval(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "approved")
+    stack = make("approved", approval=True)
+    waiting = stack.awaiting()
+    put = stack.pipelines.put_approval_result
+    where = {"pipelineName": "approved", "stageName": "Approve", "actionName": "Ask"}
+    with pytest.raises(ClientError, match="InvalidApprovalToken"):
+        put(**where, token="not-the-token-not-the-token-not-the-1", result={"summary": "", "status": "Approved"})
+    put(**where, token=waiting["token"], result={"summary": "fine", "status": "Approved"})
+    assert stack.ended()["status"] == "Succeeded"
+    assert stack.action("Approve")["summary"] == "fine"
+    with pytest.raises(ClientError, match="ApprovalAlreadyCompleted"):
+        put(**where, token=waiting["token"], result={"summary": "", "status": "Rejected"})
+    stack.pipelines.start_pipeline_execution(name="approved")
+    again = stack.awaiting()
+    put(**where, token=again["token"], result={"summary": "no", "status": "Rejected"})
+    assert stack.ended()["status"] == "Failed"
+    assert "Rejected" in stack.action("Approve")["errorDetails"]["message"]
+
+
+def test_newer_execution_supersedes_the_one_that_waits(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
+    push(aws, tmp_path / "work", QUICK, "s")
+    stack = make("superseded", approval=True)
+    stack.awaiting()
+    second = stack.pipelines.start_pipeline_execution(name="superseded")["pipelineExecutionId"]
+    eventually(lambda: _inbound(stack, "Approve") == second)
+    third = stack.pipelines.start_pipeline_execution(name="superseded")["pipelineExecutionId"]
+    assert stack.ended(second)["status"] == "Superseded"
+    assert eventually(lambda: _inbound(stack, "Approve") == third)
+
+
+def test_queued_executions_keep_their_order(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "q")
+    stack = make("queued", approval=True, mode="QUEUED")
+    stack.awaiting()
+    first = stack.executions()[0]["pipelineExecutionId"]
+    later = [stack.pipelines.start_pipeline_execution(name="queued")["pipelineExecutionId"] for _ in range(2)]
+    for identifier in [first, *later]:
+        eventually(lambda wanted=identifier: _within(stack, "Approve") == wanted)
+        token = eventually(lambda: stack.action("Approve").get("token"))
+        result = {"summary": "", "status": "Approved"}
+        where = {"pipelineName": "queued", "stageName": "Approve", "actionName": "Ask"}
+        stack.pipelines.put_approval_result(**where, token=token, result=result)
+        assert stack.ended(identifier)["status"] == "Succeeded"
+
+
+def test_stop(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "stop")
+    stack = make("stopped", approval=True)
+    stack.awaiting()
+    identifier = stack.executions()[0]["pipelineExecutionId"]
+    stop = {"pipelineName": "stopped", "pipelineExecutionId": identifier}
+    stack.pipelines.stop_pipeline_execution(**stop, abandon=False, reason="wait")
+    with pytest.raises(ClientError, match="DuplicatedStopRequest"):
+        stack.pipelines.stop_pipeline_execution(**stop, abandon=False)
+    stack.pipelines.stop_pipeline_execution(**stop, abandon=True, reason="enough")
+    assert stack.ended()["status"] == "Stopped"
+    assert stack.action("Approve")["status"] == "Abandoned"
+
+
+def test_closed_transition_holds_executions(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "t")
+    stack = make("closed", approval=True)
+    where = {"pipelineName": "closed", "stageName": "Build", "transitionType": "Inbound"}
+    stack.pipelines.disable_stage_transition(**where, reason="not today")
+    waiting = stack.awaiting()
+    stack.pipelines.put_approval_result(
+        pipelineName="closed", stageName="Approve", actionName="Ask", token=waiting["token"],
+        result={"summary": "", "status": "Approved"},
+    )  # fmt: skip
+    eventually(lambda: _inbound(stack, "Build"))
+    stack.pipelines.enable_stage_transition(**where)
+    assert stack.ended()["status"] == "Succeeded"
+
+
+def test_missing_right_of_the_pipeline_role(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "r")
+    stack = make("rightless", rights=[])
+    assert stack.ended()["status"] == "Failed"
+    assert "codebuild:StartBuild" in stack.action("Build")["errorDetails"]["message"]
+
+
+def test_build_role_that_trusts_another_project(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "trust")
+    stack = make("mistrusted", trusted=f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/other")
+    assert stack.ended()["status"] == "Failed"
+    assert "CodeBuild cannot assume the service role" in stack.action("Build")["errorDetails"]["message"]
+
+
+REFUSED = {
+    "a token that GitHub does not know": ({"token": "ghp_" + "f" * 36}, "StatusCode: 401.*Bad credentials"),
+    "a token without admin:repo_hook": ({"token": WEAK_TOKEN}, "StatusCode: 404"),
+    "a role that trusts another service": ({"principal": "ec2.amazonaws.com"}, "not authorized to perform AssumeRole"),
+    "an execution mode of nobody": ({"mode": "FASTEST"}, "executionMode"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_stack_is_refused(aws: Loopback, case: str) -> None:
+    changes, expected = REFUSED[case]
+    name = f"refused-{list(REFUSED).index(case)}"
+    stack = Stack(aws, name)
+    found = stack.create(**changes)
+    assert found["StackStatus"] == "ROLLBACK_COMPLETE"
+
+    assert re.search(expected, stack.reason()), stack.reason()
+    with pytest.raises(ClientError, match="PipelineNotFound"):
+        stack.pipelines.get_pipeline(name=name)
+
+
+def test_connection(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "c")
+    connections = aws.client("codeconnections")
+    arn = connections.create_connection(ProviderType="GitHub", ConnectionName="c")["ConnectionArn"]
+    source = {
+        "Name": "Source",
+        "ActionTypeId": {"Category": "Source", "Owner": "AWS", "Provider": "CodeStarSourceConnection", "Version": "1"},
+        "Configuration": {"ConnectionArn": arn, "FullRepositoryId": "me/app", "BranchName": "master"},
+        "OutputArtifacts": [{"Name": "App"}],
+        "Namespace": "Source",
+    }
+    project = f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/connected"
+    rights = [allow(["codebuild:StartBuild", "codebuild:BatchGetBuilds"], project)]
+    stack = make("connected", source=source, rights=rights)
+    assert stack.ended()["status"] == "Failed"
+    assert "codeconnections:UseConnection" in stack.action("Source")["errorDetails"]["message"]
+    stack.update(source=source, rights=[*rights, allow(["codeconnections:UseConnection"], arn)])
+    started = stack.pipelines.start_pipeline_execution(name="connected")["pipelineExecutionId"]
+    assert stack.ended(started)["status"] == "Failed"
+    assert "not available" in stack.action("Source")["errorDetails"]["message"]
+    aws.python(f"from rehearsal.codepipeline import connections; connections.complete('{arn}')")
+    assert connections.get_connection(ConnectionArn=arn)["Connection"]["ConnectionStatus"] == "AVAILABLE"
+    commit = push(aws, tmp_path / "work", QUICK, "connected")
+    execution = stack.of_commit(commit)
+    assert execution["status"] == "Succeeded"
+    assert execution["trigger"]["triggerType"] == "WebhookV2"
+
+
+def test_state_changes_reach_a_topic(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    queue = aws.client("sqs").create_queue(QueueName="events")["QueueUrl"]
+    events = aws.client("events")
+    pattern = {"source": ["aws.codepipeline"], "detail": {"pipeline": ["told"], "state": ["SUCCEEDED", "FAILED"]},
+               "detail-type": ["CodePipeline Pipeline Execution State Change"]}  # fmt: skip
+    events.put_rule(Name="told", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="told", Targets=[{"Id": "q", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:events"}])
+    push(aws, tmp_path / "work", QUICK, "told")
+    make("told").ended()
+    got = eventually(lambda: aws.client("sqs").receive_message(QueueUrl=queue).get("Messages"))
+    event = json.loads(got[0]["Body"])
+    assert event["detail"]["state"] == "SUCCEEDED"
+    assert event["resources"] == [f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:told"]
+
+
+def test_a_user_may_do_what_the_policy_says(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "u")
+    make("allowed").ended()
+    iam = aws.client("iam")
+    iam.create_user(UserName="looker")
+    statement = allow(["codepipeline:GetPipelineState"], f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:allowed")
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="looker", PolicyName="p", PolicyDocument=policy)
+    keys = iam.create_access_key(UserName="looker")["AccessKey"]
+    looker = aws.client("codepipeline", keys)
+    assert looker.get_pipeline_state(name="allowed")["pipelineName"] == "allowed"
+    for call in (
+        lambda: looker.get_pipeline_state(name="other"),
+        lambda: looker.start_pipeline_execution(name="allowed"),
+        looker.list_pipelines,
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            call()
+
+
+def test_a_user_may_make_a_connection(aws: Loopback) -> None:
+    iam = aws.client("iam")
+    iam.create_user(UserName="connector")
+    rights = ["codeconnections:CreateConnection", "codeconnections:GetConnection"]
+    statement = allow(rights, f"arn:aws:codeconnections:{REGION}:{ACCOUNT}:*")
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="connector", PolicyName="p", PolicyDocument=policy)
+    connector = aws.client("codeconnections", iam.create_access_key(UserName="connector")["AccessKey"])
+    arn = connector.create_connection(ProviderType="GitHub", ConnectionName="mine")["ConnectionArn"]
+    assert connector.get_connection(ConnectionArn=arn)["Connection"]["ConnectionStatus"] == "PENDING"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        connector.delete_connection(ConnectionArn=arn)
+
+
+def test_codepipeline_project_needs_its_pipeline(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    push(aws, tmp_path / "work", QUICK, "p")
+    make("alone").ended()
+    with pytest.raises(ClientError, match="started by its pipeline"):
+        aws.client("codebuild").start_build(projectName="alone")
+    assert len(aws.client("codebuild").list_builds_for_project(projectName="alone")["ids"]) == 1
+    project = aws.client("codebuild").batch_get_projects(names=["alone"])["projects"][0]
+    assert project["logsConfig"]["cloudWatchLogs"]["groupName"] == "/builds/alone"
+
+
+def _inbound(stack: Stack, name: str) -> str:
+    for one in stack.pipelines.get_pipeline_state(name=stack.name)["stageStates"]:
+        if one["stageName"] == name:
+            return str(one.get("inboundExecution", {}).get("pipelineExecutionId", ""))
+    return ""
+
+
+def _within(stack: Stack, name: str) -> str:
+    for one in stack.pipelines.get_pipeline_state(name=stack.name)["stageStates"]:
+        if one["stageName"] == name and one.get("latestExecution", {}).get("status") == "InProgress":
+            return str(one["latestExecution"]["pipelineExecutionId"])
+    return ""

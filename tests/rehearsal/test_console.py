@@ -1,0 +1,843 @@
+"""The rehearsal's page: what it reads, what it shows and that nobody else's text becomes part of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+import trustme
+import yaml
+from axe_core_python.selenium import Axe  # type: ignore[import-untyped]
+from botocore.exceptions import EndpointConnectionError
+from botocore.stub import ANY, Stubber
+from PIL import Image
+from selenium.webdriver import ActionChains, Chrome, Keys
+from starlette.types import ASGIApp
+
+from rehearsal.console import program, screenshot
+from rehearsal.console.__main__ import serve_until
+from rehearsal.console.answers import Memory, Visitor
+from rehearsal.console.app import application, events
+from rehearsal.console.cluster import Kubernetes, describe
+from rehearsal.console.pipeline import Aws
+from rehearsal.console.screenshot import CHROMIUM, DRIVER, browser, emulate, resize, wait_until
+from rehearsal.console.snapshot import (
+    Answer,
+    Build,
+    Cluster,
+    Execution,
+    Pipeline,
+    Pod,
+    clean,
+    no_build,
+    no_cluster,
+    no_pipeline,
+)
+from rehearsal.console.watch import Watch
+
+OLD, NEW = "1f0c9a7e5b3d2846a9c1e07f5d3b2a4968c7e1f0", "5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f80"
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+START = datetime(2026, 11, 23, 20, 0, tzinfo=UTC)
+AN_END = START.timestamp() + 42
+
+
+class Scripted:
+    """A world that is whatever the test says."""
+
+    def __init__(self) -> None:
+        self.pipeline: Pipeline = no_pipeline("No pipeline yet. It appears with the stack.")
+        self.build: Build = no_build("No build yet.")
+        self.now: Cluster = no_cluster("No cluster yet.")
+        self.versions = [OLD]
+        self.reads = 0
+
+    async def aws(self) -> tuple[Pipeline, Build]:
+        """Return what was set."""
+        self.reads += 1
+        return self.pipeline, self.build
+
+    async def cluster(self) -> Cluster:
+        """Return a copy of what was set."""
+        return json.loads(json.dumps(self.now))  # type: ignore[no-any-return]
+
+    async def app(self, _address: str) -> Answer:
+        """Answer with the versions in turn; an empty one is no answer."""
+        self.versions.append(self.versions.pop(0))
+        return answer(self.versions[0], at=time.time())
+
+    def deployed(self) -> None:
+        """Two nodes, with one pod of the first version each."""
+        self.now = {
+            **no_cluster(""),
+            "version": "v1.36.3",
+            "address": "10.250.1.1",
+            "rollout": "rolled out: 2 of 2 available",
+            "nodes": [
+                {
+                    "name": f"node-{number}",
+                    "address": f"10.250.0.1{number}",
+                    "ready": True,
+                    "schedulable": True,
+                    "pods": [pod(f"hello-world-6f9c7d8b5-{OLD[number : number + 5]}", "sha256:" + OLD)],
+                    "others": 2,
+                }
+                for number in (1, 2)
+            ],
+        }
+
+    def pushed(self) -> None:
+        """A commit arrives and its build runs."""
+        began = time.time() - 14
+        self.pipeline = {
+            "note": "",
+            "name": "aws-pipeline",
+            "stages": [
+                stage("Source", "Succeeded", summary="Say good morning instead", revision=NEW, since=began + 2),
+                stage("Build", "InProgress", since=began + 3),
+            ],
+            "executions": [
+                execution(NEW, "InProgress", "Say good morning instead", began),
+                execution(OLD, "Succeeded", "Answer with the commit and the pod", began - 400, began - 361),
+                execution("9b1d4c", "Failed", "Break a test on purpose", began - 900, began - 880),
+            ],
+        }
+        phases = [("DOWNLOAD_SOURCE", 0.4), ("INSTALL", 1.2), ("PRE_BUILD", 4.8), ("BUILD", None)]
+        self.build = {
+            **no_build(""),
+            "id": "aws-pipeline:8f1c",
+            "status": "IN_PROGRESS",
+            "started": began + 3,
+            "phases": [
+                {"name": name, "status": "SUCCEEDED" if seconds else "IN_PROGRESS", "seconds": seconds}
+                for name, seconds in phases
+            ],
+            "lines": [
+                "[Container] 2026/11/23 20:00:05 Entering phase PRE_BUILD",
+                "==> Test the image",
+                *(f"tests/test_app.py::test_{name} PASSED" for name in ("hello", "json", "healthz", "readyz", "stops")),
+                "[Container] 2026/11/23 20:00:09 Phase complete: PRE_BUILD State: SUCCEEDED",
+                "[Container] 2026/11/23 20:00:09 Entering phase BUILD",
+                "==> Build the image",
+                *(f"#{number} [{number}/6] RUN step {number}" for number in range(1, 7)),
+            ],
+        }
+
+    def failed(self) -> None:
+        """The build fails, with a log that attacks who reads it."""
+        self.pipeline["stages"][1] = stage("Build", "Failed", error="Build terminated with state: FAILED")
+        self.pipeline["executions"][0].update({"status": "Failed", "ended": time.time()})
+        self.build.update(
+            {
+                "status": "FAILED",
+                "ended": time.time(),
+                "error": "BUILD FAILED: Error while executing command: scripts/build/deploy.sh. Reason: exit status 1",
+                "lines": [*self.build["lines"], clean(HOSTILE), "E   AssertionError: expected good morning"],
+            }
+        )
+        self.build["phases"][-1].update({"status": "FAILED", "seconds": 8.1})
+
+
+def answer(version: str = OLD, at: float = 0.0, by: str = "hello-world-6f9c7d8b5-f0c9a") -> Answer:
+    """Return an answer with ``version``, or none."""
+    error = "" if version else "ConnectError: connection refused"
+    return {
+        "at": at,
+        "status": 200 if version else 0,
+        "milliseconds": 2.5,
+        "version": version,
+        "pod": by,
+        "error": error,
+    }
+
+
+def execution(revision: str, status: str, message: str, started: float, ended: float | None = None) -> Execution:
+    """Return an execution of the pipeline."""
+    return {
+        "id": f"e-{revision}",
+        "status": status,
+        "revision": revision,
+        "message": message,
+        "trigger": "Webhook",
+        "started": started,
+        "ended": ended,
+    }
+
+
+def stage(name: str, status: str, **action: Any) -> Any:
+    """Return a stage with one action of the same name."""
+    empty = {"summary": "", "revision": "", "url": "", "since": None, "error": "", "approval": False}
+    return {
+        "name": name,
+        "status": status,
+        "open": True,
+        "queued": 0,
+        "actions": [{"name": name, "status": status, **empty, **action}],
+    }
+
+
+def pod(name: str, image: str, status: str = "Running", ready: bool = True) -> Pod:
+    """Return a pod whose version is not known yet."""
+    return {"name": name, "image": image, "version": "", "status": status, "ready": ready, "restarts": 0}
+
+
+# --- Text -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain", "plain"),
+        (None, ""),
+        ("\x1b[31mred\x1b[0m and \x1b]8;;http://x\x07link\x1b]8;;\x07", "red and link"),
+        (" 10%\r 50%\r100%\r\n", "100%"),
+        ("a\x00b\u202ec\u2028d\ud800", "a\ufffdb\ufffdc\ufffdd\ufffd"),
+        ("tab\tstays", "tab\tstays"),
+        ("x" * 400, "x" * 299 + "…"),
+    ],
+)
+def test_clean_makes_one_harmless_line(text: Any, line: str) -> None:
+    """Terminal codes, carriage returns, control and reordering characters, length."""
+    assert clean(text) == line
+
+
+# --- AWS: answers are checked against the service models by botocore's stubber -----------------------------------
+
+
+@pytest.fixture
+def aws() -> Iterator[tuple[Aws, dict[str, Stubber]]]:
+    """Return the reader over stubbed clients."""
+    session = boto3.Session("test", "test", region_name="us-east-2")
+    clients: dict[str, Any] = {name: session.client(name) for name in ("codepipeline", "codebuild", "logs")}
+    stubs = {name: Stubber(client) for name, client in clients.items()}
+    for stub in stubs.values():
+        stub.activate()
+    yield Aws(clients.__getitem__), stubs
+    for stub in stubs.values():
+        stub.assert_no_pending_responses()
+
+
+def expect_pipeline(stub: Stubber, build: dict[str, Any]) -> None:
+    """Prepare the answers of a pipeline with a source from a connection and ``build`` as its build action."""
+    revision = {"revisionId": NEW, "revisionChangeId": "c"}
+    summary = json.dumps({"ProviderType": "GitHub", "CommitMessage": "Say good morning\n\nSigned-off-by: reader"})
+    source = {"status": "Succeeded", "summary": summary, "lastStatusChange": START}
+    stub.add_response("list_pipelines", {"pipelines": [{"name": "older", "updated": START}, {"name": "aws-pipeline"}]})
+    stub.add_response(
+        "get_pipeline_state",
+        {
+            "pipelineName": "older",
+            "stageStates": [
+                {
+                    "stageName": "Source",
+                    "actionStates": [
+                        {
+                            "actionName": "GitHub",
+                            "currentRevision": {**revision, "created": START},
+                            "latestExecution": source,
+                            "revisionUrl": "javascript:alert(1)",
+                        }
+                    ],
+                    "latestExecution": {"pipelineExecutionId": "e-1", "status": "Succeeded"},
+                },
+                {
+                    "stageName": "Build",
+                    "inboundTransitionState": {"enabled": False},
+                    "inboundExecutions": [{"pipelineExecutionId": "e-2", "status": "InProgress"}],
+                    "actionStates": [{"actionName": "Build", "latestExecution": build}],
+                    "latestExecution": {"pipelineExecutionId": "e-1", "status": build["status"]},
+                },
+                {"stageName": "Never", "actionStates": [{"actionName": "Never"}]},
+            ],
+        },
+        {"name": "older"},
+    )
+    revisions = [{"actionName": "GitHub", "revisionId": NEW, "revisionSummary": "Say good morning"}]
+    over = {"pipelineExecutionId": "e-1", "status": "Failed", "sourceRevisions": revisions}
+    times = {"startTime": START, "lastUpdateTime": START + timedelta(seconds=42)}
+    executions = [{**over, **times, "trigger": {"triggerType": "Webhook"}}, {"status": "InProgress", **times}]
+    stub.add_response("list_pipeline_executions", {"pipelineExecutionSummaries": executions}, ANY_PARAMETERS)
+
+
+ANY_PARAMETERS = {"pipelineName": "older", "maxResults": ANY}
+
+
+def test_no_stack_yet(aws: tuple[Aws, dict[str, Stubber]]) -> None:
+    """Before the stack there is no pipeline, and the page says so."""
+    reader, stubs = aws
+    stubs["codepipeline"].add_response("list_pipelines", {"pipelines": []})
+    pipeline, build = reader.read()
+    assert (pipeline["note"], build["note"]) == ("No pipeline yet. It appears with the stack.", "No build yet.")
+
+
+def test_aws_that_refuses_or_is_not_there(aws: tuple[Aws, dict[str, Stubber]]) -> None:
+    """An error of the service is shown; a service that is not up is told from it."""
+    reader, stubs = aws
+    stubs["codepipeline"].add_client_error("list_pipelines", "AccessDeniedException", "not\x1b[1m yours")
+    assert reader.read()[0]["note"] == "AWS refused: AccessDeniedException not yours"
+
+    def absent(_service: str) -> Any:
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    assert Aws(absent).read()[1]["note"] == "AWS does not answer on this machine yet."
+
+
+def test_pipeline_and_failed_build(aws: tuple[Aws, dict[str, Stubber]]) -> None:
+    """Stages, executions, phases, the reason of a failure and the end of the log."""
+    reader, stubs = aws
+    failed = {"status": "Failed", "externalExecutionId": "aws-pipeline:1", "errorDetails": {"message": "see the log"}}
+    expect_pipeline(stubs["codepipeline"], failed)
+    context = {"statusCode": "COMMAND_EXECUTION_ERROR", "message": "Error while executing command: pytest"}
+    phases = [
+        {"phaseType": "SUBMITTED", "phaseStatus": "SUCCEEDED", "durationInSeconds": 0},
+        {"phaseType": "PRE_BUILD", "phaseStatus": "FAILED", "durationInSeconds": 3, "contexts": [context]},
+        {"phaseType": "COMPLETED", "startTime": START},
+    ]
+    logs = {"groupName": "/aws/codebuild/aws-pipeline", "streamName": "1"}
+    stubs["codebuild"].add_response(
+        "batch_get_builds",
+        {"builds": [{"id": "aws-pipeline:1", "buildStatus": "FAILED", "phases": phases, "logs": logs}]},
+        {"ids": ["aws-pipeline:1"]},
+    )
+    messages = [{"message": f"{HOSTILE}\n"}, {"message": "\x1b[31mFAILED\x1b[0m\nlast"}]
+    stubs["logs"].add_response("get_log_events", {"events": messages})
+
+    pipeline, build = reader.read()
+    source, building, never = pipeline["stages"]
+    assert pipeline["name"] == "older"
+    assert source["actions"][0]["summary"] == "Say good morning"
+    assert source["actions"][0]["revision"] == NEW
+    assert source["actions"][0]["url"] == ""
+    assert (building["open"], building["queued"], building["actions"][0]["error"]) == (False, 1, "see the log")
+    assert (never["status"], never["actions"][0]["since"]) == ("", None)
+    first, second = pipeline["executions"]
+    assert (first["message"], first["trigger"], first["ended"]) == ("Say good morning", "Webhook", AN_END)
+    assert second["ended"] is None
+    assert [phase["name"] for phase in build["phases"]] == ["PRE_BUILD"]
+    assert build["error"] == "PRE_BUILD FAILED: Error while executing command: pytest"
+    assert build["lines"] == [HOSTILE, "FAILED", "last"]
+
+
+def test_build_without_a_log_yet(aws: tuple[Aws, dict[str, Stubber]]) -> None:
+    """A build has a log stream's name before anything was written to it."""
+    reader, stubs = aws
+    expect_pipeline(stubs["codepipeline"], {"status": "InProgress", "externalExecutionId": "aws-pipeline:1"})
+    stubs["codebuild"].add_response(
+        "batch_get_builds",
+        {"builds": [{"buildStatus": "IN_PROGRESS", "logs": {"groupName": "g", "streamName": "s"}}]},
+    )
+    stubs["logs"].add_client_error("get_log_events", "ResourceNotFoundException")
+    pipeline, build = reader.read()
+    assert (build["status"], build["lines"], build["note"]) == ("IN_PROGRESS", [], "")
+    assert not pipeline["stages"][1]["actions"][0]["approval"]
+
+
+def test_an_approval_waits(aws: tuple[Aws, dict[str, Stubber]]) -> None:
+    """An approval action in progress carries a token; it is not a build and its token is not shown."""
+    reader, stubs = aws
+    expect_pipeline(stubs["codepipeline"], {"status": "InProgress", "token": "secret-token"})
+    pipeline, build = reader.read()
+    assert pipeline["stages"][1]["actions"][0]["approval"]
+    assert build["note"] == "No build yet."
+    assert "secret-token" not in json.dumps(pipeline)
+
+
+# --- Kubernetes -----------------------------------------------------------------------------------------------------
+
+
+def kube_pod(name: str, node: str = "node-1", own: bool = True, **status: Any) -> dict[str, Any]:
+    """Return a pod as the API server gives it."""
+    labels = {"labels": {"app.kubernetes.io/name": "hello-world"}} if own else {}
+    spec = {"containers": [{"image": "r/a@sha256:1"}], **({"nodeName": node} if node else {})}
+    return {"metadata": {"name": name, **labels}, "spec": spec, "status": {"phase": "Running", **status}}
+
+
+def kube_answers(*pods: dict[str, Any]) -> dict[str, Any]:
+    """Return the API server's answers, by path."""
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    address = {"addresses": [{"type": "InternalIP", "address": "10.250.0.11"}]}
+    nodes = [
+        {"metadata": {"name": "node-2"}, "spec": {"unschedulable": True}, "status": {}},
+        {"metadata": {"name": "node-1"}, "spec": {}, "status": {**ready, **address}},
+    ]
+    balancer = {"loadBalancer": {"ingress": [{"ip": "10.250.1.1"}]}}
+    services = [
+        {"metadata": {"name": "kubernetes"}, "spec": {"type": "ClusterIP"}, "status": {}},
+        {"metadata": {"name": "another"}, "spec": {"type": "LoadBalancer"}, "status": {}},
+        {"metadata": {"name": "hello-world"}, "spec": {"type": "LoadBalancer"}, "status": balancer},
+    ]
+    replicas = {"replicas": 3, "updatedReplicas": 1, "availableReplicas": 2}
+    deployments = [{"metadata": {"name": "hello-world"}, "spec": {"replicas": 2}, "status": replicas}]
+    return {
+        "/version": {"gitVersion": "v1.36.3"},
+        "/api/v1/nodes": {"items": nodes},
+        "/api/v1/pods": {"items": list(pods)},
+        "/api/v1/services": {"items": services},
+        "/apis/apps/v1/deployments": {"items": deployments},
+    }
+
+
+def test_pods_stand_on_their_nodes() -> None:
+    """Nodes by name, the app's pods on them, the others counted, those without a node apart."""
+    crashing = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 3}]
+    leaving = kube_pod("c", conditions=[{"type": "Ready", "status": "True"}])
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-23T20:00:00Z"
+    pods = [
+        kube_pod("b", containerStatuses=crashing),
+        kube_pod("a", conditions=[{"type": "Ready", "status": "True"}]),
+        leaving,
+        kube_pod("late", node="", phase="Pending"),
+        kube_pod("coredns", own=False),
+    ]
+    cluster = describe(*kube_answers(*pods).values())
+    first, second = cluster["nodes"]
+    assert (first["name"], first["ready"], first["address"], first["others"]) == ("node-1", True, "10.250.0.11", 1)
+    assert (second["ready"], second["schedulable"], second["pods"]) == (False, False, [])
+    assert [(one["name"], one["status"], one["ready"], one["restarts"]) for one in first["pods"]] == [
+        ("a", "Running", True, 0),
+        ("b", "CrashLoopBackOff", False, 3),
+        ("c", "Terminating", False, 0),
+    ]
+    assert [one["name"] for one in cluster["waiting"]] == ["late"]
+    assert cluster["address"] == "10.250.1.1"
+    assert cluster["rollout"] == "rolling out: 1 of 2 updated, 2 available"
+
+
+def serve_in_thread(answers: dict[str, Any]) -> ThreadingHTTPServer:
+    """Serve ``answers`` by path on a free port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Answer as JSON."""
+            body = json.dumps(answers[self.path]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_words: Any) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server
+
+
+def test_the_administrators_certificate_opens_the_api(tmp_path: Path) -> None:
+    """No kubeconfig, then a server behind mutual TLS, then the server gone: each is said."""
+    kubeconfig = tmp_path / "admin.conf"
+
+    async def story() -> list[Cluster]:
+        kubernetes = Kubernetes(kubeconfig)
+        seen = [await kubernetes.read()]
+        authority = trustme.CA()
+        server = serve_in_thread(kube_answers(kube_pod("a")))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        mine = authority.issue_cert("kubernetes-admin")
+        chain = b"".join(blob.bytes() for blob in mine.cert_chain_pems)
+        user = {"client-certificate-data": chain, "client-key-data": mine.private_key_pem.bytes()}
+        trust = {"certificate-authority-data": base64.b64encode(authority.cert_pem.bytes()).decode()}
+        document = {
+            "clusters": [{"cluster": {"server": f"https://127.0.0.1:{server.server_port}", **trust}}],
+            "users": [{"user": {name: base64.b64encode(value).decode() for name, value in user.items()}}],
+        }
+        kubeconfig.write_text(yaml.safe_dump(document))
+        seen.append(await kubernetes.read())
+        await kubernetes.close()
+        server.shutdown()
+        server.server_close()
+        seen.append(await kubernetes.read())
+        kubeconfig.write_text("half a fi")
+        seen.append(await kubernetes.read())
+        return seen
+
+    before, up, down, broken = asyncio.run(story())
+    assert before["note"] == "No cluster yet."
+    assert (up["note"], up["version"], up["nodes"][0]["pods"][0]["name"]) == ("", "v1.36.3", "a")
+    assert down["note"] == broken["note"] == "The cluster's API server does not answer yet."
+
+
+# --- The app's answers ----------------------------------------------------------------------------------------------
+
+
+def test_the_visitor_reports_what_the_app_says() -> None:
+    """A JSON answer, an answer of another app, and none."""
+    server = serve_in_thread({"/": {"version": NEW, "pod": "hello-1", "message": "Hello, World!"}})
+    there = f"127.0.0.1:{server.server_port}"
+    said = asyncio.run(Visitor().read(there))
+    assert (said["status"], said["version"], said["pod"], said["error"]) == (200, NEW, "hello-1", "")
+    server.RequestHandlerClass.do_GET = lambda self: self.send_error(503)  # type: ignore[attr-defined]
+    assert asyncio.run(Visitor().read(there))["status"] == 503
+    server.shutdown()
+    server.server_close()
+    said = asyncio.run(Visitor().read(there))
+    assert said["status"] == 0
+    assert said["error"].startswith("ConnectError")
+
+
+def test_a_rollout_is_one_change_and_is_timed_from_the_push() -> None:
+    """Old and new answer in turn for a while; going back later is a change too, but not a push's."""
+    memory = Memory()
+    executions = [execution(NEW, "InProgress", "", started=100.0), execution(OLD, "Succeeded", "", started=10.0)]
+    for at, version in enumerate([OLD, OLD, NEW, OLD, "", NEW, *[NEW] * 10, OLD]):
+        memory.add(answer(version, at=130.0 + at), executions)
+    assert [(one["before"], one["version"], one["at"], one["seconds"]) for one in memory.app("")["changes"]] == [
+        (OLD, NEW, 132.0, 32.0),
+        (NEW, OLD, 146.0, None),
+    ]
+
+
+def test_the_first_release_is_timed_if_it_was_awaited() -> None:
+    """No answer, then one: it went live just now. The first look at all, or after a while, says nothing of when."""
+    executions = [execution(NEW, "InProgress", "", started=100.0), execution(OLD, "Succeeded", "", started=10.0)]
+    memory = Memory()
+    memory.add(answer("", at=50.0), executions)
+    memory.add(answer(OLD, at=51.0), executions)
+    assert memory.app("")["changes"] == [{"at": 51.0, "before": "", "version": OLD, "seconds": 41.0}]
+    memory.add(answer(NEW, at=700.0), executions)
+    assert len(memory.app("")["changes"]) == 1
+    assert len(memory.app("")["answers"]) == 1
+    late = Memory()
+    late.add(answer(OLD, at=51.0), executions)
+    assert late.app("")["changes"] == []
+
+
+def test_pods_learn_their_version_from_answers() -> None:
+    """A pod that did not answer yet has the version of its image."""
+    world = Scripted()
+    world.deployed()
+    memory = Memory()
+    memory.add(answer(OLD, by=world.now["nodes"][0]["pods"][0]["name"]), [])
+    assert [node["pods"][0]["version"] for node in memory.name_versions(world.now)["nodes"]] == [OLD, OLD]
+
+
+# --- The endpoints --------------------------------------------------------------------------------------------------
+
+
+def ask(app: ASGIApp, path: str, method: str = "GET", host: str = "127.0.0.1") -> httpx.Response:
+    """Return the application's response, without a server between."""
+
+    async def request() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}:24563") as client:
+            return await client.request(method, path)
+
+    return asyncio.run(request())
+
+
+def test_snapshot_of_an_empty_world() -> None:
+    """Nothing is there yet: every part says so, and nothing fails."""
+    state = ask(application(Scripted()), "/api/snapshot").json()
+    assert list(state) == ["region", "pipeline", "build", "cluster", "app"]
+    assert [state[part]["note"] for part in ("pipeline", "build", "cluster", "app")] == [
+        "No pipeline yet. It appears with the stack.",
+        "No build yet.",
+        "No cluster yet.",
+        "No load balancer yet. It appears with the first deployment.",
+    ]
+
+
+def test_snapshot_of_a_running_pipeline() -> None:
+    """The same JSON holds the stages, the log, the pods and the answer."""
+    world = Scripted()
+    world.deployed()
+    world.pushed()
+    state = ask(application(world), "/api/snapshot", host="localhost").json()
+    assert [one["status"] for one in state["pipeline"]["stages"]] == ["Succeeded", "InProgress"]
+    assert state["build"]["lines"][1] == "==> Test the image"
+    assert state["app"]["url"] == "http://10.250.1.1/"
+    assert state["app"]["answers"][0]["version"] == OLD
+
+
+def test_responses_forbid_foreign_code_and_foreign_hosts() -> None:
+    """A strict policy on each response; a name that is not this machine's is refused; nothing can be changed."""
+    app = application(Scripted())
+    for path in ("/", "/static/console.js", "/static/console.css", "/api/snapshot", "/nothing"):
+        headers = ask(app, path).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert "unsafe" not in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff", path
+    assert ask(app, "/", host="evil.example").status_code == 400
+    assert ask(app, "/api/snapshot", method="POST").status_code == 405
+    assert ask(app, "/static/%2e%2e/app.py").status_code == 404
+
+
+def test_events_come_when_something_changed() -> None:
+    """One event for a state, heartbeats while it lasts, another event for the next; reading stops with the stream."""
+
+    async def story() -> tuple[list[str], int, int]:
+        world = Scripted()
+        stream = events(Watch(world, interval=0.01), heartbeat=0.05)
+        assert (await anext(stream)).startswith("retry: ")
+        seen = [await anext(stream) for _ in range(3)]
+        world.pushed()
+        seen.append(await anext(stream))
+        await stream.aclose()  # type: ignore[attr-defined]
+        reads = world.reads
+        await asyncio.sleep(0.05)
+        return seen, reads, world.reads
+
+    (looking, empty, heartbeat, pushed), at_the_end, later = asyncio.run(story())
+    assert [one.partition("\n")[0] for one in (looking, empty, heartbeat, pushed)] == [
+        "event: snapshot",
+        "event: snapshot",
+        "event: heartbeat",
+        "event: snapshot",
+    ]
+    assert "Looking" in looking
+    assert "No pipeline yet" in empty
+    assert json.loads(pushed.split("data: ")[1])["pipeline"]["name"] == "aws-pipeline"
+    assert at_the_end == later
+
+
+def test_a_part_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """A defect in one reader is logged and the page goes on."""
+
+    class Broken(Scripted):
+        async def cluster(self) -> Cluster:
+            """Fail."""
+            raise RuntimeError("boom")
+
+    async def story() -> str:
+        stream = events(Watch(Broken(), interval=0.01))
+        seen = [await anext(stream) for _ in range(3)]
+        await stream.aclose()  # type: ignore[attr-defined]
+        return seen[-1]
+
+    assert "No pipeline yet" in asyncio.run(story())
+    assert "boom" in caplog.text
+
+
+def test_it_is_a_program_of_the_machine() -> None:
+    """It runs as a module, in the host's network namespace."""
+    assert program().netns is None
+    assert program().command[1:] == ["-m", "rehearsal.console"]
+
+
+# --- The page in a browser ------------------------------------------------------------------------------------------
+
+in_browser = [
+    pytest.mark.rehearsal,
+    pytest.mark.skipif(
+        not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
+        reason="needs Debian's chromium and chromium-driver",
+    ),
+]
+
+
+@contextmanager
+def serving(world: Scripted, port: int = 0) -> Iterator[str]:
+    """Serve the page over ``world`` by the real server, ten times as fast, and yield its address."""
+    listener = socket.create_server(("127.0.0.1", port))
+    stop = threading.Event()
+
+    async def stopped() -> None:
+        await asyncio.to_thread(stop.wait)
+
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    bind = f"fd://{listener.detach()}"  # the server closes it
+    thread = threading.Thread(target=lambda: asyncio.run(serve_until(application(world, 0.1), bind, stopped)))
+    thread.start()
+    try:
+        yield url
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, Scripted]]:
+    """Return the address of the page over a scripted world, and the world."""
+    world = Scripted()
+    with serving(world) as url:
+        yield url, world
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chrome]:
+    """One browser for all of these tests."""
+    with browser() as driver:
+        yield driver
+
+
+def text_of(driver: Chrome, selector: str) -> str:
+    """Return what an element shows."""
+    return str(driver.execute_script("return document.querySelector(arguments[0]).innerText", selector))
+
+
+def shows(driver: Chrome, selector: str, text: str) -> None:
+    """Wait until an element shows ``text``."""
+    wait_until(driver, f"document.querySelector({json.dumps(selector)})?.innerText.includes({json.dumps(text)})")
+
+
+def complaints(driver: Chrome) -> list[str]:
+    """Return what the browser logged: errors of the page and breaches of its policy."""
+    return [entry["message"] for entry in driver.get_log("browser")]  # type: ignore[no-untyped-call]
+
+
+class TestPage:
+    """What a reader sees; each test stands on the world that it scripts."""
+
+    pytestmark = in_browser
+
+    def test_a_push_goes_live(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
+        """From nothing to an app whose answer changes, without reloading the page."""
+        url, world = served
+        chromium.get(url)
+        shows(chromium, "#connection", "Connected")
+        shows(chromium, "#pipeline", "No pipeline yet")
+        shows(chromium, "#cluster", "No cluster yet")
+        world.deployed()
+        shows(chromium, "#version", OLD[:7])
+        world.pushed()
+        shows(chromium, "#stages li:nth-child(2)", "In progress")
+        shows(chromium, "#executions tr", "Say good morning instead")
+        shows(chromium, "#log", "#6 [6/6] RUN step 6")
+        world.versions = [NEW]
+        shows(chromium, "#version", NEW[:7])
+        shows(chromium, "#changes", "after its push")
+        shows(chromium, "#news", f"The app answers with {NEW[:7]}")
+        world.pipeline["stages"][1] = stage("Build", "Succeeded")
+        shows(chromium, "#news", "Build: succeeded")
+        world.versions = [""]
+        shows(chromium, "#version", "connection refused")
+        assert complaints(chromium) == []
+
+    def test_a_failure_is_explained_and_hostile_text_stays_text(
+        self, chromium: Chrome, served: tuple[str, Scripted]
+    ) -> None:
+        """The reason stands above the log; markup in a log, a commit or an answer is shown as it is."""
+        url, world = served
+        world.deployed()
+        world.pushed()
+        world.failed()
+        world.versions = [HOSTILE]
+        world.pipeline["executions"][0]["message"] = HOSTILE
+        world.now["nodes"][0]["pods"][0]["name"] = HOSTILE
+        chromium.get(url)
+        shows(chromium, "#build-error", "Reason: exit status 1")
+        shows(chromium, "#log", HOSTILE)
+        shows(chromium, "#executions", HOSTILE)
+        shows(chromium, "#nodes", HOSTILE)
+        shows(chromium, "#version", HOSTILE)
+        assert chromium.title.endswith("Push to live")
+        assert chromium.execute_script("return document.querySelectorAll('img, body script').length") == 0
+        assert complaints(chromium) == []
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("state", ["empty", "failed", "approval"])
+    def test_accessible_by_axe(self, chromium: Chrome, served: tuple[str, Scripted], scheme: str, state: str) -> None:
+        """No violation of axe-core's rules, which include contrast, names and landmarks."""
+        url, world = served
+        if state != "empty":
+            world.deployed()
+            world.pushed()
+            world.versions = [OLD, NEW, ""]
+            world.now["waiting"] = [pod("late", "", "Pending", ready=False)]
+            world.now["nodes"][0]["pods"].append(pod("leaving", "", "Terminating", ready=False))
+        if state == "failed":
+            world.failed()
+        if state == "approval":
+            world.pipeline["stages"][1]["actions"][0].update({"approval": True})
+        emulate(chromium, prefers_color_scheme=scheme)
+        chromium.get(url)
+        shows(chromium, "#pipeline", "No pipeline" if state == "empty" else "Say good morning")
+        result = Axe().run(chromium)
+        emulate(chromium, prefers_color_scheme="light")
+        assert [(one["id"], one["nodes"][0]["html"]) for one in result["violations"]] == []
+        assert "color-contrast" in {one["id"] for one in result["passes"]}
+
+    def test_keyboard(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
+        """The first stop leads to the log, which follows its end until one scrolls away from it."""
+        url, world = served
+        world.pushed()
+        world.build["lines"] = [f"line {number}" for number in range(300)]
+        chromium.get(url)
+        shows(chromium, "#log", "line 299")
+        keys = ActionChains(chromium)
+        keys.send_keys(Keys.TAB, Keys.ENTER).perform()
+        wait_until(chromium, "document.querySelector(':focus, :target').id === 'log'")
+        chromium.execute_script("document.querySelector('#log').focus()")
+        keys.send_keys(Keys.HOME).perform()
+        wait_until(chromium, "document.querySelector('#log').scrollTop === 0")
+        wait_until(chromium, "!document.querySelector('#follow').checked")
+        world.build["lines"] = [f"line {number}" for number in range(3, 303)]
+        shows(chromium, "#log", "line 302")
+        assert chromium.execute_script("return document.querySelector('#log').firstChild.innerText") == "line 3"
+        assert chromium.execute_script("return document.querySelectorAll('#log p').length") == 300
+        assert chromium.execute_script("return document.querySelector('#log').scrollTop") < 100
+        keys.send_keys(Keys.END).perform()
+        wait_until(chromium, "document.querySelector('#follow').checked")
+
+    def test_it_fits(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
+        """No scrolling on a desktop screen, none sideways on a narrow one, and no motion where none is wanted."""
+        url, world = served
+        world.deployed()
+        world.pushed()
+        world.versions = [OLD, NEW]
+        emulate(chromium, prefers_reduced_motion="reduce")
+        chromium.get(url)
+        shows(chromium, "#stages", "In progress")
+        shows(chromium, "#legend", NEW[:7])
+        size = "document.documentElement"
+        assert chromium.execute_script(f"return {size}.scrollHeight <= 900 && {size}.scrollWidth <= 1280")
+        style = "getComputedStyle(document.querySelector('.pill.run svg')).animationName"
+        assert chromium.execute_script(f"return {style}") == "none"
+        resize(chromium, (320, 800))
+        assert chromium.execute_script(f"return {size}.scrollWidth") == 320
+        resize(chromium, (1280, 900))
+        emulate(chromium, prefers_color_scheme="light")
+
+    def test_the_picture_for_the_readme(
+        self, served: tuple[str, Scripted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A PNG of the whole page, small enough to keep, once the page shows what it should; else a reason."""
+        url, world = served
+        picture = tmp_path / "page.png"
+        arguments = ["screenshot", url, str(picture), "--answers", "3", "--within"]
+        monkeypatch.setattr("sys.argv", [*arguments, "0.5"])
+        with pytest.raises(SystemExit, match="did not show 3 of #strip"):
+            screenshot.main()
+        world.deployed()
+        world.pushed()
+        monkeypatch.setattr("sys.argv", [*arguments, "10"])
+        screenshot.main()
+        with Image.open(picture) as image:
+            assert image.size == screenshot.SIZE
+        assert picture.stat().st_size < 150_000
+
+    def test_a_lost_connection_is_said_and_made_again(self, chromium: Chrome) -> None:
+        """The page tells old from new, and comes back by itself."""
+        with serving(Scripted()) as url:
+            chromium.get(url)
+            shows(chromium, "#connection", "Connected")
+        shows(chromium, "#connection", "Disconnected")
+        with serving(Scripted(), port=int(url.rstrip("/").rpartition(":")[2])):
+            shows(chromium, "#connection", "Connected")
+        complaints(chromium)  # the refused attempts
+
+
+def test_httpx_is_never_led_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader's proxy settings concern the world outside, not this machine."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    server = serve_in_thread({"/": {"version": OLD}})
+    assert asyncio.run(Visitor().read(f"127.0.0.1:{server.server_port}"))["status"] == 200
+    server.shutdown()
+    server.server_close()

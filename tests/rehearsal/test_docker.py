@@ -1,0 +1,132 @@
+"""The Docker Engine in the rehearsal: a real one, that knows the base image and pushes under the real ECR name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rehearsal.docker import base_image, engine
+from rehearsal.emulator.client import root
+from rehearsal.settings import settings
+from tests.conftest import Rehearsal
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(300)]
+
+ACTIONS = [
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:CompleteLayerUpload",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+]
+
+
+class Docker:
+    """The client, with a configuration of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        (home / ".docker").mkdir()
+        proxies = {"default": {"httpsProxy": engine.proxy_url(), "noProxy": "127.0.0.1,localhost"}}
+        (home / ".docker" / "config.json").write_text(json.dumps({"proxies": proxies}))
+
+    def __call__(self, *args: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [engine.client(), "--host", f"unix://{settings.docker_socket}", *args]
+        environment = {"PATH": engine.SYSTEM_PATH, "HOME": str(self.home), "DOCKER_BUILDKIT": "1"}
+        return subprocess.run(
+            command, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=check
+        )
+
+
+@pytest.fixture
+def docker(rehearsal: Rehearsal, tmp_path: Path) -> Docker:
+    """Docker of the running rehearsal."""
+    assert rehearsal.env
+    return Docker(tmp_path)
+
+
+def build(docker: Docker, directory: Path, name: str, *lines: str) -> subprocess.CompletedProcess[str]:
+    directory.mkdir()
+    (directory / "Dockerfile").write_text("\n".join([f"FROM {base_image.NAME}", *lines]))
+    return docker("build", "--tag", name, str(directory))
+
+
+def password(rehearsal: Rehearsal, role: str) -> str:
+    """The registry password of a role."""
+    keys = root("sts").assume_role(RoleArn=f"arn:aws:iam::{settings.account}:role/{role}", RoleSessionName="engine")[
+        "Credentials"
+    ]
+    environment = rehearsal.env | {
+        "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": keys["SessionToken"],
+    }
+    command = ["aws", "ecr", "get-login-password"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def make_role(name: str, repository: str) -> None:
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{settings.account}:root"},
+        "Action": "sts:AssumeRole",
+    }
+    arn = f"arn:aws:ecr:{settings.region}:{settings.account}:repository/{repository}"
+    rights = [
+        {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
+        {"Effect": "Allow", "Action": ACTIONS, "Resource": arn},
+    ]
+    root("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))
+    document = json.dumps({"Version": "2012-10-17", "Statement": rights})
+    root("iam").put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document)
+
+
+def test_base_image_has_what_the_official_one_has(docker: Docker, tmp_path: Path) -> None:
+    checks = "python --version && python3 --version && pip --version && python -m venv /tmp/v && which python pip"
+    build(docker, tmp_path / "c", "checked", f"RUN ( {checks} ) >/said", 'CMD ["cat", "/said"]')
+    said = docker("run", "--rm", "--network=none", "checked").stdout.splitlines()
+    assert said[0].startswith("Python 3.13.")
+    assert said[1] == said[0]
+    assert said[-2:] == ["/usr/local/bin/python", "/usr/local/bin/pip"]
+
+
+def test_pip_reaches_its_index_from_inside(docker: Docker, tmp_path: Path) -> None:
+    build(docker, tmp_path / "c", "packaged", "RUN pip install --quiet --no-cache-dir itsdangerous==2.2.0")
+    said = docker("run", "--rm", "--network=none", "packaged", "python", "-c", "import itsdangerous; print('there')")
+    assert said.stdout == "there\n"
+
+
+def test_failed_step_fails_the_build(docker: Docker, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        build(docker, tmp_path / "c", "broken", "RUN exit 3")
+
+
+def test_push_needs_the_right_to_the_repository(docker: Docker, rehearsal: Rehearsal, tmp_path: Path) -> None:
+    for name in ("pushed", "foreign"):
+        root("ecr").create_repository(repositoryName=name, imageTagMutability="IMMUTABLE")
+    make_role("pusher", "pushed")
+    mine, foreign = f"{settings.registry}/pushed:1", f"{settings.registry}/foreign:1"
+    build(docker, tmp_path / "c", mine, "RUN echo 1 >/n")
+    docker("tag", mine, foreign)
+    wrong = docker("login", "--username", "AWS", "--password-stdin", settings.registry, stdin="wrong", check=False)
+    assert wrong.returncode != 0
+    assert docker("push", mine, check=False).returncode != 0
+    docker("login", "--username", "AWS", "--password-stdin", settings.registry, stdin=password(rehearsal, "pusher"))
+    docker("push", mine)
+    denied = docker("push", foreign, check=False)
+    assert denied.returncode != 0
+    assert "denied" in denied.stderr
+    build(docker, tmp_path / "d", mine, "RUN echo 2 >/n")
+    assert "immutable" in docker("push", mine, check=False).stderr
+    tags = root("ecr").describe_images(repositoryName="pushed")["imageDetails"][0]["imageTags"]
+    assert tags == ["1"]
+
+
+@pytest.mark.usefixtures("docker")
+def test_host_is_left_alone() -> None:
+    links = json.loads(subprocess.run(["ip", "-json", "link"], capture_output=True, check=True).stdout)
+    assert "docker0" not in {link["ifname"] for link in links}
+    assert not Path("/etc/docker/key.json").exists()

@@ -1,0 +1,293 @@
+"""Who may enter the cluster: genuine tokens, the real aws-iam-authenticator, aws-auth and access entries."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import re
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import botocore.auth
+import httpx
+import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from rehearsal.emulator.client import root
+from rehearsal.emulator.eks import backend_modes
+from rehearsal.settings import settings
+
+if TYPE_CHECKING:
+    from conftest import Rehearsal
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(120)]
+
+NAMESPACE = "identity-test"
+GROUP = "identity-testers"
+ACCOUNT_ROOT = f"arn:aws:iam::{settings.account}:root"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"AWS": ACCOUNT_ROOT}, "Action": "sts:AssumeRole"}],
+}
+
+ROLES = {"tester": "/", "stranger": "/", "pathy": "/team/x/"}
+HOME = f"arn:aws:iam::{settings.account}:role"
+
+Mapping = dict[str, Any]
+
+
+def admin(*args: str, stdin: str | None = None) -> str:
+    """Run kubectl with the cluster's own certificate, past all that is tested here."""
+    kubeconfig = settings.run / "kubernetes" / "super-admin.conf"
+    command = [str(settings.bin / "kubectl"), "--kubeconfig", str(kubeconfig), *args]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def read_aws_auth() -> Mapping | None:
+    text = admin("-n", "kube-system", "get", "configmap", "aws-auth", "--ignore-not-found", "-o", "json")
+    return dict(json.loads(text)["data"]) if text else None
+
+
+def replace_aws_auth(data: Mapping | None) -> None:
+    admin("-n", "kube-system", "delete", "configmap", "aws-auth", "--ignore-not-found")
+    if data is not None:
+        metadata = {"name": "aws-auth", "namespace": "kube-system"}
+        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        admin("create", "-f", "-", stdin=json.dumps(document))
+
+
+def write_aws_auth(map_roles: str | None) -> None:
+    replace_aws_auth(None if map_roles is None else {"mapRoles": map_roles})
+
+
+def write_mappings(*mappings: Mapping) -> None:
+    write_aws_auth(json.dumps(list(mappings)))
+
+
+def mapping(rolearn: str, username: str = "tester:{{SessionName}}", *groups: str) -> Mapping:
+    return {"rolearn": rolearn, "username": username, "groups": list(groups or [GROUP])}
+
+
+@pytest.fixture(scope="module", name="eks")
+def _eks(cluster: Rehearsal) -> Iterator[Rehearsal]:
+    """The cluster with roles, a namespace and a group of its own; aws-auth is put back afterwards."""
+    iam = root("iam")
+    kept = read_aws_auth()
+    for name, path in ROLES.items():
+        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(TRUST))
+    admin("create", "namespace", NAMESPACE)
+    admin("-n", NAMESPACE, "create", "role", "learner", "--verb=get,list", "--resource=deployments.apps")
+    admin("-n", NAMESPACE, "create", "rolebinding", "learner", "--role=learner", f"--group={GROUP}")
+    yield cluster
+    replace_aws_auth(kept)
+    admin("delete", "namespace", NAMESPACE, "--wait=false")
+    for name in ROLES:
+        iam.delete_role(RoleName=name)
+
+
+@pytest.fixture(autouse=True)
+def _mapped(eks: Rehearsal) -> None:
+    """Before each test the role ``tester`` is mapped, and nothing else is."""
+    assert eks
+    write_mappings(mapping(f"{HOME}/tester"))
+
+
+def cluster_name(eks: Rehearsal) -> str:
+    return str(root("eks").list_clusters()["clusters"][0]) if eks else ""
+
+
+def assume(role: str, session: str = "session") -> dict[str, str]:
+    arn = root("iam").get_role(RoleName=role)["Role"]["Arn"]
+    got = root("sts").assume_role(RoleArn=arn, RoleSessionName=session)["Credentials"]
+    return {
+        "AWS_ACCESS_KEY_ID": got["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": got["SessionToken"],
+    }
+
+
+def cli_token(eks: Rehearsal) -> str:
+    """What ``aws eks get-token`` gives the role ``tester``."""
+    args = ["aws", "eks", "get-token", "--cluster-name", cluster_name(eks)]
+    got = subprocess.run(args, env=eks.env | assume("tester"), capture_output=True, text=True, check=True, timeout=30)
+    return str(json.loads(got.stdout)["status"]["token"])
+
+
+def token(eks: Rehearsal, role: str = "tester", session: str = "session", name: str = "") -> str:
+    """A token of a role, signed as the AWS CLI signs it, without the time that the CLI takes to start."""
+    return sign(name or cluster_name(eks), assume(role, session))
+
+
+def sign(name: str, keys: dict[str, str], seconds: int = 0) -> str:
+    """A token signed by ``keys`` as if it were ``seconds`` from now."""
+    moment = dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(seconds=seconds)
+    url = f"https://{settings.sts_host}/?Action=GetCallerIdentity&Version=2011-06-15"
+    request = AWSRequest("GET", url, headers={"x-k8s-aws-id": name})
+    credentials = Credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys.get("AWS_SESSION_TOKEN"))
+    with mock.patch.object(botocore.auth, "get_current_datetime", return_value=moment):
+        botocore.auth.SigV4QueryAuth(credentials, "sts", settings.region, expires=60).add_auth(request)
+    return encode(str(request.prepare().url))
+
+
+def encode(url: str) -> str:
+    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+def decode(good: str) -> str:
+    part = good.removeprefix("k8s-aws-v1.")
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+
+
+def ask(bearer: str, path: str = DEPLOYMENTS, review: Mapping | None = None) -> httpx.Response:
+    """One request to the API server with nothing but a bearer token."""
+    record = json.loads(settings.cluster_record.read_text())
+    context = ssl.create_default_context(cafile=record["certificate_authority"])
+    with httpx.Client(base_url=record["endpoint"], verify=context, trust_env=False, timeout=20) as client:
+        return client.request(
+            "POST" if review else "GET", path, json=review, headers={"Authorization": f"Bearer {bearer}"}
+        )
+
+
+def settles(bearer: Callable[[], str], status: int, path: str = DEPLOYMENTS) -> bool:
+    """Whether the answer becomes ``status`` soon; a new token each time, since the API server remembers old ones."""
+    end = time.monotonic() + 15
+    while (got := ask(bearer(), path).status_code) != status:
+        if time.monotonic() > end:
+            pytest.fail(f"the API server answers {got}, not {status}")
+        time.sleep(0.3)
+    return True
+
+
+def identity(bearer: str) -> Mapping:
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    answer = ask(bearer, "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json()["status"]["userInfo"])
+
+
+def test_a_mapped_role_is_who_aws_auth_says_and_may_do_what_rbac_says(eks: Rehearsal) -> None:
+    assert settles(lambda: cli_token(eks), 200)
+    who = identity(cli_token(eks))
+    assert who["username"] == "tester:session"
+    assert GROUP in who["groups"]
+    assert ask(token(eks), "/api/v1/namespaces/kube-system/secrets").status_code == 403
+    assert ask(token(eks), "/apis/apps/v1/namespaces/default/deployments").status_code == 403
+
+
+def test_kubectl_enters_with_what_update_kubeconfig_writes(eks: Rehearsal, tmp_path: Any) -> None:
+    assert settles(lambda: token(eks), 200)
+    kubeconfig = str(tmp_path / "kubeconfig")
+    eks.run("aws", "eks", "update-kubeconfig", "--name", cluster_name(eks), "--kubeconfig", kubeconfig)
+    command = ["kubectl", "--kubeconfig", kubeconfig, "-n", NAMESPACE, "get", "deployments"]
+    done = subprocess.run(
+        command, env=eks.env | assume("tester"), capture_output=True, text=True, check=True, timeout=30
+    )
+    assert "No resources found" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "map_roles",
+    [
+        pytest.param(None, id="no aws-auth"),
+        pytest.param("- {rolearn: [", id="not YAML"),
+        pytest.param(json.dumps([mapping(f"{HOME}/stranger")]), id="another role"),
+    ],
+)
+def test_an_unmapped_role_is_unauthorized(eks: Rehearsal, map_roles: str | None) -> None:
+    write_aws_auth(map_roles)
+    assert settles(lambda: token(eks), 401)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda url: url[:-1] + ("0" if url[-1] != "0" else "1"), id="signature"),
+        pytest.param(lambda url: url.replace("://", "://evil.", 1), id="host"),
+        pytest.param(lambda url: url.replace("https:", "http:", 1), id="scheme"),
+        pytest.param(lambda url: url.replace("GetCallerIdentity", "GetSessionToken", 1), id="action"),
+        pytest.param(lambda url: url + "&X=1", id="extra parameter"),
+        pytest.param(lambda url: url + "&action=GetCallerIdentity", id="repeated parameter"),
+        pytest.param(lambda url: re.sub(r"(X-Amz-Date=\d{8}T)\d{6}", r"\g<1>235959", url), id="date"),
+        pytest.param(lambda url: re.sub(r"ASIA[A-Z0-9]+", settings.account, url), id="key of the account's root"),
+    ],
+)
+def test_a_changed_token_is_unauthorized(eks: Rehearsal, change: Callable[[str], str]) -> None:
+    assert settles(lambda: token(eks), 200)
+    assert ask(encode(change(decode(token(eks))))).status_code == 401
+
+
+def test_a_token_of_another_cluster_is_unauthorized(eks: Rehearsal) -> None:
+    assert settles(lambda: token(eks), 200)
+    assert ask(token(eks, name="another-cluster")).status_code == 401
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(-1000, 401), (-600, 200)])
+def test_a_token_lives_for_fifteen_minutes(eks: Rehearsal, seconds: int, status: int) -> None:
+    assert settles(lambda: token(eks), 200)
+    assert ask(sign(cluster_name(eks), assume("tester"), seconds)).status_code == status
+
+
+def test_an_account_id_as_key_is_nobody_even_where_root_is_mapped(eks: Rehearsal) -> None:
+    write_mappings(mapping(f"{HOME}/tester"), mapping(ACCOUNT_ROOT, "root", "system:masters"))
+    assert settles(lambda: token(eks), 200)
+    forged = {"AWS_ACCESS_KEY_ID": settings.account, "AWS_SECRET_ACCESS_KEY": "test"}
+    assert ask(sign(cluster_name(eks), forged)).status_code == 401
+
+
+def test_session_names_are_cleaned_unless_raw_is_asked_for(eks: Rehearsal) -> None:
+    session = "a" * 50 + "@example.com"
+    assert settles(lambda: token(eks), 200)
+    assert identity(token(eks, session=session))["username"] == f"tester:{session.replace('@', '-')}"
+    write_mappings(mapping(f"{HOME}/tester", "raw:{{SessionNameRaw}}"))
+    assert settles(lambda: token(eks, session=session), 200)
+    deadline = time.monotonic() + 10
+    while identity(token(eks, session=session))["username"] != f"raw:{session}":
+        assert time.monotonic() < deadline
+
+
+def test_a_role_with_a_path_is_mapped_without_it(eks: Rehearsal) -> None:
+    write_mappings(mapping(f"{HOME}/tester"), mapping(f"{HOME}/team/x/pathy"))
+    assert settles(lambda: token(eks), 200)
+    assert ask(token(eks, "pathy")).status_code == 401
+    write_mappings(mapping(f"{HOME}/PATHY"))
+    assert settles(lambda: token(eks, "pathy"), 200)
+
+
+def test_an_access_entry_admits_and_wins_over_aws_auth(eks: Rehearsal) -> None:
+    api, name = root("eks"), cluster_name(eks)
+    principal = f"{HOME}/tester"
+    api.create_access_entry(clusterName=name, principalArn=principal, kubernetesGroups=[GROUP], username="by-entry")
+    try:
+        deadline = time.monotonic() + 10
+        while ask(token(eks)).status_code != 200 or identity(token(eks))["username"] != "by-entry":
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        write_aws_auth(None)
+        assert settles(lambda: token(eks), 200)
+    finally:
+        api.delete_access_entry(clusterName=name, principalArn=principal)
+    assert settles(lambda: token(eks), 401)
+
+
+def test_in_mode_api_aws_auth_does_not_count(eks: Rehearsal) -> None:
+    assert settles(lambda: token(eks), 200)
+    kept = backend_modes().read_text()
+    backend_modes().write_text('{"backendMode": "DynamicFile"}')
+    try:
+        assert settles(lambda: token(eks), 401)
+    finally:
+        backend_modes().write_text(kept)
+    assert settles(lambda: token(eks), 200)
+
+
+def test_the_creator_is_an_administrator(eks: Rehearsal) -> None:
+    write_aws_auth(None)
+    done = eks.run("kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.groups}")
+    assert "system:masters" in done.stdout

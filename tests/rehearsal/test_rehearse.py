@@ -1,0 +1,90 @@
+"""The main job, from the command line as a learner gives it: everything for real, and then nothing left."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import WholeRehearsal
+from tests.support.paths import ROOT
+
+STEPS = (
+    "Start AWS, GitHub and Docker on this machine",
+    "Create cluster and role, authorise the role",
+    "Create the stack",
+    "First commit goes live by itself",
+    "Push a commit, see it live",
+    "Push a bad commit, see it undone",
+    "Ask for the status",
+    "Tear everything down",
+    "Compare this machine with what it was before",
+)
+
+
+def rehearse(*args: str, env: dict[str, str] | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "scripts" / "rehearse.sh", *args],
+        capture_output=True,
+        text=True,
+        env=os.environ | (env or {}),
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.mark.rehearsal
+@pytest.mark.timeout(1500)
+def test_whole_tutorial_runs_for_real_and_leaves_nothing(whole_rehearsal: WholeRehearsal) -> None:
+    done = whole_rehearsal.done
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [done.stdout.find(step) for step in STEPS]
+    assert -1 not in found, dict(zip(STEPS, found, strict=True))
+    assert found == sorted(found)
+    assert re.search(r"live \d+\.\d s after git push", done.stdout)
+    assert re.search(r"failed and was undone in \d+ s, no request lost", done.stdout)
+    assert whole_rehearsal.left == []
+    print(done.stdout)
+
+
+@pytest.mark.services
+def test_without_cluster_does_what_it_can_and_lists_the_rest(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rehearsal", "--without-cluster"],
+        cwd=ROOT,
+        env=os.environ | {"REHEARSAL_PORT": "25660", "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lies in the artifact bucket" in done.stdout
+    assert "Left out, because it needs root on Linux:" in done.stdout
+    assert not (tmp_path / "eks-rehearsal" / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--keep", "--without-cluster"], "--keep and --without-cluster exclude each other"),
+        (["stop", "--keep"], "stop takes no options"),
+        (["start"], "invalid choice: 'start'"),
+    ],
+)
+def test_wrong_call_is_refused_in_one_line(args: list[str], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rehearsal", *args], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+
+
+def test_help_needs_nothing() -> None:
+    done = rehearse("-h", env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode == 0
+    assert done.stdout.startswith("Rehearse the whole tutorial on this machine")

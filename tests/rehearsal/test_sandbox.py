@@ -1,0 +1,265 @@
+"""The machine namespace: it starts, ends whole, and leaves nothing, however it is ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from supervisor.options import ServerOptions
+
+from rehearsal import rehearse
+from rehearsal.sandbox import cgroups, footprint, init, locks, machine, network, programs
+from rehearsal.sandbox.machine import Identity, MachineError, Program
+from rehearsal.settings import settings
+from tests.support.paths import ROOT
+
+RUN_A_CLUSTER = """
+import sys
+from rehearsal import rehearse
+from rehearsal.sandbox import machine
+machine.start(rehearse.programs())
+machine.run([sys.executable, "-m", "rehearsal.kubernetes", "up", "--name", "x", "--version", "1.36"])
+"""
+
+
+# What is rendered
+
+
+def test_a_program_is_rendered_with_its_namespace_and_environment() -> None:
+    text = Program("etcd", ["/bin/etcd", "a b", "100%"], {"X": "1,2"}, netns="node-1", autostart=True).render()
+    assert "command=nsenter --net=/run/netns/node-1 /bin/etcd 'a b' 100%%" in text.splitlines()
+    assert 'environment=X="1,2"' in text.splitlines()
+    assert "autostart=true" in text.splitlines()
+
+
+@pytest.mark.parametrize("value", ["a ;b", "a #b", "a\nb"])
+def test_a_value_that_the_format_would_cut_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="cannot carry"):
+        Program("x", ["echo", value]).render()
+
+
+def test_a_quote_in_the_environment_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot carry"):
+        Program("x", ["echo"], {"A": 'say "hi"'}).render()
+
+
+def test_supervisord_reads_what_is_rendered(tmp_path: Path) -> None:
+    program = Program("x", ["sh", "-c", "echo 50% 'a, b'"], {"PATH": "/bin:/usr/bin", "Q": "a=b&c"})
+    text = programs.render_daemon() + program.render()
+    text = text.replace(str(settings.run), str(tmp_path))
+    (tmp_path / "log").mkdir()
+    (tmp_path / "c.conf").write_text(text, encoding="utf-8")
+    options = ServerOptions()
+    options.realize(["-c", str(tmp_path / "c.conf")])
+    (group,) = options.process_group_configs
+    (process,) = group.process_configs
+    assert process.command == "sh -c 'echo 50% '\"'\"'a, b'\"'\"''"
+    assert process.environment == {"PATH": "/bin:/usr/bin", "Q": "a=b&c"}
+
+
+# Which process is the machine
+
+
+def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
+    me = Identity.of(os.getpid())
+    assert me.alive()
+    assert not Identity(me.pid, me.started + 1, me.boot, me.mounts).alive()
+    assert not Identity(me.pid, me.started, "another boot", me.mounts).alive()
+
+
+def test_a_zombie_is_not_alive() -> None:
+    child = subprocess.Popen(["true"])
+    time.sleep(0.2)
+    with pytest.raises(ProcessLookupError):
+        Identity.of(child.pid)
+    child.wait()
+
+
+def test_a_stale_record_ends_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After a reboot, or much later, the recorded number may be anybody's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        now = Identity.of(sleeper.pid)
+        stale = asdict(Identity(now.pid, now.started, "before the reboot", "mnt:[1]"))
+        run = tmp_path / "eks-rehearsal" / "run"
+        run.mkdir(parents=True)
+        (run / "machine.json").write_text(json.dumps(stale), encoding="utf-8")
+        code = "from rehearsal.sandbox import machine; assert not machine.is_running(); machine.stop()"
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+        assert sleeper.poll() is None
+        assert not run.exists()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_a_lock_is_held_by_one_and_dropped_by_the_kernel(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    hold = f"from rehearsal.sandbox import locks; import pathlib, time\nwith locks.hold(pathlib.Path({str(path)!r})): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", hold], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    assert locks.is_held(path)
+    with pytest.raises(locks.Locked, match="another rehearsal"), locks.hold(path):
+        pass
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert not locks.is_held(path)
+
+
+def test_waiting_is_bounded_and_says_for_what() -> None:
+    with pytest.raises(MachineError, match=r"waited 0 s for the moon\. It said: no"):
+        machine.wait_until(lambda: False, 0.1, "the moon", lambda: "It said: no")
+
+
+# Addresses
+
+
+def test_a_route_of_the_machines_own_is_found() -> None:
+    routes = [{"dst": "default"}, {"dst": "192.0.2.0/24", "dev": "eth0"}, {"dst": "10.250.0.0/16", "dev": "vpn0"}]
+    assert network.overlapping(routes) == (settings.vpc_cidr, "10.250.0.0/16", "vpn0")
+    assert network.overlapping(routes[:2]) is None
+
+
+def test_traffic_goes_over_one_gateway_or_evenly_over_several() -> None:
+    assert network.next_hops(["10.0.0.1"]) == ["via", "10.0.0.1"]
+    two = network.next_hops(["10.0.0.1", "10.0.0.2"])
+    assert " ".join(two) == "nexthop via 10.0.0.1 weight 1 nexthop via 10.0.0.2 weight 1"
+
+
+def test_a_difference_names_what_is_new_and_what_is_missing() -> None:
+    before, after = {"link": ["a", "b"]}, {"link": ["b", "c"]}
+    assert footprint.difference(before, after) == ["new link: c", "missing link: a"]
+
+
+def test_what_a_rehearsal_left_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = iter([{"file": []}, {"file": ["/etc/left"]}])
+    monkeypatch.setattr(footprint, "snapshot", lambda: next(lists))
+    monkeypatch.setattr(machine, "exclusive", nullcontext)
+    for name in ("stop", "is_running"):
+        monkeypatch.setattr(machine, name, lambda: None)
+    for name in ("prepare", "start", "walk"):
+        monkeypatch.setattr(rehearse, name, lambda *_: None)
+    assert rehearse.run(keep=False, verbose=False) == 1
+    assert "new file: /etc/left" in capsys.readouterr().out
+
+
+# The real machine
+
+
+@pytest.fixture
+def free() -> Iterator[dict[str, object]]:
+    """No machine before and none after; gives the footprint of before."""
+    if machine.is_running():
+        pytest.fail("a rehearsal is running: these tests start and end their own")
+    machine.stop()
+    yield footprint.snapshot()
+    machine.stop()
+
+
+@pytest.mark.rehearsal
+def test_start_run_stop_leaves_nothing(free: dict[str, object]) -> None:
+    machine.start(rehearse.programs())
+    assert machine.is_running()
+    inside = machine.run(["ps", "-ww", "-o", "args=", "1"], capture_output=True, text=True).stdout
+    assert "supervisor.supervisord" in inside
+    addresses = machine.run(["ip", "-4", "-brief", "address"], netns="engine", capture_output=True, text=True).stdout
+    assert settings.engine_ip in addresses
+    began = time.monotonic()
+    machine.stop()
+    assert time.monotonic() - began < 10
+    assert not machine.is_running()
+    assert footprint.difference(free, footprint.snapshot()) == []
+    machine.stop()
+
+
+@pytest.mark.rehearsal
+def test_programs_are_declared_started_killed_and_forgotten(free: dict[str, object]) -> None:
+    machine.start(rehearse.programs())
+    machine.declare([Program("sleeper", ["sleep", "1000"], netns="engine")])
+    assert machine.program_state("sleeper")[0] == "STOPPED"
+    machine.start_program("sleeper")
+    machine.start_program("sleeper")
+    machine.wait_until(lambda: machine.program_state("sleeper")[0] == "RUNNING", 10, "sleeper")
+    first = machine.program_state("sleeper")[1]
+    machine.kill_program("sleeper")
+    machine.wait_until(lambda: machine.program_state("sleeper")[1] not in (0, first), 10, "sleeper again")
+    machine.stop_program("sleeper")
+    machine.stop_program("sleeper")
+    assert machine.program_state("sleeper")[0] == "STOPPED"
+    machine.forget(["sleeper", "unknown"])
+    with pytest.raises(MachineError, match="no program sleeper"):
+        machine.program_state("sleeper")
+    assert free
+
+
+@pytest.mark.rehearsal
+def test_nothing_in_the_machine_changes_the_host(free: dict[str, object]) -> None:
+    machine.start(rehearse.programs())
+    files = [*init.COVERED, *init.LAYERED, "/run", "/proc/sys/vm/overcommit_memory"]
+    for name in files:
+        target = Path(name) / "written" if Path(name).is_dir() else Path(name)
+        machine.run(["sh", "-c", f"echo 2 > {target}"])
+        assert machine.run(["cat", str(target)], capture_output=True, text=True).stdout == "2\n"
+        assert target.name != "written" or not target.exists()
+    assert footprint.difference({"kernel setting": free["kernel setting"]}, {
+        "kernel setting": footprint.snapshot()["kernel setting"]}) == []  # fmt: skip
+
+
+@pytest.mark.rehearsal
+def test_another_rehearsal_with_a_cache_of_its_own_is_refused(free: dict[str, object], tmp_path: Path) -> None:
+    machine.start(rehearse.programs())
+    done = subprocess.run(
+        [sys.executable, "-c", "from rehearsal.sandbox import machine; machine.start()"],
+        cwd=ROOT, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"the link {network.HOST_LINK} exists: another rehearsal runs on this machine" in done.stderr
+    assert machine.is_running()
+    assert free
+
+
+#: Ten random moments, the same in each run; two of them are tried every time, the others with ``--all``.
+_RANDOM = random.Random(7)  # noqa: S311  # moments, not secrets
+MOMENTS = [
+    pytest.param(round(_RANDOM.uniform(0, 12), 2), victim, marks=[] if number < 2 else pytest.mark.slow)
+    for number, victim in enumerate(["front-end", "machine"] * 5)
+]
+
+
+@pytest.mark.rehearsal
+@pytest.mark.parametrize(("moment", "victim"), MOMENTS)
+def test_kill_9_at_any_moment_leaves_nothing_that_the_next_start_does_not_remove(
+    free: dict[str, object], moment: float, victim: str
+) -> None:
+    """Kill whoever brings up a cluster, or the machine under it; then start and stop again."""
+    front = subprocess.Popen([sys.executable, "-c", RUN_A_CLUSTER], cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
+    time.sleep(moment)
+    if victim == "machine" and machine.identity_file().exists():
+        os.kill(json.loads(machine.identity_file().read_text(encoding="utf-8"))["pid"], signal.SIGKILL)
+    front.kill()
+    front.wait()
+    machine.start(rehearse.programs())
+    machine.stop()
+    assert footprint.difference(free, footprint.snapshot()) == []
+    assert not settings.run.exists()
+
+
+@pytest.mark.rehearsal
+def test_control_groups_are_made_and_removed(free: dict[str, object]) -> None:
+    cgroups.create(f"{cgroups.NAME}/a/b")
+    assert cgroups.processes(f"{cgroups.NAME}/a") == set()
+    cgroups.remove()
+    assert footprint.difference(free, footprint.snapshot()) == []

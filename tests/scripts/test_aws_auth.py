@@ -1,0 +1,281 @@
+"""aws_auth.py changes one entry of mapRoles and nothing else, and writes nothing that it could not read."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.paths import ROOT
+
+SCRIPT = ROOT / "scripts" / "lib" / "aws_auth.py"
+spec = importlib.util.spec_from_file_location("aws_auth", SCRIPT)
+assert spec is not None
+assert spec.loader is not None
+aws_auth = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(aws_auth)
+
+ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
+NODES = """\
+- groups:
+  - system:bootstrappers
+  - system:nodes
+  rolearn: arn:aws:iam::111122223333:role/nodes
+  username: system:node:{{EC2PrivateDNSName}}
+"""
+ENTRY = f"""\
+- groups:
+  - deployers
+  rolearn: {ROLE}
+  username: build
+"""
+WANTED = {"groups": ["deployers"], "rolearn": ROLE, "username": "build"}
+
+
+def add(text: str) -> str:
+    return str(aws_auth.edit(text, ROLE, add=True))
+
+
+def remove(text: str) -> str:
+    return str(aws_auth.edit(text, ROLE, add=False))
+
+
+def test_added_behind_what_is_there() -> None:
+    assert add(NODES) == NODES + ENTRY
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "\n", "# nobody yet\n"])
+def test_added_to_nothing(text: str) -> None:
+    assert yaml.safe_load(add(text)) == [WANTED]
+
+
+@pytest.mark.parametrize("text", [NODES, "", "[]", "# nobody\n" + NODES, NODES.replace("\n", "\r\n")])
+def test_twice_is_once_and_removing_restores(text: str) -> None:
+    once = add(text)
+    assert add(once) == once
+    assert yaml.safe_load(remove(once)) == (yaml.safe_load(text) or None)
+
+
+def test_comments_order_and_indentation_stay() -> None:
+    text = "# first\n  - rolearn: a # nodes\n    groups: [x]\n    # why\n    username: u\n\n  # second\n  - {rolearn: b, note: 1}\n"
+    indented = "".join("  " + line + "\n" for line in ENTRY.splitlines())
+    assert add(text) == text + indented
+    assert remove(add(text)) == text
+
+
+def test_line_ends_stay() -> None:
+    text = NODES.replace("\n", "\r\n")
+    assert add(text) == (NODES + ENTRY).replace("\n", "\r\n")
+
+
+def test_without_a_last_line_end() -> None:
+    assert add(NODES.rstrip("\n")) == NODES + ENTRY
+
+
+def test_the_originals_entry_loses_its_masters() -> None:
+    old = f"- groups:\n  - system:masters\n  rolearn: {ROLE}\n  username: build\n"
+    assert add(old + NODES) == NODES + ENTRY
+
+
+def test_unknown_keys_stay() -> None:
+    text = f"- rolearn: {ROLE}\n  username: other\n  note: keep\n- rolearn: b\n  session: 7\n"
+    assert yaml.safe_load(add(text)) == [{"rolearn": "b", "session": 7}, {**WANTED, "note": "keep"}]
+
+
+def test_duplicates_of_the_role_become_one_and_those_of_others_stay() -> None:
+    text = NODES + ENTRY + NODES + ENTRY.replace(ROLE, ROLE.lower())
+    assert yaml.safe_load(add(text)) == [*yaml.safe_load(NODES + NODES), WANTED]
+    assert remove(text) == NODES + NODES
+
+
+def test_a_longer_name_is_another_role() -> None:
+    text = ENTRY.replace(ROLE, ROLE + "2")
+    assert add(text) == text + ENTRY
+    assert remove(text) == text
+
+
+def test_flow_style() -> None:
+    text = "[{rolearn: a, groups: [b]}]"
+    assert yaml.safe_load(add(text)) == [{"rolearn": "a", "groups": ["b"]}, WANTED]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (" - groups:\n   \t- system:masters\n", "line 2: found character '\\t' that cannot start any token"),
+        ("- a: b\n c: d\n", "line 2: expected <block end>, but found"),
+        ("rolearn: x\n", "it is not a list"),
+        ("just words", "it is not a list"),
+        ("- just words\n", "entry 1 is not a mapping with a rolearn"),
+        ("- rolearn: [5]\n", "entry 1 is not a mapping with a rolearn"),
+        ("- rolearn: a\n  rolearn: b\n", "line 1: 'rolearn' stands twice in one entry"),
+        ('- "\\e[31m\\n": a\n  "\\e[31m\\n": b\n', "line 1: '\\x1b[31m\\n' stands twice in one entry"),
+        ("- {<<: {rolearn: a}}\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("- &x {rolearn: a}\n- *x\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("---\n- rolearn: a\n---\n- rolearn: b\n", "line 3: but found another document"),
+        ("<!doctype html><p>Sign in</p>", "it is not a list"),
+        ("- !!omap [a: b]\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("[" * 1500, "it is not a list of mappings"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_refused(text: str, why: str) -> None:
+    for edit in (add, remove):
+        with pytest.raises(aws_auth.Unreadable) as caught:
+            edit(text)
+        assert str(caught.value).startswith(why.split(" '", 1)[0])
+
+
+entries = st.lists(
+    st.fixed_dictionaries(
+        {"rolearn": st.one_of(st.just(ROLE), st.sampled_from([ROLE.lower(), ROLE + "x"]), st.text(max_size=20))},
+        optional={
+            "username": st.text(max_size=20),
+            "groups": st.lists(st.text(max_size=9), max_size=3),
+            "x": st.integers(),
+        },
+    ),
+    max_size=5,
+)
+texts = st.one_of(
+    entries.map(yaml.safe_dump),
+    entries.map(lambda value: yaml.safe_dump(value, default_flow_style=True, allow_unicode=True)),
+    entries.map(lambda value: json.dumps(value, indent=3)),
+    st.lists(st.sampled_from(["- ", "rolearn: ", ROLE, "\n", "  ", "\t", "\r\n", "# ", "[", "]", "{", "}", "|\n", "a", ":", "'", "groups:\n"]))
+    .map("".join),
+    st.text(max_size=60),
+)  # fmt: skip
+
+
+@given(texts)
+@settings(max_examples=150, deadline=None)
+def test_only_the_one_entry_ever_changes(text: str) -> None:
+    try:
+        before = aws_auth.read_roles(text)
+    except aws_auth.Unreadable:
+        with pytest.raises(aws_auth.Unreadable):
+            add(text)
+        return
+    others = [role for role in before if role.get("rolearn", "").lower() != ROLE.lower()]
+    after = aws_auth.read_roles(add(text))
+    assert [role for role in after if role.get("rolearn", "").lower() != ROLE.lower()] == others
+    (own,) = [role for role in after if role.get("rolearn", "").lower() == ROLE.lower()]
+    assert own.items() >= WANTED.items()
+    assert add(add(text)) == add(text)
+    assert aws_auth.read_roles(remove(add(text))) == others
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_the_patch_carries_any_text(text: str) -> None:
+    assert yaml.safe_load(aws_auth.dump(aws_auth.config_map(text)))["data"]["mapRoles"] == text
+
+
+def run(verb: str, config_map: object, save_to: Path) -> subprocess.CompletedProcess[str]:
+    given_text = config_map if isinstance(config_map, str) else json.dumps(config_map)
+    return subprocess.run(
+        [sys.executable, SCRIPT, verb, ROLE, save_to],
+        input=given_text,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def config_map(roles: str | None, **data: str) -> dict[str, Any]:
+    return {
+        "kind": "ConfigMap",
+        "metadata": {"name": "aws-auth", "resourceVersion": "77", "uid": "u"},
+        "data": ({} if roles is None else {"mapRoles": roles}) | data,
+    }
+
+
+def test_the_patch_names_the_version_that_was_read(tmp_path: Path) -> None:
+    done = run("add", config_map(NODES, mapUsers="[]"), tmp_path / "saved.yml")
+    assert yaml.safe_load(done.stdout) == {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "aws-auth", "namespace": "kube-system", "resourceVersion": "77"},
+        "data": {"mapRoles": NODES + ENTRY},
+    }
+    saved = yaml.safe_load((tmp_path / "saved.yml").read_text())
+    assert saved["data"] == {"mapRoles": NODES, "mapUsers": "[]"}
+    assert "resourceVersion" not in saved["metadata"]  # so that kubectl replace can put it back
+
+
+def test_words_of_others_stay_where_the_list_is_written_anew() -> None:
+    """YAML 1.1 would read a time, an octal number, truth, nothing and a date."""
+    text = "[{rolearn: a, groups: [1:30, 012, yes, ~, 2026-11-23, '5']}]"
+    assert add(text).splitlines()[0] == "- {rolearn: a, groups: ['1:30', 012, yes, ~, 2026-11-23, '5']}"
+
+
+@pytest.mark.parametrize("end", ["...\n", "--- # none\n...\n"])
+def test_what_ends_a_document_is_no_obstacle(end: str) -> None:
+    assert yaml.safe_load(add(ENTRY + end) if end == "...\n" else add(end)) == [WANTED]
+
+
+@pytest.mark.parametrize("answer", ["[]", "5", '{"metadata": 1}', '{"data": {"mapRoles": 5}}', '"\\ud800"'])
+def test_an_answer_of_another_shape_is_refused(answer: str, tmp_path: Path) -> None:
+    done = run("add", answer, tmp_path / "saved.yml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "aws-auth: kubectl's answer is not a ConfigMap; nothing was changed\n"
+
+
+def test_the_locale_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    given_map = json.dumps(config_map("# é\n" + NODES), ensure_ascii=False).encode()
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "add", ROLE, tmp_path / "saved.yml"], input=given_map, capture_output=True, timeout=30, check=True
+    )  # fmt: skip
+    assert yaml.safe_load(done.stdout)["data"]["mapRoles"] == "# é\n" + NODES + ENTRY
+
+
+@pytest.mark.parametrize("present", ["", {"metadata": {"resourceVersion": "1"}}, config_map(None), config_map("")])
+def test_without_roles(present: object, tmp_path: Path) -> None:
+    done = run("add", present, tmp_path / "saved.yml")
+    assert yaml.safe_load(yaml.safe_load(done.stdout)["data"]["mapRoles"]) == [WANTED]
+    assert run("remove", present, tmp_path / "saved.yml").stdout == ""
+
+
+def test_nothing_to_change_prints_nothing(tmp_path: Path) -> None:
+    assert run("add", config_map(NODES + ENTRY), tmp_path / "saved.yml").stdout == ""
+
+
+def test_unreadable_names_the_copy_and_the_remedy(tmp_path: Path) -> None:
+    saved = tmp_path / "saved.yml"
+    done = run("add", config_map("\t- x"), saved)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "aws-auth: mapRoles cannot be read (line 1: found character '\\t' that cannot start any token); nothing was changed. "
+        f"A copy is in {saved}: put it right with kubectl edit configmap/aws-auth -n kube-system, then run this again\n"
+    )
+    assert yaml.safe_load(saved.read_text())["data"] == {"mapRoles": "\t- x"}
+
+
+def test_an_html_page_is_refused(tmp_path: Path) -> None:
+    done = run("add", "<html>", tmp_path / "saved.yml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "aws-auth: kubectl's answer is not a ConfigMap; nothing was changed\n"
+
+
+def test_the_sample_is_what_the_script_makes(tmp_path: Path) -> None:
+    arn = "arn:aws:iam::<ACCOUNT_ID>:role/"
+    nodes = NODES.replace(
+        "arn:aws:iam::111122223333:role/nodes", arn + "eksctl-eksctl-demo-nodegroup-nodes-NodeInstanceRole"
+    )
+    given_map = config_map(nodes)
+    given_map["metadata"]["resourceVersion"] = "1234"
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "add", arn + "UdacityFlaskDeployCBKubectlRole", tmp_path / "saved.yml"],
+        input=json.dumps(given_map), capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert (ROOT / "aws-auth-patch.yml").read_text() == done.stdout

@@ -1,0 +1,57 @@
+"""A wrong call ends with exit code 2 and one line that names what is wrong and the remedy, and nothing was called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.bad_input import CASES, Case
+from tests.support.desk import SCRIPTS, Desk, copy_of_checkout
+from tests.support.paths import ROOT
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_wrong_call(case: Case, tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk", case.checkout(tmp_path / "checkout"))
+    done = desk.run(case.script, *case.arguments, **case.environment)
+    assert done.stderr.splitlines() == [case.line]
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert desk.calls() == []
+    assert not list(desk.checkout.rglob("pwned"))
+
+
+def test_every_setting_argument_and_document_has_its_cases() -> None:
+    settings = {name for case in CASES for name in case.environment}
+    assert settings >= {
+        "AWS_REGION",
+        "GITHUB_TOKEN",
+        "CONNECTION_ARN",
+        "CODEBUILD_IMAGE",
+        "APPROVAL_REQUIRED",
+        "NOTIFICATION_EMAIL",
+    }
+    reading = {
+        script for script in SCRIPTS if "\nsource scripts/lib/common.sh\n" in (ROOT / "scripts" / script).read_text()
+    }
+    assert reading <= {case.script for case in CASES}
+    assert {case.file for case in CASES if case.file} == {
+        "settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml", "deployment.yml",
+    }  # fmt: skip
+    different = {(case.script, case.arguments, str(case.environment), case.file and case.name) for case in CASES}
+    assert len(different) == len(CASES) >= 60
+
+
+def test_no_repository_is_known(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "no origin"))
+    done = desk.run("create-stack.sh", GITHUB_USER="", GIT_CEILING_DIRECTORIES=str(tmp_path))
+    line = (
+        "GITHUB_USER is not set: this checkout has no origin on GitHub, so set it in settings.sh or the environment\n"
+    )
+    assert (done.returncode, done.stderr, desk.calls()) == (2, line, [])
+
+
+def test_a_wrong_token_is_not_repeated(tmp_path: Path) -> None:
+    done = Desk(tmp_path / "desk").run("create-stack.sh", GITHUB_TOKEN="secret with spaces")
+    assert "secret" not in done.stdout + done.stderr

@@ -1,0 +1,24 @@
+"""A checkout whose path holds spaces, quotes, a line end and what a shell would run, with the real AWS CLI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.test_bad_input_hostile import AWKWARD, pwned
+from tests.scripts.test_create_stack import aws, desk, run
+from tests.stack.test_stack import OPEN, Aws
+from tests.support.desk import Desk, copy_of_checkout
+
+__all__ = ["aws", "desk"]
+pytestmark = pytest.mark.services
+
+
+def test_role_and_stack_from_an_awkward_checkout(desk: Desk, aws: Aws, tmp_path: Path) -> None:
+    desk.checkout = copy_of_checkout(tmp_path / AWKWARD)
+    run(desk, aws, "create-role.sh")
+    assert aws.trust() == OPEN
+    assert "==> The stack is CREATE_COMPLETE" in run(desk, aws, "create-stack.sh").splitlines()
+    assert "Condition" in aws.trust()[0]
+    assert pwned(tmp_path) == []

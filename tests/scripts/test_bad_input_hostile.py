@@ -1,0 +1,325 @@
+"""Values that would do harm in a shell: in a setting, in what others wrote, and in the path of the checkout.
+
+Each hostile value would make a file named ``pwned`` if a shell read it. What a program gets of it, it gets as one word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.support.bad_input import IMAGE
+from tests.support.bad_input import ROLE as DEPLOYER
+from tests.support.desk import IDENTITY, SCRIPTS, TOKEN, Desk, copy_of_checkout
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from conftest import Figure
+
+HOSTILE = [
+    "$(touch pwned)", "`touch pwned`", ";touch pwned", "|touch pwned", "&touch pwned", "\ntouch pwned\n", "';touch pwned;'",
+    '";touch pwned;"', "a[$(touch pwned)]", "$(touch${IFS}pwned)", "-rf", "--help", "--endpoint-url=http://127.0.0.1:9", "x y",
+    "*", "~root", "%n%s", "../../pwned", "a" * 5000, "\u202eünïcode", "\x1b]0;pwned\x07", "x' || @ || 'x",
+]  # fmt: skip
+
+#: What each script reads of its environment, beyond the settings that all of them check.
+SETTINGS = ("AWS_REGION", "CLUSTER_NAME", "KUBERNETES_VERSION", "NODE_TYPE", "NODE_COUNT", "AUTHENTICATION_MODE", "KUBECTL_ROLE_NAME",
+            "STACK_NAME", "APP_NAMESPACE", "GITHUB_USER", "GITHUB_REPO", "GITHUB_BRANCH")  # fmt: skip
+OPTIONAL = {
+    "create-stack.sh": ("GITHUB_TOKEN", "CONNECTION_ARN", "CODEBUILD_IMAGE", "APPROVAL_REQUIRED", "NOTIFICATION_EMAIL"),
+    "check-github.sh": ("GITHUB_TOKEN", "CONNECTION_ARN", "HTTPS_PROXY"),
+    "preflight.sh": ("GITHUB_TOKEN", "CONNECTION_ARN"),
+    "authorize-role.sh": ("TMPDIR", "XDG_CACHE_HOME", "AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS", "KUBECONFIG"),
+    "create-role.sh": ("TMPDIR", "AWS_PROFILE", "CDPATH", "AWS_DEFAULT_REGION"),
+    "build/connect.sh": ("KUBECONFIG", "AWS_PROFILE"),
+    "build/deploy.sh": ("KUBECONFIG", "CDPATH", "work", "told"),
+    "dev/venv.sh": ("XDG_CACHE_HOME",),
+}  # fmt: skip
+#: Of these, the ones that name a directory.
+DIRECTORIES = ("TMPDIR", "XDG_CACHE_HOME", "CDPATH")
+ARGUMENTS = {
+    "build/connect.sh": ("demo", DEPLOYER),
+    "build/deploy.sh": (IMAGE,),
+    "teardown.sh": ("--yes",),
+    "dev/venv.sh": ("requirements-scripts.txt",),
+}
+ALL = ("create-cluster.sh", "create-role.sh", "authorize-role.sh", "create-stack.sh", "status.sh", "preflight.sh", "check-github.sh",
+       "leftovers.sh", "teardown.sh", "build/deploy.sh", "build/connect.sh", "setup-cluster.sh")  # fmt: skip
+
+
+def answering(desk: Desk) -> Desk:
+    """Tools that answer as on a good day, with everything there."""
+    aws_auth = {"metadata": {"name": "aws-auth", "resourceVersion": "5"}, "data": {"mapRoles": ""}}
+    answers = {
+        ("aws", "get-caller-identity"): IDENTITY[2]["stdout"],
+        ("aws", "get-caller-identity .*Account, Arn"): "111122223333\tarn:aws:iam::111122223333:user/learner\n",
+        ("aws", "describe-cluster "): "ACTIVE\n",
+        ("aws", "authenticationMode"): "API_AND_CONFIG_MAP\n",
+        ("aws", "--version"): "aws-cli/2.31.0\n",
+        ("aws", "describe-cluster-versions"): "1.36\tSTANDARD_SUPPORT\n",
+        ("aws", "describe-instance-type-offerings"): "3\n",
+        ("aws", "get-service-quota"): "32.0\n",
+        ("aws", "describe-instance-types"): "2\n",
+        ("eksctl", "version"): "0.231.0\n",
+        ("curl", "--version"): "curl 8.5.0\n",
+        ("kubectl", "version"): '{"clientVersion": {"minor": "36", "gitVersion": "v1.36.3"},\n "minor": "36"}',
+        ("kubectl", "get nodes --output name"): "node/node-1\n",
+        ("kubectl", "get namespace"): 'hello-world {"pod-security.kubernetes.io/enforce":"restricted"}',
+        ("kubectl", "get configmap/aws-auth"): json.dumps(aws_auth),
+    }
+    for (tool, pattern), stdout in answers.items():
+        desk.answer(tool, pattern, stdout=stdout)
+    return desk
+
+
+def pwned(*places: Path) -> list[Path]:
+    return [found for place in places for found in place.rglob("pwned")]
+
+
+def combinations() -> list[tuple[str, str, str]]:
+    """A script, what it reads, and a value; each setting goes to two scripts, in turn."""
+    given = [(ALL[(2 * number + each) % len(ALL)], name) for number, name in enumerate(SETTINGS) for each in range(2)]
+    given += [(script, name) for script, names in OPTIONAL.items() for name in names]
+    return [(script, name, value) for script, name in given for value in HOSTILE]
+
+
+def in_place(name: str, value: str, home: Path) -> str:
+    """The value, or where a directory is asked for, the path of one that is called so, with what belongs into it."""
+    if name not in DIRECTORIES or len(value) > 200:
+        return value
+    directory = home / value.strip("/.")
+    directory.mkdir(parents=True, exist_ok=True)
+    if name == "XDG_CACHE_HOME":
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        (directory / "eks-rehearsal").symlink_to(cache / "eks-rehearsal")
+    return str(directory)
+
+
+def fault(script: str, name: str, value: str, desk: Desk) -> str:
+    """What is wrong with a run, if anything is."""
+    environment = {"KUBECONFIG": str(desk.home / "config")} | {name: in_place(name, value, desk.home)}
+    done = desk.run(script, *ARGUMENTS.get(script, ()), **environment)
+    if done.returncode not in {0, 1, 2}:
+        return f"{script} {name}={value[:40]!r} ended with {done.returncode}: {done.stderr}"
+    if name in SETTINGS and (done.returncode, desk.calls(), "\x1b" in done.stderr) != (2, [], False):
+        return f"{script} {name}={value[:40]!r} was not refused first: {done.stderr}"
+    return ""
+
+
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_no_value_is_run_by_a_shell(every: int, tmp_path: Path, figure: Figure) -> None:
+    checkout = copy_of_checkout(tmp_path / "checkout")
+    tried = combinations()[::every]
+
+    def run(numbered: tuple[int, tuple[str, str, str]]) -> str:
+        number, (script, name, value) = numbered
+        return fault(script, name, value, answering(Desk(tmp_path / str(number), checkout)))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(filter(None, pool.map(run, enumerate(tried)))) == []
+    found = [file for file in pwned(tmp_path) if not file.is_dir()]
+    assert found == []
+    figure("hostile values in settings and environment are not run", f"{len(found)} run of {len(tried):,}")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "teardown.sh",
+        "authorize-role.sh",
+        "build/deploy.sh",
+        "build/connect.sh",
+        "build/install-kubectl.sh",
+        "dev/venv.sh",
+        "dev/packages.sh",
+    ],
+)
+def test_no_argument_is_run_by_a_shell(script: str, tmp_path: Path) -> None:
+    desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
+    for value in HOSTILE:
+        if value != "--help" and not (script == "build/install-kubectl.sh" and not value.startswith("-")):
+            done = desk.run(script, value, KUBECONFIG=str(tmp_path / "config"))
+            assert (done.returncode, desk.calls()) == (2, []), value
+            assert len(done.stderr.splitlines()) == 1
+            assert done.stderr[:-1].isascii()
+            assert done.stderr[:-1].isprintable()
+    assert pwned(tmp_path) == []
+
+
+def test_no_script_hands_text_to_a_shell_or_calculates_with_it() -> None:
+    """What a shell is given to run is a constant; together.sh runs what buildspec.yml says, which is a constant too."""
+    texts = {
+        str(path.relative_to(ROOT / "scripts")): path.read_text(encoding="utf-8")
+        for path in sorted((ROOT / "scripts").rglob("*"))
+        if path.suffix in {".sh", ".py"}
+    }
+    handed = [
+        (name, line.strip())
+        for name, text in texts.items()
+        for line in text.splitlines()
+        if re.search(r"\beval\b|\b(ba)?sh .*-c |shell=True|os\.system", line)
+    ]
+    handed = [(name, line) for name, line in handed if not line.startswith("#")]
+    assert handed == [
+        ("build/together.sh", 'bash -euo pipefail -c "$2" 2>&1 </dev/null | while IFS= read -r line || [[ -n $line ]]; do printf \'%s | %s\\n\' "$1" "$line"; done'),
+        ("lib/checks.sh", "problem=$(LC_ALL=C bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {"),
+    ]  # fmt: skip
+
+
+# What others wrote
+
+
+def git(checkout: Path, *args: str) -> None:
+    subprocess.run(["git", "-C", str(checkout), *args], check=True, capture_output=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("url", "branch", "line"),
+    [
+        (
+            "https://github.com/$(touch${IFS}pwned)/x",
+            "master",
+            r"GITHUB_USER is \$\(touch\$\{IFS\}pwned\): set it to the owner",
+        ),
+        (
+            "https://github.com/a/x;touch${IFS}pwned",
+            "master",
+            r"GITHUB_REPO is x\;touch\$\{IFS\}pwned: set it to the repository's name",
+        ),
+        (
+            "https://github.com/a/b",
+            "$(touch${IFS}pwned)",
+            r"GITHUB_BRANCH is \$\(touch\$\{IFS\}pwned\): set it to a branch name",
+        ),
+        (
+            "https://github.com/a/b",
+            "x`touch${IFS}pwned`",
+            r"GITHUB_BRANCH is x\`touch\$\{IFS\}pwned\`: set it to a branch name",
+        ),
+    ],
+)
+def test_names_of_the_origin(url: str, branch: str, line: str, tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
+    git(desk.checkout, "init", "--quiet", "--initial-branch", branch)
+    git(desk.checkout, "remote", "add", "origin", url)
+    done = desk.run("create-stack.sh", GITHUB_USER="", GITHUB_TOKEN=TOKEN)
+    assert (done.returncode, desk.calls()) == (2, [])
+    assert done.stderr.startswith(line)
+    assert pwned(tmp_path) == []
+
+
+def test_messages_of_commits(tmp_path: Path) -> None:
+    desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
+    rows = [["Succeeded", "2026-11-23T10:00:00Z", "0123456", f"{value}\nmore"] for value in HOSTILE]
+    desk.answer("aws", "list-pipeline-executions", stdout=json.dumps(rows))
+    desk.answer("aws", "describe-stacks", stdout="CREATE_COMPLETE\n")
+    done = desk.run("status.sh")
+    assert done.returncode == 0, done.stderr
+    assert "$(touch pwned)" in done.stdout
+    assert re.sub(r"[\n\t]", "", done.stdout).isprintable(), "escapes of a terminal stay out of it"
+    assert pwned(tmp_path) == []
+
+
+def test_names_of_files(tmp_path: Path) -> None:
+    checkout = copy_of_checkout(tmp_path / "checkout")
+    for name in ("Dockerfile", ".dockerignore"):
+        shutil.copy(ROOT / name, checkout)
+    names = ["-delete", "-rf", "a b", "$(touch pwned)", "new\nline", "'", '"', "\\", "é", "*"]
+    for name in names:
+        (checkout / name).write_text(name)
+    (checkout / ".dockerignore").write_text("*\n" + "".join(f"!{name}\n" for name in names if "\n" not in name))
+    desk = Desk(tmp_path / "desk", checkout)
+    tags = set()
+    for name in [*names, ""]:
+        done = desk.run("build/content-tag.sh")
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r"content-[0-9a-f]{32}\n", done.stdout)
+        tags.add(done.stdout)
+        if name:
+            (checkout / name).write_text("changed")
+    assert len(tags) == len(names) or len(tags) == len(names) + 1, (
+        "each file counts (the one with a line end stands in no list)"
+    )
+    assert all((checkout / name).exists() for name in names)
+    assert pwned(tmp_path) == []
+
+
+def test_names_of_roles_in_aws_auth(tmp_path: Path) -> None:
+    desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
+    present = [{"rolearn": f"arn:aws:iam::1:role/{value}", "username": value, "groups": [value]} for value in HOSTILE]
+    document = {"metadata": {"resourceVersion": "5"}, "data": {"mapRoles": yaml.safe_dump(present)}}
+    desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(document))
+    spy = tmp_path / "spy"
+    spy.write_text(f'#!/bin/sh\nfor file; do :; done\ncp "$file" "{tmp_path}/patch"\n')
+    spy.chmod(0o755)
+    desk.answer("kubectl", "patch configmap", real=str(spy))
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 0, done.stderr
+    patched = yaml.safe_load(yaml.safe_load((tmp_path / "patch").read_text())["data"]["mapRoles"])
+    assert patched[:-1] == present
+    assert pwned(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", ["$(touch pwned)", "a[$(touch pwned)]", "-rf", "*"])
+def test_answers_of_aws(value: str, tmp_path: Path) -> None:
+    """Numbers that are none, names of what is left, and the learner's own name."""
+    desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
+    desk.answer(
+        "aws",
+        "describe-instance-type-offerings|get-service-quota|describe-instance-types|Account, Arn|list-stacks",
+        stdout=f"{value}\n",
+    )
+    desk.answer("aws", "get-caller-identity --query Arn ", stdout=f"arn:aws:iam::111122223333:user/{value}\n")
+    assert desk.run("preflight.sh").returncode == 1
+    assert desk.run("leftovers.sh").returncode == 1
+    assert pwned(tmp_path) == []
+
+
+# The checkout's path
+
+AWKWARD = "my 'own' \"check\"out\n; touch pwned; $(touch pwned) `touch pwned` * é"
+REAL = {"create-cluster.sh": (), "create-role.sh": (), "authorize-role.sh": (), "status.sh": (), "preflight.sh": (), "check-github.sh": (),
+        "build/deploy.sh": (IMAGE,), "build/connect.sh": ("demo", DEPLOYER), "build/install-kubectl.sh": ("bin",), "build/content-tag.sh": (),
+        "dev/venv.sh": ("requirements-scripts.txt",), "teardown.sh": ("--yes",), "setup-cluster.sh": ()}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    checkout = copy_of_checkout(tmp_path_factory.mktemp("path") / AWKWARD / "-x")
+    for name in ("Dockerfile", "app.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, checkout)
+    (checkout / ".dockerignore").write_text("*\n!app.py\n!gunicorn.conf.py\n")
+    return checkout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_in_an_awkward_checkout(script: str, awkward: Path, tmp_path: Path) -> None:
+    done = Desk(tmp_path / "desk", awkward).run(script, "-h", CDPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert f"Usage: scripts/{script}" in done.stdout
+    assert pwned(awkward.parent.parent, tmp_path) == []
+
+
+@pytest.mark.parametrize("script", REAL)
+def test_a_run_in_an_awkward_checkout(script: str, awkward: Path, tmp_path: Path) -> None:
+    """Called from elsewhere by its full path, with a directory for temporary files that is as awkward."""
+    desk = answering(Desk(tmp_path / f"desk {AWKWARD}", awkward))
+    decoy = tmp_path / "decoy" / "scripts"
+    decoy.mkdir(parents=True)
+    done = desk.run(script, *REAL[script], CDPATH=str(decoy.parent), KUBECONFIG=str(desk.home / "config"))
+    if script != "teardown.sh":  # which finds the stand-ins' cluster again
+        assert (done.returncode, done.stderr.replace("aws-auth as it was before: ", "")[:1]) in ((0, ""), (0, "/")), (
+            done.stderr
+        )
+    else:
+        assert not re.search(r"No such file|syntax error|not found|cannot", done.stderr), done.stderr
+    assert pwned(awkward.parent.parent, tmp_path) == []

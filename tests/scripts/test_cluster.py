@@ -1,0 +1,313 @@
+"""create-cluster.sh, authorize-role.sh and teardown.sh: which commands they give, in which order, and when none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.desk import IDENTITY, Desk, copy_of_checkout
+from tests.support.paths import ROOT
+
+ABSENT = "An error occurred (ResourceNotFoundException) when calling the DescribeCluster operation: No cluster found\n"
+NO_STACK = (
+    "An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id x does not exist\n"
+)
+NO_ROLE = "An error occurred (NoSuchEntity) when calling the GetRole operation: no such role\n"
+NOT_FOUND = 'Error from server (NotFound): configmaps "aws-auth" not found\n'
+CONFLICT = 'Error from server (Conflict): Operation cannot be fulfilled on configmaps "aws-auth": the object has been modified\n'
+ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
+CHANGES = ("create", "delete", "update", "put", "apply", "patch", "label", "continue")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """A checkout under a path with a space, in which the cluster is there and the stack is not."""
+    desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "my checkout"))
+    desk.answer(*IDENTITY[:2], **IDENTITY[2])
+    desk.answer("aws", "describe-cluster .*status", stdout="ACTIVE\n")
+    desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API_AND_CONFIG_MAP\n")
+    desk.answer("aws", "describe-stacks", stderr=NO_STACK, code=254)
+    desk.answer("aws", "get-role", stderr=NO_ROLE, code=254)
+    desk.answer("kubectl", "get nodes --output name", stdout="node/node-1\n")
+    desk.answer("kubectl", "get namespace", stdout='hello-world {"pod-security.kubernetes.io/enforce":"restricted"}')
+    return desk
+
+
+def commands(desk: Desk) -> list[str]:
+    """The calls as lines, without the options that all have."""
+    lines = [" ".join(call) for call in desk.calls()]
+    for option in ("--cli-connect-timeout 10 --cli-read-timeout 60 ", "--request-timeout=30s "):
+        lines = [line.replace(option, "") for line in lines]
+    return lines
+
+
+def changing(desk: Desk) -> list[str]:
+    return [
+        line
+        for line in commands(desk)
+        if any(word.startswith(CHANGES) for word in line.split()[1:4]) and "kubeconfig" not in line
+    ]
+
+
+def test_absent_cluster_is_created_from_a_config_file(desk: Desk) -> None:
+    desk.answer("aws", "describe-cluster", stderr=ABSENT, code=254)
+    seen = desk.home / "config.yml"
+    spy = desk.home / "spy"
+    spy.write_text(f'#!/bin/sh\ncp "$4" {seen}\n')
+    spy.chmod(0o755)
+    desk.answer("eksctl", "create cluster", real=str(spy))
+    done = desk.run("create-cluster.sh", NODE_TYPE="t3.large", NODE_COUNT="3", AUTHENTICATION_MODE="API")
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load(seen.read_text())
+    assert config["metadata"] == {"name": "eksctl-demo", "region": "us-east-2", "version": "1.36"}
+    assert config["upgradePolicy"] == {"supportType": "STANDARD"}
+    assert config["accessConfig"] == {"authenticationMode": "API"}
+    assert config["vpc"] == {"nat": {"gateway": "Disable"}}
+    (group,) = config["managedNodeGroups"]
+    assert group["instanceType"] == "t3.large"
+    assert group["amiFamily"] == "AmazonLinux2023"
+    assert {group[size] for size in ("desiredCapacity", "minSize", "maxSize")} == {3}
+    assert 20 <= group["volumeSize"] <= 80
+    assert group["volumeType"] == "gp3"
+    assert group["volumeEncrypted"] is True
+    assert group["disableIMDSv1"] is True
+    assert [line.split(" -f")[0] for line in changing(desk)] == ["eksctl create cluster"]
+    assert any(line.startswith("kubectl wait --for=condition=Ready node --all --timeout=") for line in commands(desk))
+
+
+def test_present_cluster_is_left_as_it_is(desk: Desk) -> None:
+    done = desk.run("create-cluster.sh")
+    assert done.returncode == 0, done.stderr
+    assert "==> The cluster is there already: nothing to create" in done.stdout
+    assert "aws eks update-kubeconfig --name eksctl-demo" in commands(desk)
+    assert changing(desk) == []
+
+
+def test_interrupted_creation_gets_its_nodes(desk: Desk) -> None:
+    desk.answer("kubectl", "get nodes --output name", stdout="")
+    done = desk.run("create-cluster.sh")
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" -f")[0] for line in changing(desk)] == ["eksctl create nodegroup"]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "DELETING"])
+def test_cluster_that_goes_or_failed_is_not_used(status: str, desk: Desk) -> None:
+    desk.answer("aws", "describe-cluster .*status", stdout=f"{status}\n")
+    done = desk.run("create-cluster.sh")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith(f"the cluster eksctl-demo is {status}: ")
+    assert changing(desk) == []
+
+
+@pytest.mark.parametrize(
+    ("stderr", "stdout"),
+    [("An error occurred (ExpiredTokenException): The security token included in the request is expired\n", ""), ("", "<html>Sign in</html>\n")],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "script", ["create-cluster.sh", "create-role.sh", "authorize-role.sh", "status.sh", "teardown.sh", "leftovers.sh"]
+)
+def test_without_usable_credentials_nothing_is_changed(script: str, stderr: str, stdout: str, desk: Desk) -> None:
+    desk.answer("aws", "get-caller-identity", stdout=stdout, stderr=stderr, code=bool(stderr))
+    done = desk.run(script, *(["--yes"] if script == "teardown.sh" else []))
+    assert done.returncode == 1
+    line = (
+        "AWS does not accept your credentials: renew them (aws configure, aws login or aws sso login), then try again"
+    )
+    assert line in done.stderr.splitlines()
+    assert changing(desk) == []
+
+
+def aws_auth(desk: Desk, roles: str) -> None:
+    document = {"metadata": {"name": "aws-auth", "resourceVersion": "5"}, "data": {"mapRoles": roles}}
+    desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(document))
+
+
+def test_role_is_mapped_and_the_original_kept(desk: Desk) -> None:
+    aws_auth(desk, "- rolearn: a\n")
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" --patch-file")[0].split(" -f")[0] for line in changing(desk)] == [
+        "kubectl apply -n hello-world",
+        "kubectl patch configmap/aws-auth -n kube-system",
+    ]
+    saved = Path(done.stderr.splitlines()[-1].removeprefix("aws-auth as it was before: "))
+    assert yaml.safe_load(saved.read_text())["data"] == {"mapRoles": "- rolearn: a\n"}
+
+
+def test_role_that_is_mapped_is_left(desk: Desk) -> None:
+    aws_auth(desk, f"- {{rolearn: '{ROLE}', username: build, groups: [deployers]}}")
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "==> aws-auth is as it should be: nothing to change"
+    assert [line.split(" -f")[0] for line in changing(desk)] == ["kubectl apply -n hello-world"]  # which compares first
+    assert not list(desk.home.glob("aws-auth-*"))
+
+
+def test_conflict_is_fetched_again(desk: Desk) -> None:
+    aws_auth(desk, "- rolearn: a\n")
+    flag = desk.home / "twice"
+    spy = desk.home / "spy"
+    spy.write_text(f"#!/bin/sh\n[ -e {flag} ] && exit 0\ntouch {flag}\necho '{CONFLICT.strip()}' >&2\nexit 1\n")
+    spy.chmod(0o755)
+    desk.answer("kubectl", "patch", real=str(spy))
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 0, done.stderr
+    assert "aws-auth was changed by somebody else at the same time: fetching it again" in done.stderr
+    assert sum("get configmap/aws-auth" in line for line in commands(desk)) == 2
+
+
+def test_other_failure_of_the_patch_is_told(desk: Desk) -> None:
+    aws_auth(desk, "- rolearn: a\n")
+    desk.answer("kubectl", "patch", stderr="Error from server (Forbidden): no\n", code=1)
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "aws-auth is unchanged: Error from server (Forbidden): no"
+
+
+def test_missing_aws_auth_is_created(desk: Desk) -> None:
+    desk.answer("kubectl", "get configmap/aws-auth", stderr=NOT_FOUND, code=1)
+    assert desk.run("authorize-role.sh").returncode == 0
+    assert "kubectl create -f" in changing(desk)[-1]
+
+
+def test_unreadable_aws_auth_is_never_written(desk: Desk) -> None:
+    aws_auth(desk, "\t- tab")
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 1
+    assert done.stderr.startswith("aws-auth: mapRoles cannot be read (line 1: ")
+    assert not [line for line in changing(desk) if "patch" in line or "create" in line]
+
+
+@pytest.mark.parametrize(
+    ("entry", "option", "expected"),
+    [
+        ("", "", "aws eks create-access-entry"),
+        ("build\tdeployers\n", "", None),
+        ("build\tsystem:masters\n", "", "aws eks update-access-entry"),
+        ("build\tdeployers\n", "--remove", "aws eks delete-access-entry"),
+        ("", "--remove", None),
+    ],
+)
+def test_access_entry_in_mode_api(entry: str, option: str, expected: str | None, desk: Desk) -> None:
+    desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API\n")
+    desk.answer("aws", "describe-access-entry", stdout=entry, stderr="" if entry else ABSENT, code=0 if entry else 254)
+    done = desk.run("authorize-role.sh", *([option] if option else []))
+    assert done.returncode == 0, done.stderr
+    found = [line for line in changing(desk) if "access-entry" in line]
+    common = f"--cluster-name eksctl-demo --principal-arn {ROLE}"
+    given = "" if option else " --kubernetes-groups deployers --username build --output text"
+    assert found == ([f"{expected} {common}{given}"] if expected else [])
+
+
+def test_teardown_goes_in_order(desk: Desk) -> None:
+    aws_auth(desk, f"- {{rolearn: '{ROLE}', username: build, groups: [deployers]}}")
+    gone = desk.home / "gone"
+    states = desk.home / "states"
+    states.write_text(
+        f'#!/bin/sh\n[ -e {gone} ] && {{ echo "{NO_STACK.strip()}" >&2; exit 254; }}\necho CREATE_COMPLETE\n'
+    )
+    ending = desk.home / "ending"
+    ending.write_text(f"#!/bin/sh\ntouch {gone}\n")
+    for program in (states, ending):
+        program.chmod(0o755)
+    desk.answer("aws", "describe-stacks --stack-name aws-pipeline", real=str(states))
+    desk.answer("aws", "delete-stack", real=str(ending))
+    desk.answer("aws", "get-role", stdout=ROLE + "\n")
+    desk.answer("kubectl", "get-contexts", stdout="arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo\n")
+    done = desk.run("teardown.sh", "--yes")
+    order = [" ".join(line.split()[:4]) for line in changing(desk)]
+    assert order == [
+        "kubectl delete deployment,service,hpa --all",
+        "kubectl delete namespace hello-world",
+        "aws cloudformation delete-stack --stack-name",
+        "kubectl patch configmap/aws-auth -n",
+        "aws iam delete-role-policy --role-name",
+        "aws iam delete-role --role-name",
+        "eksctl delete cluster --name",
+        "kubectl config delete-user arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
+        "kubectl config delete-cluster arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
+        "kubectl config delete-context arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
+    ]
+    assert done.returncode == 1  # the context is still listed here, so it counts as left
+    assert "kubeconfig context: arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo" in done.stdout
+
+
+def test_teardown_of_nothing_changes_nothing(desk: Desk) -> None:
+    desk.answer("aws", "describe-cluster", stderr=ABSENT, code=254)
+    done = desk.run("teardown.sh", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert changing(desk) == []
+    assert done.stdout.splitlines()[-1] == "==> Nothing is left"
+
+
+def test_teardown_stops_where_the_stack_does_not_go(desk: Desk) -> None:
+    desk.answer("aws", "describe-stacks --stack-name aws-pipeline", stdout="DELETE_FAILED\n")
+    events = "AWS::S3::Bucket\tDELETE_FAILED\tArtifactBucket\tThe bucket is not empty\n"
+    desk.answer(
+        "aws",
+        "describe-stack-events",
+        stdout=events + "AWS::CloudFormation::Stack\tDELETE_IN_PROGRESS\tx\tUser Initiated\n",
+    )
+    done = desk.run("teardown.sh", "--yes")
+    assert done.returncode == 1
+    assert "    ArtifactBucket: The bucket is not empty" in done.stderr.splitlines()
+    assert not [line for line in changing(desk) if line.startswith("eksctl")]
+
+
+@pytest.mark.parametrize(
+    ("tool", "pattern", "stdout", "what"),
+    [
+        ("aws", "list-stacks", "aws-pipeline\n", "stack: aws-pipeline"),
+        ("aws", "describe-volumes", "vol-1\tvol-2\n", "volume: vol-1"),
+        ("aws", "list-buckets", "aws-pipeline-artifactbucket-1\n", "bucket: aws-pipeline-artifactbucket-1"),
+    ],
+)
+def test_what_is_left_is_listed(tool: str, pattern: str, stdout: str, what: str, desk: Desk) -> None:
+    desk.answer(tool, pattern, stdout=stdout)
+    done = desk.run("leftovers.sh")
+    assert done.returncode == 1
+    assert f"    {what}" in done.stdout.splitlines()
+
+
+def test_a_question_that_fails_is_not_nothing_left(desk: Desk) -> None:
+    desk.answer("aws", "describe-volumes", stderr="An error occurred (UnauthorizedOperation)\n", code=254)
+    done = desk.run("leftovers.sh")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2:] == [
+        "cannot look for volume",
+        "what is left cannot be told: put right what is said above, then run this again",
+    ]
+    assert "Nothing is left" not in done.stdout
+
+
+def test_retries_are_bounded_and_standard(desk: Desk, tmp_path: Path) -> None:
+    spy = tmp_path / "spy"
+    spy.write_text('#!/bin/sh\necho "$AWS_RETRY_MODE $AWS_MAX_ATTEMPTS ${GITHUB_TOKEN-unset}" >&2\nexit 1\n')
+    spy.chmod(0o755)
+    desk.answer("aws", "get-caller-identity", real=str(spy))
+    done = desk.run("create-cluster.sh", GITHUB_TOKEN="ghp_" + "b" * 36)
+    assert done.stderr.splitlines()[0] == "standard 8 unset"
+
+
+def test_render_refuses_an_unknown_placeholder(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text('{"a": "<WHO>"}')
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "lib" / "render.py", file, "A=b"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, f"{file}: nothing is known for <WHO>\n")
+
+
+def test_values_reach_no_shell(desk: Desk) -> None:
+    done = desk.run("leftovers.sh", GITHUB_BRANCH="a$(touch${IFS}pwned)")
+    assert done.returncode == 2
+    assert not list(desk.checkout.rglob("pwned"))

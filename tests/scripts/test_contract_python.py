@@ -1,0 +1,188 @@
+"""render.py and stack_parameters.py: what they make of what they are given, and how they refuse."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.support.desk import TOKEN
+from tests.support.paths import ROOT
+from tests.support.template import TEMPLATE
+
+CONNECTION = "arn:aws:codeconnections:us-east-2:111122223333:connection/01234567-89ab-cdef-0123-456789abcdef"
+SETTINGS = {
+    "CLUSTER_NAME": "eksctl-demo",
+    "KUBECTL_ROLE_NAME": "deployer",
+    "GITHUB_USER": "octocat",
+    "GITHUB_REPO": "aws_pipeline",
+    "GITHUB_BRANCH": "main",
+}
+GIVEN = {
+    "EksClusterName": "eksctl-demo",
+    "KubectlRoleName": "deployer",
+    "GitHubUser": "octocat",
+    "GitSourceRepo": "aws_pipeline",
+    "GitBranch": "main",
+}
+SECRETS = {"GitHubToken", "ConnectionArn"}
+OPTIONS = set(TEMPLATE["Parameters"]) - set(GIVEN) - SECRETS
+
+
+def module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / "lib" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def python(script: str, *arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-B", ROOT / "scripts" / "lib" / script, *arguments],
+        input=given, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+# --- render.py
+
+STATEMENT = {"Action": "a:B", "Effect": "Allow", "Resource": "*"}
+
+
+def policy(**more: Any) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT]} | more)
+
+
+def render(text: str, **values: str) -> str:
+    return str(module("render").render(text, values))
+
+
+def test_every_placeholder_of_a_value_is_filled_in_and_nothing_else() -> None:
+    statement = STATEMENT | {"Resource": ["<A>:<B_C>:<A>", 1, True, None], "<A>": {"x": "<A>"}}
+    filled = STATEMENT | {"Resource": ["1:d=e:1", 1, True, None], "<A>": {"x": "1"}}
+    assert json.loads(render(policy(Statement=[statement]), A="1", B_C="d=e")) == json.loads(policy(Statement=[filled]))
+
+
+def test_equal_documents_are_equal_texts() -> None:
+    text = policy()
+    other = json.dumps(dict(reversed(json.loads(text).items())), indent=3)
+    assert other != text
+    assert render(other) == render(text) == json.dumps(json.loads(text), sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (policy(Statement=[STATEMENT | {"Resource": "<WHO>"}]), "nothing is known for <WHO>"),
+        (policy(Version="2012-10-18"), "its Version must be 2012-10-17"),
+        ("[]", "its Version must be 2012-10-17"),
+        (policy(Statement=[]), "its Statement must be a list with a statement at least"),
+        (policy(Statement=STATEMENT), "its Statement must be a list with a statement at least"),
+        (policy(Statement=[STATEMENT, "x"]), "each statement must have an Action"),
+        (policy(Statement=[STATEMENT | {"Effect": "allow"}]), "each statement must have an Action"),
+        (policy(Statement=[STATEMENT | {"Action": []}]), "each statement must have an Action"),
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2"),
+        ("", "Expecting value: line 1 column 1"),
+    ],
+)
+def test_what_is_no_policy_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match="^" + told.replace("[", r"\[")):
+        render(text, A="b")
+
+
+def test_both_versions_and_both_effects_are_policies() -> None:
+    text = policy(Version="2008-10-17", Statement=[STATEMENT, STATEMENT | {"Effect": "Deny"}])
+    assert json.loads(render(text)) == json.loads(text)
+
+
+def test_render_prints_one_line_and_takes_the_first_equals_sign(tmp_path: Path) -> None:
+    file = tmp_path / "document.json"
+    file.write_text(policy(Statement=[STATEMENT | {"Resource": "<A>"}]), encoding="utf-8")
+    done = python("render.py", str(file), "A=b=c=d")
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert json.loads(done.stdout)["Statement"][0]["Resource"] == "b=c=d"
+
+
+@pytest.mark.parametrize(("text", "told"), [("{}", "its Version must be"), (None, "")])
+def test_a_document_that_cannot_be_rendered_is_named(text: str | None, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "document.json"
+    if text:
+        file.write_text(text, encoding="utf-8")
+    done = python("render.py", str(file), "A=b")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{file}: {told}")
+    assert done.stderr.count("\n") == 1
+
+
+# --- stack_parameters.py
+
+
+def parameters(verb: str, token: str = "", **settings: str) -> tuple[dict[str, str], set[str]]:
+    """The parameters that get a value, and those that keep theirs."""
+    rows = module("stack_parameters").stack_parameters(settings, token, update=verb == "update-stack")
+    kept = {row["ParameterKey"] for row in rows if row.get("UsePreviousValue") is True}
+    given = {row["ParameterKey"]: row["ParameterValue"] for row in rows if "ParameterValue" in row}
+    assert len(kept) + len(given) == len(rows)
+    return given, kept
+
+
+def test_a_new_stack_gets_what_is_given_and_the_defaults_of_the_rest() -> None:
+    both = {"GitHubToken": TOKEN, "ConnectionArn": ""}
+    assert parameters("create-stack", TOKEN, **SETTINGS) == (GIVEN | both, set())
+
+
+def test_an_old_stack_keeps_what_is_not_given() -> None:
+    assert parameters("update-stack", **SETTINGS) == (GIVEN, OPTIONS | SECRETS)
+    assert parameters("update-stack") == ({}, set(TEMPLATE["Parameters"]))
+
+
+@pytest.mark.parametrize("verb", ["create-stack", "update-stack"])
+def test_a_token_takes_a_connection_away_and_the_other_way_round(verb: str) -> None:
+    given, kept = parameters(verb, TOKEN, **SETTINGS)
+    assert given == GIVEN | {"GitHubToken": TOKEN, "ConnectionArn": ""}
+    assert not kept & SECRETS
+    given, kept = parameters(verb, **SETTINGS, CONNECTION_ARN=CONNECTION)
+    assert given == GIVEN | {"GitHubToken": "", "ConnectionArn": CONNECTION}
+    assert not kept & SECRETS
+
+
+def test_options_that_are_given_count_and_empty_ones_do_not() -> None:
+    options = {"CODEBUILD_IMAGE": "aws/codebuild/standard:7.0", "APPROVAL_REQUIRED": "true", "NOTIFICATION_EMAIL": ""}
+    given, kept = parameters("update-stack", **SETTINGS, **options)
+    assert given == GIVEN | {"CodeBuildDockerImage": "aws/codebuild/standard:7.0", "ApprovalRequired": "true"}
+    assert kept == OPTIONS - {"CodeBuildDockerImage", "ApprovalRequired"} | SECRETS
+
+
+@pytest.mark.parametrize(("verb", "kept"), [("create-stack", False), ("update-stack", True)])
+def test_the_token_comes_by_standard_input(verb: str, kept: bool) -> None:
+    done = python("stack_parameters.py", verb, given=TOKEN, **SETTINGS)
+    rows = json.loads(done.stdout)
+    assert {"ParameterKey": "GitHubToken", "ParameterValue": TOKEN} in rows
+    assert any("UsePreviousValue" in row for row in rows) is kept
+
+
+PRESENT = GIVEN | {"CodeBuildDockerImage": "i", "ApprovalRequired": "false", "GitHubToken": "****", "ConnectionArn": ""}
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({}, True),
+        ({"APPROVAL_REQUIRED": "false"}, True),
+        ({"APPROVAL_REQUIRED": "true"}, False),
+        ({"GITHUB_BRANCH": "other"}, False),
+        ({"CONNECTION_ARN": CONNECTION}, False),
+        ({"NOTIFICATION_EMAIL": "a@b.cd"}, False),
+    ],
+)
+def test_a_stack_that_has_what_is_asked_for_needs_no_update(settings: dict[str, str], same: bool) -> None:
+    present = [{"ParameterKey": name, "ParameterValue": value} for name, value in PRESENT.items()]
+    done = python("stack_parameters.py", "compare", given=json.dumps(present), **SETTINGS | settings)
+    assert (done.returncode == 0, done.stdout, done.stderr) == (same, "", "")

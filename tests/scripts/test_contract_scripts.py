@@ -1,0 +1,230 @@
+"""create-role.sh and create-stack.sh wait for what they start, and lib.sh bounds every wait: with recording stand-ins."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.desk import IDENTITY, TOKEN, Desk
+from tests.support.paths import FAKES, ROOT
+
+ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
+NO_ROLE = "An error occurred (NoSuchEntity) when calling the GetRole operation: no such role\n"
+NO_STACK = (
+    "An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id x does not exist"
+)
+NO_UPDATE = (
+    "An error occurred (ValidationError) when calling the UpdateStack operation: No updates are to be performed.\n"
+)
+
+#: Answers with one state after the other each time that it is asked, from the line that the last change began.
+STATES = """\
+#!/bin/sh
+[ -s "$FAKES/states" ] || { echo "NO_STACK" >&2; exit 254; }
+head -n 1 "$FAKES/states"
+[ "$(wc -l <"$FAKES/states")" = 1 ] || sed -i 1d "$FAKES/states"
+""".replace("NO_STACK", NO_STACK)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """A learner who may do all, a kubectl role that is there, a GitHub that agrees, no stack."""
+    desk = Desk(tmp_path / "desk")
+    program(desk, "states.sh", STATES)
+    desk.answer("curl", "", real=str(FAKES / "github.sh"))
+    desk.answer("aws", "describe-stacks", real=str(desk.home / "states.sh"))
+    desk.answer("aws", "describe-stacks .*Outputs", stdout="PipelineName\taws-pipeline\n")
+    desk.answer("aws", "get-role ", stdout=f"{ROLE}\n")
+    desk.answer(*IDENTITY[:2], **IDENTITY[2])
+    return desk
+
+
+def program(desk: Desk, name: str, text: str) -> str:
+    path = desk.home / name
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def after(desk: Desk, verb: str, *states: str) -> None:
+    """Let the stack go through these states once it was told to; what the call reads is kept."""
+    lines = "".join(f"{state}\\n" for state in states)
+    text = f'#!/bin/sh\n[ {verb} = delete-stack ] || cat /dev/stdin >"$FAKES/parameters"\nprintf \'{lines}\' >"$FAKES/states"\n'
+    desk.answer("aws", f" {verb} ", real=program(desk, verb, text))
+
+
+def verbs(desk: Desk, *wanted: str) -> list[str]:
+    """The operations that were called, in order, without repetitions one after another."""
+    found = [word for call in desk.calls() if call[0] == "aws" for word in call[5:8] if word in wanted]
+    return [verb for number, verb in enumerate(found) if number == 0 or found[number - 1] != verb]
+
+
+def create_stack(desk: Desk, **more: str) -> subprocess.CompletedProcess[str]:
+    return desk.run("create-stack.sh", timeout=100, **({"GITHUB_TOKEN": TOKEN, "ANSWER": "200 repo"} | more))
+
+
+def test_a_role_is_waited_for_before_it_gets_its_policy(desk: Desk) -> None:
+    desk.answer("aws", "get-role", stderr=NO_ROLE, code=254)
+    done = desk.run("create-role.sh")
+    assert done.returncode == 0, done.stderr
+    assert verbs(desk, "create-role", "wait", "put-role-policy") == ["create-role", "wait", "put-role-policy"]
+    (wait,) = [call for call in desk.calls() if "wait" in call]
+    assert wait[-4:] == ["wait", "role-exists", "--role-name", "UdacityFlaskDeployCBKubectlRole"]
+
+
+def test_a_role_of_a_path_is_refused(desk: Desk) -> None:
+    desk.answer("aws", "get-role ", stdout=ROLE.replace("role/", "role/team/") + "\n")
+    done = desk.run("create-role.sh")
+    assert done.returncode == 1
+    assert "has a path" in done.stderr.splitlines()[0]
+    assert verbs(desk, "create-role", "put-role-policy") == []
+
+
+def test_a_stack_is_created_and_waited_for(desk: Desk) -> None:
+    after(desk, "create-stack", "CREATE_IN_PROGRESS", "CREATE_COMPLETE")
+    done = create_stack(desk)
+    assert done.returncode == 0, done.stderr
+    assert "==> The stack is CREATE_COMPLETE" in done.stdout.splitlines()
+    assert done.stdout.splitlines()[-1] == "PipelineName\taws-pipeline"
+    (call,) = [call for call in desk.calls() if "create-stack" in call]
+    given = dict(zip(call[7::2], call[8::2], strict=False))
+    assert given["--stack-name"] == "aws-pipeline"
+    assert given["--template-body"] == "file://ci-cd-codepipeline.cfn.yml"
+    assert given.get("--capabilities") == "CAPABILITY_IAM"
+
+
+def test_the_token_reaches_cloudformation_and_nobody_else(desk: Desk) -> None:
+    after(desk, "create-stack", "CREATE_COMPLETE")
+    done = create_stack(desk)
+    parameters = {
+        row["ParameterKey"]: row["ParameterValue"] for row in json.loads((desk.home / "parameters").read_text())
+    }
+    assert parameters["GitHubToken"] == TOKEN
+    assert parameters["GitHubUser"] == "learner"
+    assert TOKEN not in json.dumps(desk.calls())
+    assert TOKEN not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("end", ["ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"])
+def test_a_stack_that_fails_is_a_failure_with_its_reasons(end: str, desk: Desk) -> None:
+    after(desk, "create-stack", "ROLLBACK_IN_PROGRESS", end)
+    events = "Custom::KubectlRoleTrust\tCREATE_FAILED\tKubectlRoleTrust\tno such role\n"
+    desk.answer("aws", "describe-stack-events", stdout=events)
+    done = create_stack(desk)
+    assert done.returncode == 1
+    assert "    KubectlRoleTrust: no such role" in done.stderr.splitlines()
+    assert f"the stack aws-pipeline is {end} for the reasons above" in done.stderr
+
+
+@pytest.mark.parametrize("left", ["ROLLBACK_COMPLETE", "CREATE_FAILED", "REVIEW_IN_PROGRESS", "DELETE_FAILED"])
+def test_what_an_earlier_attempt_left_is_deleted_first(left: str, desk: Desk) -> None:
+    (desk.home / "states").write_text(f"{left}\n")
+    after(desk, "delete-stack", "DELETE_IN_PROGRESS", "DELETE_COMPLETE")
+    after(desk, "create-stack", "CREATE_COMPLETE")
+    done = create_stack(desk)
+    assert done.returncode == 0, done.stderr
+    assert verbs(desk, "delete-stack", "create-stack", "update-stack") == ["delete-stack", "create-stack"]
+
+
+def test_an_update_that_goes_on_is_waited_for_and_a_stuck_one_finished(desk: Desk) -> None:
+    (desk.home / "states").write_text("UPDATE_IN_PROGRESS\nUPDATE_ROLLBACK_FAILED\n")
+    after(desk, "continue-update-rollback", "UPDATE_ROLLBACK_COMPLETE")
+    after(desk, "update-stack", "UPDATE_COMPLETE")
+    continued = program(desk, "continued", '#!/bin/sh\necho UPDATE_ROLLBACK_COMPLETE >"$FAKES/states"\n')
+    desk.answer("aws", "continue-update-rollback", real=continued)
+    done = create_stack(desk)
+    assert done.returncode == 0, done.stderr
+    changes = ("continue-update-rollback", "update-stack", "create-stack", "delete-stack")
+    assert verbs(desk, *changes) == ["continue-update-rollback", "update-stack"]
+
+
+def test_no_updates_is_no_failure(desk: Desk) -> None:
+    (desk.home / "states").write_text("CREATE_COMPLETE\n")
+    desk.answer("aws", "update-stack", stderr=NO_UPDATE, code=254)
+    done = create_stack(desk)
+    assert done.returncode == 0, done.stderr
+    assert "==> The stack is as it should be: nothing to update" in done.stdout.splitlines()
+
+
+def test_another_refusal_is_a_failure(desk: Desk) -> None:
+    desk.answer("aws", "create-stack", stderr="An error occurred (LimitExceededException): too many stacks\n", code=254)
+    done = create_stack(desk)
+    assert done.returncode == 1
+    assert "too many stacks" in done.stderr
+    assert (
+        done.stderr.splitlines()[-1]
+        == "CloudFormation does not accept the stack aws-pipeline: see above, then run this again"
+    )
+
+
+# --- lib.sh and lib-cloud.sh
+
+
+def library(code: str, tmp_path: Path, bound: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code that has the scripts' functions."""
+    text = f"set -euo pipefail; source scripts/lib/common.sh; begin ''; {code}"
+    base = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "GITHUB_USER": "learner"}
+    return subprocess.run(
+        ["bash", "-c", text, "scripts/create-role.sh"], cwd=ROOT, env=base | environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=bound, check=False,
+    )  # fmt: skip
+
+
+def test_no_wait_is_for_ever(tmp_path: Path) -> None:
+    try:
+        done = library("wait_until 1 'the thing' false", tmp_path, bound=20)
+    except subprocess.TimeoutExpired:
+        done = None
+    assert done is not None, "it waits for ever"
+    assert done.returncode == 1
+    assert done.stderr.startswith("the thing is not done after ")
+
+
+def test_a_wait_ends_with_what_it_waits_for(tmp_path: Path) -> None:
+    flag = tmp_path / "done"
+    done = library(
+        f"look() {{ [[ -e {flag} ]] || {{ touch {flag}; return 1; }}; }}; wait_until 60 'the thing' look", tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        ("An error occurred (NoSuchEntity) when calling the GetRole operation: no", 0, ""),
+        ('Error from server (NotFound): configmaps "x" not found', 0, ""),
+        ("An error occurred (AccessDenied) when calling the GetRole operation: no", 1, "AccessDenied"),
+        ("Could not connect to the endpoint URL", 1, "Could not connect"),
+    ],
+)
+def test_only_what_is_not_there_is_taken_for_absent(error: str, code: int, told: str, tmp_path: Path) -> None:
+    done = library(
+        f"ask() {{ echo '{error}' >&2; return 254; }}; lookup 'NoSuchEntity|NotFound' ask; echo on", tmp_path
+    )
+    assert (done.returncode, done.stdout) == (code, "" if code else "on\n")
+    assert told in done.stderr
+    assert told or not done.stderr
+
+
+def test_what_is_there_is_printed(tmp_path: Path) -> None:
+    assert library("lookup NoSuchEntity echo found", tmp_path).stdout == "found\n"
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [("true", 0), ("false", 1), ("exit 7", 1), ("die no", 1), ("refuse no", 2)]
+)
+def test_exit_codes_are_three_and_nothing_is_left(ending: str, code: int, tmp_path: Path) -> None:
+    done = library(ending, tmp_path)
+    assert done.returncode == code
+    assert list(tmp_path.iterdir()) == []
+    if ending in ("false", "exit 7"):
+        assert done.stderr.startswith("create-role.sh: stopped in line ")
+
+
+def test_the_token_is_in_no_environment_but_one_that_asks_for_it(tmp_path: Path) -> None:
+    done = library("env", tmp_path, GITHUB_TOKEN=TOKEN)
+    assert done.returncode == 0
+    assert TOKEN not in done.stdout

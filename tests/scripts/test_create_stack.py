@@ -1,0 +1,150 @@
+"""create-role.sh and create-stack.sh against AWS on this machine: once, twice and after a failure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.stack.test_stack import ACCOUNT, OPEN, ROLE, Aws, aws
+from tests.support.desk import TOKEN, Desk, copy_of_checkout
+from tests.support.paths import FAKES
+
+__all__ = ["aws"]
+pytestmark = pytest.mark.services
+STACK = "aws-pipeline"
+GITHUB = str(FAKES / "github.sh")
+UNKNOWN = """\
+  Unknown:
+    Type: Custom::Unknown
+    Properties:
+      ServiceToken: arn:aws:lambda:us-east-2:111122223333:function:missing
+      ServiceTimeout: 5
+"""
+CHANGES = ("create-", "delete-", "put-", "update-", "attach-", "continue-")
+
+
+@pytest.fixture
+def desk(aws: Aws, tmp_path: Path) -> Desk:
+    """The scripts with the real AWS CLI, whose calls are written down, and a GitHub that agrees."""
+    desk = Desk(tmp_path / "desk")
+    desk.answer("aws", "", real=str(shutil.which("aws")))
+    desk.answer("curl", "", real=GITHUB)
+    stack = aws.root("cloudformation")
+    if aws.settle(STACK) != "DELETE_COMPLETE":
+        stack.delete_stack(StackName=STACK)
+        aws.settle(STACK)
+    if any(role["RoleName"] == ROLE for role in aws.root("iam").list_roles()["Roles"]):
+        aws.remove_role(ROLE)
+    return desk
+
+
+def environment(aws: Aws, **more: str) -> dict[str, str]:
+    """What a learner's shell has."""
+    return {
+        "AWS_ENDPOINT_URL": aws.url,
+        "AWS_ACCESS_KEY_ID": ACCOUNT,
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "GITHUB_TOKEN": TOKEN,
+        "ANSWER": "200 repo",
+    } | more
+
+
+def run(desk: Desk, aws: Aws, script: str, **more: str) -> str:
+    done = desk.run(script, timeout=240, **environment(aws, **more))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def changes(desk: Desk) -> list[str]:
+    """Verbs of the calls that can change something."""
+    return [word for call in desk.calls() if call[0] == "aws" for word in call[5:7] if word.startswith(CHANGES)]
+
+
+def policy(aws: Aws) -> object:
+    return aws.root("iam").get_role_policy(RoleName=ROLE, PolicyName="eks-describe")["PolicyDocument"]["Statement"]
+
+
+def test_role_is_made_once(desk: Desk, aws: Aws) -> None:
+    run(desk, aws, "create-role.sh")
+    assert aws.trust() == OPEN
+    assert policy(aws) == [
+        {
+            "Effect": "Allow",
+            "Action": "eks:DescribeCluster",
+            "Resource": f"arn:aws:eks:us-east-2:{ACCOUNT}:cluster/eksctl-demo",
+        }
+    ]
+    desk.forget()
+    said = run(desk, aws, "create-role.sh")
+    assert changes(desk) == []
+    assert "==> The role is there already: nothing to create" in said.splitlines()
+
+
+def test_policy_is_corrected_and_a_narrowed_trust_left(desk: Desk, aws: Aws) -> None:
+    narrow = [OPEN[0] | {"Condition": {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/builds"}}}]
+    aws.make_role(ROLE, narrow)
+    run(desk, aws, "create-role.sh", CLUSTER_NAME="other")
+    assert changes(desk) == ["put-role-policy"]
+    assert aws.trust() == narrow
+    assert "cluster/other" in json.dumps(policy(aws))
+
+
+def test_stack_is_created_then_updated_then_left(desk: Desk, aws: Aws) -> None:
+    run(desk, aws, "create-role.sh")
+    assert "==> The stack is CREATE_COMPLETE" in run(desk, aws, "create-stack.sh").splitlines()
+    assert "Condition" in aws.trust()[0]
+    assert "UPDATE_COMPLETE" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", APPROVAL_REQUIRED="true")
+    assert "Approve" in json.dumps(json.loads(aws.records.read_text()))
+    desk.forget()
+    assert "nothing to update" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="")
+    assert changes(desk) == []
+    assert "UPDATE_COMPLETE" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", APPROVAL_REQUIRED="false")
+    assert changes(desk) == ["update-stack"]
+    assert TOKEN in aws.records.read_text()
+    assert TOKEN not in json.dumps(desk.calls())
+    assert [path.name for path in desk.home.iterdir() if path.is_dir() and path.name.startswith("tmp.")] == []
+
+
+def test_token_is_asked_for_only_where_it_is_needed(desk: Desk, aws: Aws) -> None:
+    run(desk, aws, "create-role.sh")
+    desk.forget()
+    done = desk.run("create-stack.sh", **environment(aws, GITHUB_TOKEN=""))
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "GITHUB_TOKEN is not set: put a GitHub token, or the ARN of a connection as CONNECTION_ARN"
+    )
+    assert changes(desk) == []
+
+
+def test_missing_role_is_told_before_anything_is_made(desk: Desk, aws: Aws) -> None:
+    done = desk.run("create-stack.sh", **environment(aws))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"the role {ROLE} cannot be seen: run scripts/create-role.sh"
+    assert changes(desk) == []
+
+
+def test_rolled_back_stack_is_cleared(desk: Desk, aws: Aws) -> None:
+    run(desk, aws, "create-role.sh")
+    aws.root("cloudformation").create_stack(StackName=STACK, TemplateBody="Resources:\n" + UNKNOWN)
+    assert aws.settle(STACK) == "ROLLBACK_COMPLETE"
+    said = run(desk, aws, "create-stack.sh").splitlines()
+    assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
+    assert "==> The stack is CREATE_COMPLETE" in said
+
+
+def test_failed_stack_says_why(desk: Desk, aws: Aws, tmp_path: Path) -> None:
+    run(desk, aws, "create-role.sh")
+    desk.checkout = copy_of_checkout(tmp_path / "broken checkout")
+    template = desk.checkout / "ci-cd-codepipeline.cfn.yml"
+    template.write_text(template.read_text().replace("\nResources:\n", "\nResources:\n" + UNKNOWN))
+    done = desk.run("create-stack.sh", timeout=240, **environment(aws))
+    assert done.returncode == 1
+    assert (
+        "the stack aws-pipeline is ROLLBACK_COMPLETE for the reasons above: put them right, then run this again"
+        in done.stderr
+    )
+    assert any(line.startswith("    Unknown: ") for line in done.stderr.splitlines())

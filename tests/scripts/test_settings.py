@@ -1,0 +1,220 @@
+"""settings.sh states each value once, takes others from the environment, and knows the repository it lies in."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.stack.test_template import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES, TOKEN
+from tests.support.paths import ROOT
+from tests.support.template import TEMPLATE
+
+DEFAULTS = {
+    "AWS_REGION": "us-east-2",
+    "CLUSTER_NAME": "eksctl-demo",
+    "KUBERNETES_VERSION": "1.36",
+    "NODE_TYPE": "t3.medium",
+    "NODE_COUNT": "2",
+    "AUTHENTICATION_MODE": "API_AND_CONFIG_MAP",
+    "KUBECTL_ROLE_NAME": "UdacityFlaskDeployCBKubectlRole",
+    "STACK_NAME": "aws-pipeline",
+    "APP_NAMESPACE": "hello-world",
+    "GITHUB_USER": "",
+    "GITHUB_REPO": "aws_pipeline",
+    "GITHUB_BRANCH": "master",
+}
+
+
+def source(checkout: Path, **environment: str) -> dict[str, str]:
+    """Return what settings.sh exports."""
+    code = 'set -euo pipefail; source "$1"; exec env -0'
+    base = {"PATH": os.environ["PATH"], "HOME": str(checkout), "GIT_CEILING_DIRECTORIES": str(checkout.parent)}
+    done = subprocess.run(
+        ["bash", "-c", code, "-", str(checkout / "settings.sh")],
+        env=base | environment, capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return dict(pair.split("=", 1) for pair in done.stdout.split("\0") if pair)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A directory with settings.sh, and no repository around it."""
+    target = tmp_path / "a checkout"
+    target.mkdir()
+    (target / "settings.sh").write_bytes((ROOT / "settings.sh").read_bytes())
+    return target
+
+
+def git(checkout: Path, *args: str) -> None:
+    subprocess.run(["git", "-C", str(checkout), *args], check=True, capture_output=True, timeout=30)
+
+
+def test_defaults(checkout: Path) -> None:
+    found = source(checkout)
+    assert {name: found[name] for name in DEFAULTS} == DEFAULTS
+    assert found["AWS_DEFAULT_REGION"] == "us-east-2"
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS))
+def test_environment_wins(name: str, checkout: Path) -> None:
+    assert source(checkout, **{name: "other"})[name] == "other"
+
+
+def test_region_wins_over_default_region(checkout: Path) -> None:
+    found = source(checkout, AWS_REGION="eu-west-1", AWS_DEFAULT_REGION="us-west-2")
+    assert (found["AWS_REGION"], found["AWS_DEFAULT_REGION"]) == ("eu-west-1", "eu-west-1")
+
+
+def test_twelve_values_at_most_and_no_secret(checkout: Path) -> None:
+    text = (checkout / "settings.sh").read_text()
+    assert set(re.findall(r"\$\{([A-Z_]+):=", text)) == set(DEFAULTS)
+    assert len(DEFAULTS) <= 12
+    assert not re.search(r"\d{12}", text)
+
+
+def test_template_defaults_equal_the_settings() -> None:
+    defaults = {name: parameter.get("Default", "") for name, parameter in TEMPLATE["Parameters"].items()}
+    pairs = {
+        "EksClusterName": "CLUSTER_NAME",
+        "KubectlRoleName": "KUBECTL_ROLE_NAME",
+        "GitHubUser": "GITHUB_USER",
+        "GitSourceRepo": "GITHUB_REPO",
+        "GitBranch": "GITHUB_BRANCH",
+    }
+    assert {name: defaults[name] for name in pairs} == {name: DEFAULTS[setting] for name, setting in pairs.items()}
+
+
+def test_every_template_parameter_comes_from_a_script() -> None:
+    done = subprocess.run(
+        ["python3", "scripts/lib/stack_parameters.py", "update-stack"], cwd=ROOT, input="", capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"]}, check=True, timeout=30,
+    )  # fmt: skip
+    assert {row["ParameterKey"] for row in json.loads(done.stdout)} == set(TEMPLATE["Parameters"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://github.com/octocat/my.repo.git", "https://github.com/octocat/my.repo", "https://github.com/octocat/my.repo/",
+     "git@github.com:octocat/my.repo.git", "ssh://git@github.com/octocat/my.repo.git",
+     "https://octocat:secret@github.com/octocat/my.repo.git"],
+)  # fmt: skip
+def test_origin_gives_the_repository(url: str, checkout: Path) -> None:
+    git(checkout, "init", "--quiet", "--initial-branch", "trunk")
+    git(checkout, "remote", "add", "origin", url)
+    found = source(checkout)
+    assert (found["GITHUB_USER"], found["GITHUB_REPO"], found["GITHUB_BRANCH"]) == ("octocat", "my.repo", "trunk")
+    assert "secret" not in found.values()
+
+
+def test_origins_default_branch_wins_over_the_one_checked_out(checkout: Path) -> None:
+    git(checkout, "init", "--quiet", "--initial-branch", "my-change")
+    git(checkout, "remote", "add", "origin", "https://github.com/octocat/aws_pipeline")
+    git(checkout, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
+    assert source(checkout)["GITHUB_BRANCH"] == "main"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://gitlab.com/octocat/aws_pipeline", "/srv/git/aws_pipeline", "https://github.com/octocat"]
+)
+def test_other_origins_give_nothing(url: str, checkout: Path) -> None:
+    git(checkout, "init", "--quiet", "--initial-branch", "trunk")
+    git(checkout, "remote", "add", "origin", url)
+    found = source(checkout)
+    assert (found["GITHUB_USER"], found["GITHUB_REPO"], found["GITHUB_BRANCH"]) == ("", "aws_pipeline", "master")
+
+
+# The checks of the scripts and the patterns of the template
+
+SETTING = {
+    "EksClusterName": "CLUSTER_NAME",
+    "GitSourceRepo": "GITHUB_REPO",
+    "GitBranch": "GITHUB_BRANCH",
+    "GitHubToken": "GITHUB_TOKEN",
+    "GitHubUser": "GITHUB_USER",
+    "KubectlRoleName": "KUBECTL_ROLE_NAME",
+    "ConnectionArn": "CONNECTION_ARN",
+    "NotificationEmail": "NOTIFICATION_EMAIL",
+    "CodeBuildDockerImage": "CODEBUILD_IMAGE",
+    "ApprovalRequired": "APPROVAL_REQUIRED",
+}
+#: What the template takes and the scripts do not, and why.
+NARROWER = {
+    "EksClusterName": "_",  # eksctl names a stack after the cluster, and a stack's name has no underscore
+    "GitBranch": "#@+",  # it stands in a URL
+    "GitSourceRepo": "-",  # at the beginning it would be an option of a command
+    "KubectlRoleName": "-",
+}
+CHECK = """\
+refuse() { exit 2; }
+source scripts/lib/checks.sh
+source "$1"
+while IFS= read -r -d '' name && IFS= read -r -d '' value; do
+  (
+    printf -v "$name" %s "$value"
+    check_settings && check_source && check_stack_options
+  ) && echo accepted || echo refused
+done
+"""
+
+
+def judged_by_the_scripts(samples: list[tuple[str, str]], checkout: Path) -> list[bool]:
+    """Whether lib-settings.sh takes each setting with its value."""
+    done = subprocess.run(
+        ["bash", "-c", CHECK, "-", str(checkout / "settings.sh")], cwd=ROOT, capture_output=True, check=True, timeout=120,
+        input="".join(f"{SETTING[name]}\0{value}\0" for name, value in samples).encode(),
+        env={"PATH": os.environ["PATH"], "GITHUB_USER": "octocat", "GIT_CEILING_DIRECTORIES": str(checkout.parent)},
+    )  # fmt: skip
+    return [line == b"accepted" for line in done.stdout.splitlines()]
+
+
+def judged_by_the_template(name: str, value: str) -> bool:
+    parameter = TEMPLATE["Parameters"][name]
+    if "AllowedValues" in parameter:
+        return value in parameter["AllowedValues"]
+    return bool(re.fullmatch(parameter["AllowedPattern"], value))
+
+
+def samples() -> list[tuple[str, str]]:
+    """Good and bad values, and good ones with a slip; not the empty one, which means the default, and nothing with a NUL."""
+    pick = random.Random(20261123)  # noqa: S311 (not a secret)
+    accepted = {name: values for name, values in ACCEPTED.items() if name in SETTING}
+    found = [(name, value) for name in accepted for value in accepted[name] + REFUSED[name] + HOSTILE]
+    for name, values in accepted.items():
+        for _ in range(40):
+            value = pick.choice([value for value in values if value])
+            place = pick.randrange(len(value) + 1)
+            found.append(
+                (name, value[:place] + pick.choice("aZ0-_./@+=,:#~ é\n'\"$;]") + value[place + pick.randrange(2) :])
+            )
+    images = [*SUPPORTED_IMAGES, "aws/codebuild/standard:4.0", "ubuntu", "aws/codebuild/standard:8x0", *HOSTILE]
+    found += [("CodeBuildDockerImage", image) for image in images]
+    found += [("ApprovalRequired", value) for value in ["true", "false", "True", "yes", "1", *HOSTILE]]
+    return [(name, value) for name, value in found if value and "\0" not in value]
+
+
+def test_scripts_and_template_agree(checkout: Path) -> None:
+    tried = samples()
+    by_scripts = judged_by_the_scripts(tried, checkout)
+    assert len(by_scripts) == len(tried) > 500
+    by_template = [judged_by_the_template(*sample) for sample in tried]
+    differing = [sample for sample, one, other in zip(tried, by_scripts, by_template, strict=True) if one != other]
+    assert [sample for sample, good in zip(tried, by_scripts, strict=True) if good and sample in differing] == [], (
+        "refused late"
+    )
+    assert [(name, value) for name, value in differing if not set(NARROWER.get(name, "")) & set(value)] == []
+    assert {name for (name, _), good in zip(tried, by_scripts, strict=True) if good} == set(SETTING), (
+        "each was taken once"
+    )
+
+
+def test_every_parameter_is_compared() -> None:
+    looked_up = {"KubectlRoleId"}  # by create-stack.sh
+    assert set(SETTING) == set(TEMPLATE["Parameters"]) - looked_up
+    assert TOKEN in ACCEPTED["GitHubToken"]

@@ -1,0 +1,96 @@
+"""Each script says what it is for, refuses what it does not know, and stays small."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.desk import SCRIPTS, Desk
+from tests.support.paths import ROOT
+
+FILES = sorted(path for path in (ROOT / "scripts").rglob("*") if path.suffix in {".sh", ".py"})
+WITHOUT_ARGUMENTS = ["setup-cluster.sh", "create-cluster.sh", "create-role.sh", "create-stack.sh", "status.sh",
+                     "preflight.sh", "check-github.sh", "leftovers.sh", "test.sh"]  # fmt: skip
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "desk")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_the_header(script: str, desk: Desk) -> None:
+    header = [line[2:] for line in (ROOT / "scripts" / script).read_text().splitlines()[1:6] if line.startswith("#")]
+    # Even where a setting is wrong: who asks for help may be looking for the right one.
+    done = desk.run(script, "-h", CLUSTER_NAME="not a name")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == header[0]
+    assert f"Usage: scripts/{script}" in done.stdout
+    assert "#!" not in done.stdout
+    assert "set -euo" not in done.stdout
+    assert desk.calls() == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_is_executable_and_strict(script: str) -> None:
+    path = ROOT / "scripts" / script
+    text = path.read_text()
+    assert os.access(path, os.X_OK)
+    assert text.startswith("#!/usr/bin/env bash\n# ")
+    assert "\nset -euo pipefail\n" in text
+
+
+def test_what_is_only_sourced_is_not_executable() -> None:
+    assert [path for path in (ROOT / "scripts" / "lib").iterdir() if path.is_file() and os.access(path, os.X_OK)] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_is_small(file: Path) -> None:
+    limit = 100 if file.suffix == ".sh" else 200
+    assert len(file.read_text().splitlines()) < limit
+
+
+@pytest.mark.parametrize("script", WITHOUT_ARGUMENTS)
+def test_unknown_argument_is_refused(script: str, desk: Desk) -> None:
+    done = desk.run(script, "--force")
+    assert done.returncode == 2
+    assert done.stderr == f"unexpected argument --force: see scripts/{script} -h\n"
+    assert desk.calls() == []
+
+
+@pytest.mark.parametrize("argument", ["", "--yes --remove", "$(touch pwned)", "-", "--", "a\nb"])
+@pytest.mark.parametrize("script", ["teardown.sh", "authorize-role.sh"])
+def test_hostile_argument_is_refused(script: str, argument: str, desk: Desk) -> None:
+    done = desk.run(script, argument)
+    assert done.returncode == 2
+    assert done.stderr.startswith("unexpected argument ")
+    assert len(done.stderr.splitlines()) == 1
+    assert desk.calls() == []
+
+
+@pytest.mark.parametrize("script", ["create-cluster.sh", "create-role.sh", "status.sh", "teardown.sh"])
+def test_missing_tool_is_named(script: str, desk: Desk) -> None:
+    (desk.home / "bin" / "aws").unlink()
+    for tool in ("awk", "bash", "cat", "dirname", "env", "git", "mktemp", "python3", "rm", "tr", "uname"):
+        (desk.home / "bin" / tool).symlink_to(
+            next(p for d in os.environ["PATH"].split(":") if (p := Path(d, tool)).exists())
+        )
+    done = desk.run(script, *(["--yes"] if script == "teardown.sh" else []), PATH=str(desk.home / "bin"))
+    assert done.returncode == 1
+    assert done.stderr == 'aws is not on PATH: install it as the README\'s "What you need" says\n'
+
+
+def test_without_space_for_temporary_files(desk: Desk) -> None:
+    done = desk.run("create-cluster.sh", TMPDIR="/nonexistent")
+    assert done.returncode == 1
+    assert done.stderr == "cannot write to /nonexistent: free some space there, or set TMPDIR to another directory\n"
+    assert desk.calls() == []
+
+
+def test_teardown_without_a_terminal_must_be_told(desk: Desk) -> None:
+    done = desk.run("teardown.sh")
+    assert done.returncode == 2
+    assert done.stderr == "teardown.sh: there is no terminal to ask on: say --yes to delete without a question\n"
+    assert desk.calls() == []

@@ -1,0 +1,221 @@
+"""buildspec.yml and Dockerfile: what is pushed and deployed, in which order, and what never happens.
+
+The commands run as CodeBuild runs them, with recording stand-ins for aws, docker and the scripts that ask the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rehearsal.codebuild.buildspec import PHASES, parse
+from rehearsal.codebuild.shell import Shell
+from tests.support.desk import FAKE, Desk, copy_of_checkout
+from tests.support.paths import ROOT
+
+REPOSITORY = "111122223333.dkr.ecr.us-east-2.amazonaws.com/aws-pipeline-ecrrepository-1abc"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+DIGEST = "sha256:" + "d" * 64
+ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
+PASSWORD = "the-registry-password"
+#: Scripts of a build that ask the cluster or the network.
+OUTSIDE = ("connect", "install-kubectl", "deploy")
+
+
+@dataclass
+class Build:
+    """A build of a commit whose files no image has yet."""
+
+    desk: Desk
+
+    def run(self) -> bool:
+        """Run all phases; whether the build succeeded."""
+        (self.desk.home / "rules.json").write_text(json.dumps(self.desk.rules), encoding="utf-8")
+        spec = parse((self.desk.checkout / "buildspec.yml").read_text(encoding="utf-8"))
+        environment = {
+            "PATH": f"{self.desk.home / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(self.desk.home),
+            "FAKES": str(self.desk.home),
+            "ECR_REPOSITORY_URI": REPOSITORY,
+            "EKS_CLUSTER_NAME": "eksctl-demo",
+            "EKS_KUBECTL_ROLE_ARN": ROLE,
+            "CODEBUILD_RESOLVED_SOURCE_VERSION": COMMIT,
+        }
+        with (self.desk.home / "log").open("wb") as log:
+            shell = Shell(
+                self.desk.home / "shell", self.desk.checkout, environment | dict(spec.variables), log.fileno(),
+                shell=spec.shell,
+            )  # fmt: skip
+            succeeded = True
+            for name in PHASES:
+                phase = spec.phases[name]
+                shell.set("CODEBUILD_BUILD_SUCCEEDING", str(int(succeeded)))
+                good = all(shell.run(command) == 0 for command in phase.commands)
+                for command in phase.at_end:
+                    good = shell.run(command) == 0 and good
+                succeeded = succeeded and good
+                if not good and (phase.on_failure == "ABORT" or name in ("install", "pre_build")):
+                    break
+        return succeeded
+
+    def calls(self, *words: str) -> list[str]:
+        """The calls that begin so, each as a line."""
+        lines = [" ".join(call) for call in self.desk.calls()]
+        return [line for line in lines if line.startswith(words)]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "source"))
+    listed = re.findall(r"^!(.+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for name in ["buildspec.yml", "Dockerfile", ".dockerignore", *listed]:
+        (desk.checkout / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, desk.checkout / name)
+    for name in ("docker", *OUTSIDE):
+        (desk.home / "bin" / name).symlink_to(FAKE)
+    for name in OUTSIDE:
+        (desk.checkout / "scripts" / "build" / f"{name}.sh").write_text(f'exec {name} "$@"\n')
+    keep = desk.home / "keep"
+    keep.write_text('#!/bin/sh\ncat >"$FAKES/password"\n')
+    keep.chmod(0o755)
+    desk.answer("aws", "get-login-password", stdout=f"{PASSWORD}\n")
+    desk.answer("aws", "batch-get-image", stdout="None\n")
+    desk.answer("docker", "^login", real=str(keep))
+    desk.answer("docker", "^image inspect", stdout=f"{REPOSITORY}@{DIGEST}\n")
+    return Build(desk)
+
+
+def tag_of(call: str) -> str:
+    return call.rpartition(":")[2]
+
+
+def test_a_commit_is_tested_built_pushed_and_deployed_by_its_digest(build: Build) -> None:
+    assert build.run()
+    lines = build.calls("docker", *OUTSIDE)
+    assert f"connect eksctl-demo {ROLE}" in lines
+    tests = [number for number, line in enumerate(lines) if line.startswith("docker build --target test ")]
+    images = [line for line in lines if line.startswith("docker build") and f"--build-arg VERSION={COMMIT} " in line]
+    assert (len(tests), len(images)) == (1, 1)
+    pushed = {tag_of(line): number for number, line in enumerate(lines) if line.startswith("docker push")}
+    assert {tag.partition("-")[0] for tag in pushed} == {COMMIT, "content", "cache"}
+    assert all(number > tests[0] for tag, number in pushed.items() if tag != "cache")
+    assert build.calls("deploy") == [f"deploy {REPOSITORY}@{DIGEST}"]
+    assert lines.index(f"deploy {REPOSITORY}@{DIGEST}") > max(pushed.values())
+
+
+def test_an_image_of_the_same_files_is_deployed_again(build: Build) -> None:
+    build.desk.answer("aws", "batch-get-image", stdout=f"{DIGEST}\n")
+    assert build.run()
+    assert build.calls("docker build", "docker push", "docker tag") == []
+    assert build.calls("deploy") == [f"deploy {REPOSITORY}@{DIGEST}"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "pattern"),
+    [("connect", ""), ("install-kubectl", ""), ("aws", "batch-get-image"), ("docker", "^login"), ("docker", "--target test"),
+     ("docker", "^build --build-arg"), ("docker", "^push")],
+    ids=lambda value: value.strip("^- ") or "fails",
+)  # fmt: skip
+def test_what_fails_keeps_the_commit_out_of_the_cluster(tool: str, pattern: str, build: Build) -> None:
+    build.desk.answer(tool, pattern, stderr="no\n", code=1)
+    assert not build.run()
+    assert build.calls("deploy") == []
+    if "push" not in pattern:  # what has not passed its tests gets no tag of its own
+        assert [line for line in build.calls("docker push") if tag_of(line) != "cache"] == []
+    if tool != "docker":
+        assert build.calls("docker build") == []
+
+
+def test_a_password_that_cannot_be_had_is_noticed(build: Build) -> None:
+    """The registry's login is a pipe, whose exit code is that of its last command unless it is told otherwise."""
+    build.desk.answer("aws", "get-login-password", stderr="no\n", code=1)
+    assert not build.run()
+    assert build.calls("docker build", "deploy") == []
+
+
+def test_a_failed_deployment_fails_the_build(build: Build) -> None:
+    build.desk.answer("deploy", "", code=1)
+    assert not build.run()
+
+
+def test_the_password_comes_by_a_pipe_and_is_forgotten(build: Build) -> None:
+    assert build.run()
+    assert (build.desk.home / "password").read_text() == f"{PASSWORD}\n"
+    assert PASSWORD not in json.dumps(build.desk.calls())
+    assert PASSWORD not in (build.desk.home / "log").read_text()
+    assert build.calls("docker")[-1] == f"docker logout {REPOSITORY.partition('/')[0]}"
+
+
+def test_the_password_is_forgotten_after_a_failure_too(build: Build) -> None:
+    build.desk.answer("deploy", "", code=1)
+    assert not build.run()
+    assert build.calls("docker")[-1].startswith("docker logout ")
+
+
+# --- Dockerfile
+
+
+def stages() -> dict[str, list[str]]:
+    """The instructions of each stage, those that go over several lines joined."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("FROM "):
+            found[line.split()[-1]] = [line]
+        elif found and line.strip() and not line.startswith("#"):
+            found[list(found)[-1]].append(" ".join(line.split()))
+    return found
+
+
+def test_the_last_stage_is_the_one_that_serves_without_root_and_without_tests() -> None:
+    found = stages()
+    assert list(found)[-1] == "release"
+    assert found["release"][0] == "FROM runtime AS release"
+    users = [line for line in found["release"] if line.startswith("USER ")]
+    assert users == ["USER 10001:10001"]
+    assert found["release"][-1] == 'CMD ["gunicorn"]'
+    assert [line for line in found["release"] if line.startswith("COPY ")] == ["COPY app.py gunicorn.conf.py ./"]
+    assert "ARG VERSION=development" in found["release"]
+    assert "ENV VERSION=$VERSION" in found["release"]
+
+
+def test_the_tests_run_on_what_is_released_and_count() -> None:
+    assert stages()["test"][0] == "FROM runtime AS test"
+    assert stages()["test"][-1].startswith("RUN python -m pytest ")
+    assert not re.search(r"\|\||;|&& true|\bexit\b", stages()["test"][-1])
+
+
+def test_every_package_is_held_against_its_hash() -> None:
+    installs = [line for lines in stages().values() for line in lines if "pip " in line and " install " in line]
+    assert len(installs) == 2
+    assert all("--require-hashes" in line and "--only-binary :all:" in line for line in installs)
+    for name in ("requirements.txt", "tests/requirements.txt"):
+        pins = re.split(r"\n(?=[a-z])", (ROOT / name).read_text(encoding="utf-8"))
+        assert all("--hash=sha256:" in pin for pin in pins if "==" in pin.partition("\n")[0]), name
+
+
+def test_the_base_is_named_by_its_version_and_comes_from_a_registry_without_a_pull_limit() -> None:
+    outside = [lines[0].split()[1] for lines in stages().values() if lines[0].split()[1] not in stages()]
+    assert len(outside) == 1
+    assert re.fullmatch(r"public\.ecr\.aws/docker/library/python:3\.\d+-slim(-\w+)?(@sha256:[0-9a-f]{64})?", outside[0])
+
+
+# --- gunicorn.conf.py
+
+
+def test_no_idle_connection_is_closed_before_the_load_balancer_closes_it() -> None:
+    """A Classic Load Balancer closes one after 60 seconds; closed by this side first, a request on its way is lost."""
+    assert runpy.run_path(str(ROOT / "gunicorn.conf.py"))["keepalive"] > 60
+
+
+def test_the_server_listens_to_the_whole_pod_and_to_nothing_else() -> None:
+    settings = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    assert settings["bind"] == "0.0.0.0:8080"
+    assert settings["control_socket_disable"] is True

@@ -1,0 +1,454 @@
+"""The function of the stack: whom it lets assume the kubectl role, what it restores, and that it always answers."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from rehearsal.emulator.runtime import cfnresponse as stand_in
+from tests.support.template import TEMPLATE
+
+STACK = "arn:aws:cloudformation:us-east-2:111122223333:stack/aws-pipeline/5f3c9f1e-0000-4000-8000-000000000000"
+BUILDS = "arn:aws:iam::111122223333:role/aws-pipeline-CodeBuildRole-1ABC"
+OTHER_BUILDS = "arn:aws:iam::111122223333:role/other-CodeBuildRole-2DEF"
+ACCOUNT = "arn:aws:iam::111122223333:root"
+ROLE, OTHER_ROLE = "UdacityFlaskDeployCBKubectlRole", "OtherKubectlRole"
+
+OPEN = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
+HELD = OPEN | {"Condition": {"ArnEquals": {"aws:PrincipalArn": BUILDS}}}
+OWN = {"Sid": "OnlyawspipelineCodeBuildRole1ABC"} | HELD
+OTHERS = [
+    {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
+    {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:user/ann"}, "Action": "sts:AssumeRole"},
+    {"Effect": "Allow", "Principal": {"AWS": [ACCOUNT, "arn:aws:iam::444455556666:root"]}, "Action": "sts:AssumeRole"},
+    {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::444455556666:root"}, "Action": "sts:AssumeRole"},
+    {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "sts:AssumeRole",
+        "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}},
+    },
+    {"Effect": "Deny", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"},
+    {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:TagSession"},
+    {"Effect": "Allow", "Principal": {"Federated": "cognito"}, "Action": "sts:AssumeRoleWithWebIdentity"},
+    OPEN | {"Condition": {"StringEquals": {"sts:ExternalId": "42"}}},
+]
+
+
+def error(code: str, operation: str = "GetRole") -> ClientError:
+    """An AWS error as botocore raises it."""
+    return ClientError({"Error": {"Code": code, "Message": f"{code} happened"}}, operation)
+
+
+class Iam:
+    """Roles and their trust policies, as IAM keeps them; ``failures`` are raised first, one a call."""
+
+    def __init__(self) -> None:
+        self.trust: dict[str, Any] = {}
+        self.failures: list[BaseException] = []
+        self.writes = 0
+
+    def _check(self, role: str, operation: str) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        if role not in self.trust:
+            raise error("NoSuchEntity", operation)
+
+    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803 - botocore's spelling
+        self._check(RoleName, "GetRole")
+        return {"Role": {"AssumeRolePolicyDocument": copy.deepcopy(self.trust[RoleName])}}
+
+    def update_assume_role_policy(self, RoleName: str, PolicyDocument: str) -> None:  # noqa: N803 - botocore's spelling
+        self._check(RoleName, "UpdateAssumeRolePolicy")
+        document = json.loads(PolicyDocument)
+        if not document["Statement"]:
+            raise error("MalformedPolicyDocument", "UpdateAssumeRolePolicy")
+        self.trust[RoleName] = document
+        self.writes += 1
+
+
+class S3:
+    """Buckets and the number of object versions in each."""
+
+    def __init__(self) -> None:
+        self.buckets = {"artifacts": 3}
+        self.errors: list[dict[str, str]] = []
+
+    def Bucket(self, name: str) -> SimpleNamespace:  # noqa: N802 - boto3's spelling
+        return SimpleNamespace(object_versions=SimpleNamespace(delete=lambda: self._delete(name)))
+
+    def _delete(self, name: str) -> list[dict[str, Any]]:
+        if name not in self.buckets:
+            raise error("NoSuchBucket", "ListObjectVersions")
+        if self.errors:
+            return [{"Errors": self.errors}]
+        self.buckets[name] = 0
+        return [{}]
+
+
+class Function:
+    """The template's inline code, loaded as Lambda loads it, with stand-ins for AWS and for the answer's way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self.pauses: list[float] = []
+        self.iam, self.s3 = Iam(), S3()
+        self.iam.trust[ROLE] = {"Version": "2012-10-17", "Statement": [OPEN]}
+        cfnresponse: Any = ModuleType("cfnresponse")
+        cfnresponse.SUCCESS, cfnresponse.FAILED, cfnresponse.send = "SUCCESS", "FAILED", self._send
+        monkeypatch.setitem(sys.modules, "cfnresponse", cfnresponse)
+        monkeypatch.setattr(boto3, "client", lambda _: self.iam)
+        monkeypatch.setattr(boto3, "resource", lambda _: self.s3)
+        monkeypatch.setattr(time, "sleep", self.pauses.append)
+        (directory / "index.py").write_text(source(), encoding="utf-8")
+        monkeypatch.syspath_prepend(directory)
+        monkeypatch.delitem(sys.modules, "index", raising=False)
+        self.handler = importlib.import_module("index").handler
+
+    def _send(
+        self, event: Any, _context: Any, status: str, data: Any, physical_id: str, *, reason: str | None = None
+    ) -> None:
+        body = {
+            "Status": status,
+            "Reason": reason or "See the details in CloudWatch Log Stream: x",
+            "PhysicalResourceId": physical_id,
+            "StackId": event["StackId"],
+            "RequestId": event["RequestId"],
+            "LogicalResourceId": event["LogicalResourceId"],
+            "NoEcho": False,
+            "Data": data,
+        }
+        assert len(json.dumps(body)) <= 4096, "CloudFormation takes 4096 bytes"
+        self.answers.append(body)
+
+    def __call__(self, request: str, seconds: float = 120, **event: Any) -> dict[str, Any]:
+        """Invoke it with an event as CloudFormation sends it, and return its one answer."""
+        self.answers.clear()
+        context = SimpleNamespace(get_remaining_time_in_millis=lambda: int(seconds * 1000), log_stream_name="x")
+        whole = {
+            "RequestType": request,
+            "RequestId": "1",
+            "StackId": STACK,
+            "LogicalResourceId": "KubectlRoleTrust",
+            "ResponseURL": "https://example.invalid/",
+            "ResourceProperties": properties(),
+        }
+        self.handler(whole | event, context)
+        assert len(self.answers) == 1
+        return self.answers[0]
+
+    @property
+    def statements(self) -> Any:
+        """The kubectl role's trust now."""
+        return self.iam.trust[ROLE]["Statement"]
+
+    @statements.setter
+    def statements(self, value: Any) -> None:
+        self.iam.trust[ROLE]["Statement"] = value
+
+
+def source() -> str:
+    """The function's code, from the template."""
+    return str(TEMPLATE["Resources"]["TrustFunction"]["Properties"]["Code"]["ZipFile"])
+
+
+def properties(role: str = ROLE, builds: str = BUILDS) -> dict[str, str]:
+    """The custom resource's properties; CloudFormation sends every value as text."""
+    return {
+        "ServiceToken": "arn:aws:lambda:us-east-2:111122223333:function:f",
+        "ServiceTimeout": "180",
+        "KubectlRoleName": role,
+        "CodeBuildRoleArn": builds,
+        "ArtifactBucketName": "artifacts",
+    }
+
+
+@pytest.fixture
+def function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Function:
+    return Function(monkeypatch, tmp_path)
+
+
+def test_code_fits_inline_and_asks_for_cfnresponse_as_lambda_wants_it() -> None:
+    assert len(source()) <= 4096
+    assert "\nimport cfnresponse\n" in source()
+
+
+def test_create_holds_the_open_statement_to_the_builds(function: Function) -> None:
+    answer = function("Create")
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "aws-pipeline-trust")
+    assert function.statements == [HELD]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        OPEN | {"Principal": {"AWS": [ACCOUNT]}},
+        OPEN | {"Action": ["sts:AssumeRole", "sts:TagSession"]},
+        OPEN | {"Action": "sts:*"},
+        OPEN | {"Sid": "Mine", "Condition": {}},
+    ],
+    ids=["list of one principal", "several actions", "all of sts", "empty condition"],
+)
+def test_other_spellings_of_open_trust_are_held_and_restored(function: Function, found: dict[str, Any]) -> None:
+    function.statements = [found]
+    function("Create")
+    assert function.statements == [found | {"Condition": HELD["Condition"]}]
+    function("Delete")
+    assert function.statements == [{key: value for key, value in found.items() if key != "Condition"}]
+
+
+def test_a_single_statement_need_not_be_a_list(function: Function) -> None:
+    function.statements = dict(OPEN)
+    function("Create")
+    assert function.statements == [HELD]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=json.dumps)
+def test_every_other_statement_stays(function: Function, other: dict[str, Any]) -> None:
+    function.statements = [other]
+    function("Create")
+    assert function.statements == [other, OWN]
+    function("Delete")
+    assert function.statements == [other]
+
+
+def test_all_kinds_together_come_back_in_their_order(function: Function) -> None:
+    before = [*OTHERS[:4], OPEN, *OTHERS[4:]]
+    function.statements = before
+    function("Create")
+    assert [s for s in function.statements if s not in OTHERS] == [HELD]
+    function("Delete")
+    assert function.statements == before
+
+
+def test_every_open_statement_is_held(function: Function) -> None:
+    function.statements = [OPEN, OPEN | {"Sid": "Again"}]
+    function("Create")
+    assert all(s["Condition"] == HELD["Condition"] for s in function.statements)
+
+
+@pytest.mark.parametrize("request_type", ["Create", "Update", "Delete"])
+def test_a_second_time_changes_nothing(function: Function, request_type: str) -> None:
+    old = {"OldResourceProperties": properties()} if request_type == "Update" else {}
+    function(request_type, **old)
+    before, writes = copy.deepcopy(function.statements), function.iam.writes
+    answer = function(request_type, PhysicalResourceId="aws-pipeline-trust", **old)
+    assert (function.statements, function.iam.writes, answer["Status"]) == (before, writes, "SUCCESS")
+
+
+def test_update_moves_to_another_role_and_restores_the_old_one(function: Function) -> None:
+    function.iam.trust[OTHER_ROLE] = {"Version": "2012-10-17", "Statement": [OPEN]}
+    function("Create")
+    answer = function(
+        "Update",
+        PhysicalResourceId="given",
+        ResourceProperties=properties(OTHER_ROLE),
+        OldResourceProperties=properties(),
+    )
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "given")
+    assert function.statements == [OPEN]
+    assert function.iam.trust[OTHER_ROLE]["Statement"] == [HELD]
+    assert function.s3.buckets["artifacts"] == 3
+
+
+def test_update_that_is_rolled_back_ends_where_it_began(function: Function) -> None:
+    function.iam.trust[OTHER_ROLE] = {"Version": "2012-10-17", "Statement": [OPEN]}
+    function("Create")
+    function("Update", ResourceProperties=properties(OTHER_ROLE), OldResourceProperties=properties())
+    function("Update", ResourceProperties=properties(), OldResourceProperties=properties(OTHER_ROLE))
+    assert function.statements == [HELD]
+    assert function.iam.trust[OTHER_ROLE]["Statement"] == [OPEN]
+
+
+def test_update_to_a_role_that_does_not_exist_leaves_the_old_one_held(function: Function) -> None:
+    function("Create")
+    answer = function("Update", ResourceProperties=properties(OTHER_ROLE), OldResourceProperties=properties())
+    assert answer["Status"] == "FAILED"
+    assert function.statements == [HELD]
+    rollback = function("Update", ResourceProperties=properties(), OldResourceProperties=properties(OTHER_ROLE))
+    assert (rollback["Status"], function.statements) == ("SUCCESS", [HELD])
+
+
+def test_update_follows_a_new_role_of_the_builds_in_one_step(function: Function) -> None:
+    function("Create")
+    writes = function.iam.writes
+    function("Update", ResourceProperties=properties(builds=OTHER_BUILDS), OldResourceProperties=properties())
+    assert function.statements == [OPEN | {"Condition": {"ArnEquals": {"aws:PrincipalArn": OTHER_BUILDS}}}]
+    assert function.iam.writes == writes + 1
+
+
+def test_update_when_the_old_role_is_gone(function: Function) -> None:
+    function.iam.trust = {OTHER_ROLE: {"Version": "2012-10-17", "Statement": [OPEN]}}
+    answer = function("Update", ResourceProperties=properties(OTHER_ROLE), OldResourceProperties=properties())
+    assert answer["Status"] == "SUCCESS"
+    assert function.iam.trust[OTHER_ROLE]["Statement"] == [HELD]
+
+
+def test_role_made_again_is_held_again(function: Function) -> None:
+    function("Create")
+    function.statements = [OPEN]
+    function("Update", OldResourceProperties=properties())
+    assert function.statements == [HELD]
+
+
+def test_two_stacks_share_a_role_and_leave_one_by_one(function: Function) -> None:
+    other = {"ResourceProperties": properties(builds=OTHER_BUILDS)}
+    function("Create")
+    function("Create", **other)
+    assert len(function.statements) == 2
+    function("Delete", **other)
+    assert function.statements == [HELD]
+    function("Delete")
+    assert function.statements == [OPEN]
+
+
+def test_delete_restores_and_empties_the_bucket(function: Function) -> None:
+    function("Create")
+    answer = function("Delete", PhysicalResourceId="aws-pipeline-trust")
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "aws-pipeline-trust")
+    assert function.statements == [OPEN]
+    assert function.s3.buckets == {"artifacts": 0}
+
+
+def test_delete_never_leaves_an_empty_policy(function: Function) -> None:
+    function.statements = [OWN]
+    assert function("Delete")["Status"] == "SUCCESS"
+    assert function.statements == [OWN]
+
+
+@pytest.mark.parametrize("gone", ["role", "bucket", "both"])
+def test_delete_of_what_is_gone_succeeds(function: Function, gone: str) -> None:
+    function("Create")
+    if gone != "bucket":
+        function.iam.trust.clear()
+    if gone != "role":
+        function.s3.buckets.clear()
+    assert function("Delete")["Status"] == "SUCCESS"
+    assert gone == "role" or function.s3.buckets == {}
+    assert gone != "role" or function.s3.buckets == {"artifacts": 0}
+
+
+def test_delete_after_a_failed_create_harms_nothing(function: Function) -> None:
+    function.statements = OTHERS
+    function.iam.failures = [error("MalformedPolicyDocument")]
+    physical_id = function("Create")["PhysicalResourceId"]
+    assert function("Delete", PhysicalResourceId=physical_id)["Status"] == "SUCCESS"
+    assert function.statements == OTHERS
+
+
+def test_missing_role_says_what_to_do(function: Function) -> None:
+    function.iam.trust.clear()
+    answer = function("Create")
+    assert answer["Status"] == "FAILED"
+    assert f"role {ROLE} does not exist: run scripts/create-role.sh" in answer["Reason"]
+    assert not function.pauses
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ConcurrentModification"])
+@pytest.mark.parametrize("request_type", ["Create", "Delete"])
+def test_what_passes_is_waited_for(function: Function, code: str, request_type: str) -> None:
+    function.iam.failures = [error(code)] * 4
+    assert function(request_type)["Status"] == "SUCCESS"
+    assert function.pauses == [2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "AccessDenied",
+        "ConcurrentModification",
+        "MalformedPolicyDocument",
+        "LimitExceeded",
+        "UnmodifiableEntity",
+        "ServiceFailure",
+    ],
+)
+@pytest.mark.parametrize("request_type", ["Create", "Update", "Delete"])
+def test_every_other_error_is_answered_with_its_text(function: Function, code: str, request_type: str) -> None:
+    function.iam.failures = [error(code)] * 9
+    answer = function(request_type, OldResourceProperties=properties())
+    assert answer["Status"] == "FAILED"
+    assert f"({code}) when calling the GetRole operation: {code} happened" in answer["Reason"]
+    assert sum(function.pauses) <= 30
+
+
+def test_objects_that_stay_are_named(function: Function) -> None:
+    function.s3.errors = [{"Key": "source/abc", "Message": "Access Denied"}]
+    answer = function("Delete")
+    assert (answer["Status"], "source/abc: Access Denied" in answer["Reason"]) == ("FAILED", True)
+
+
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), SystemExit("x"), ValueError("y"), RuntimeError(), MemoryError()]
+)
+def test_every_exception_is_answered(function: Function, failure: BaseException) -> None:
+    function.iam.failures = [failure]
+    answer = function("Create")
+    assert (answer["Status"], type(failure).__name__ in answer["Reason"]) == ("FAILED", True)
+
+
+@pytest.mark.parametrize("missing", ["KubectlRoleName", "CodeBuildRoleArn", "ArtifactBucketName"])
+def test_missing_property_is_answered_by_name(function: Function, missing: str) -> None:
+    incomplete = {key: value for key, value in properties().items() if key != missing}
+    answer = function("Delete", ResourceProperties=incomplete)
+    assert (answer["Status"], missing in answer["Reason"]) == ("FAILED", True)
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "\N{SNOWMAN}" * 100_000, '"\\' * 100_000])
+def test_long_reason_is_cut_to_what_cloudformation_takes(function: Function, text: str) -> None:
+    function.iam.failures = [ValueError(text)]
+    assert function("Create")["Status"] == "FAILED"
+
+
+def test_it_answers_before_its_time_is_over(function: Function) -> None:
+    def never_ending(**_: str) -> Any:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            pass
+
+    function.iam.get_role = never_ending  # type: ignore[method-assign, assignment]
+    began = time.monotonic()
+    answer = function("Create", seconds=6.5)
+    assert (answer["Status"], "try again" in answer["Reason"]) == ("FAILED", True)
+    assert time.monotonic() - began < 3
+
+
+def test_alarm_does_not_outlive_the_call(function: Function) -> None:
+    function("Create")
+    assert signal.alarm(0) == 0
+
+
+def test_stand_in_answers_as_the_module_does_on_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rehearsal's cfnresponse takes the arguments that the function gives, and puts the documented fields."""
+    puts: list[Any] = []
+
+    def urlopen(request: Any, **_: Any) -> Any:
+        puts.append(request)
+        return contextlib.nullcontext(SimpleNamespace(status=200))
+
+    monkeypatch.setattr(stand_in, "urlopen", urlopen)
+    event = {"ResponseURL": "https://example.invalid/", "StackId": STACK, "RequestId": "1", "LogicalResourceId": "L"}
+    stand_in.send(event, None, stand_in.FAILED, {}, "id", reason="why")
+    assert puts[0].get_method() == "PUT"
+    assert json.loads(puts[0].data) == {
+        "Status": "FAILED",
+        "Reason": "why",
+        "PhysicalResourceId": "id",
+        "StackId": STACK,
+        "RequestId": "1",
+        "LogicalResourceId": "L",
+        "NoEcho": False,
+        "Data": {},
+    }

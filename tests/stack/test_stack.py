@@ -1,0 +1,420 @@
+"""The template as a stack: created, changed and deleted on AWS on this machine, with IAM enforced.
+
+No cluster and no pipeline runs here (tests/support/stack_aws.py); what the stack changes outside itself, and what it leaves,
+is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.support.loopback import reserved_ports
+from tests.support.paths import ROOT
+from tests.support.template import FILE
+
+pytestmark = pytest.mark.services
+
+ACCOUNT = "111122223333"
+ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
+ROLE, OTHER_ROLE = "UdacityFlaskDeployCBKubectlRole", "OtherKubectlRole"
+TOKEN = "ghp_" + "0123456789abcdef" * 2 + "0123"
+CONNECTION = f"arn:aws:codeconnections:us-east-2:{ACCOUNT}:connection/01234567-89ab-cdef-0123-456789abcdef"
+OPEN = [{"Effect": "Allow", "Principal": {"AWS": ROOT_ARN}, "Action": "sts:AssumeRole"}]
+
+
+@dataclass(frozen=True)
+class Aws:
+    """AWS on this machine."""
+
+    url: str
+    records: Path
+    roots: dict[str, Any] = field(default_factory=dict)
+
+    def root(self, service: str) -> Any:
+        """A client of one service, as the account's root."""
+        if service not in self.roots:
+            self.roots[service] = self.client(service)
+        return self.roots[service]
+
+    def client(self, service: str, **keys: str) -> Any:
+        """A client of one service, as whoever's keys are given."""
+        session = boto3.Session(
+            aws_access_key_id=keys.get("AccessKeyId", ACCOUNT),
+            aws_secret_access_key=keys.get("SecretAccessKey", "test"),
+            aws_session_token=keys.get("SessionToken"),
+            region_name="us-east-2",
+        )
+        config = Config(proxies={}, retries={"mode": "standard", "max_attempts": 2})
+        return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
+
+    def trust(self, role: str = ROLE) -> Any:
+        """Who may assume a role now."""
+        return self.root("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+
+    def make_role(self, name: str = ROLE, statements: Any = None) -> None:
+        """The kubectl role, as scripts/create-role.sh makes it from trust.json and iam-role-policy.json."""
+        trust, policy = (rendered(ROOT / name) for name in ("trust.json", "iam-role-policy.json"))
+        if statements:
+            trust["Statement"] = statements
+        iam = self.root("iam")
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+        iam.put_role_policy(RoleName=name, PolicyName="eks-describe", PolicyDocument=json.dumps(policy))
+
+    def remove_role(self, name: str) -> None:
+        """The kubectl role, gone."""
+        iam = self.root("iam")
+        iam.delete_role_policy(RoleName=name, PolicyName="eks-describe")
+        iam.delete_role(RoleName=name)
+
+    def change(self, verb: str, stack: str, **given: str) -> str:
+        """Create or update a stack from the template with a user, a token and ``given``; how it ended."""
+        values = {"GitHubUser": "octocat", "GitHubToken": TOKEN} | given
+        getattr(self.root("cloudformation"), f"{verb}_stack")(
+            StackName=stack,
+            TemplateBody=FILE.read_text(encoding="utf-8"),
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        return self.settle(stack)
+
+    def create(self, stack: str, **given: str) -> dict[str, str]:
+        """Create a stack, and return its outputs."""
+        assert self.change("create", stack, **given) == "CREATE_COMPLETE", self.reasons(stack)
+        (found,) = self.root("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        return {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
+
+    def delete(self, stack: str) -> None:
+        """Delete a stack, and wait."""
+        self.root("cloudformation").delete_stack(StackName=stack)
+        assert self.settle(stack) == "DELETE_COMPLETE", self.reasons(stack)
+
+    def settle(self, stack: str) -> str:
+        """Wait until nothing goes on with a stack, for two minutes at most; its status."""
+        status, deadline = "", time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                (found,) = self.root("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+            except ClientError:
+                return "DELETE_COMPLETE"
+            status = found["StackStatus"]
+            if not status.endswith("_IN_PROGRESS"):
+                return status
+            time.sleep(0.1)
+        raise TimeoutError(f"{stack} is {status}")
+
+    def reasons(self, stack: str) -> str:
+        """Why resources of the stack failed."""
+        events = self.root("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
+        return "\n".join(each.get("ResourceStatusReason", "") for each in events if "FAILED" in each["ResourceStatus"])
+
+    def act_as(self, role_arn: str, **keys: str) -> dict[str, str]:
+        """Credentials of a role, assumed by whoever's keys are given."""
+        answer = self.client("sts", **keys).assume_role(RoleArn=role_arn, RoleSessionName="test")
+        credentials: dict[str, str] = answer["Credentials"]
+        return credentials
+
+
+def rendered(path: Path) -> Any:
+    """A document with its placeholders filled in."""
+    text = path.read_text(encoding="utf-8")
+    for name, value in {"ACCOUNT_ID": ACCOUNT, "REGION": "us-east-2", "CLUSTER_NAME": "eksctl-demo"}.items():
+        text = text.replace(f"<{name}>", value)
+    return json.loads(text)
+
+
+def held(builds: str) -> list[dict[str, Any]]:
+    """The trust that lets one role alone."""
+    return [OPEN[0] | {"Condition": {"ArnEquals": {"aws:PrincipalArn": builds}}}]
+
+
+def refused(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """The error code of a call that must fail."""
+    with pytest.raises(ClientError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value.response["Error"]["Code"])
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """AWS on a free port of loopback, for this file alone."""
+    with reserved_ports(1) as port:
+        yield from _started(tmp_path_factory.mktemp("aws"), port)
+
+
+def _started(directory: Path, port: int) -> Iterator[Aws]:
+    environment = {"PATH": os.environ["PATH"], "REHEARSAL_PORT": str(port), "XDG_CACHE_HOME": str(directory)}
+    environment["TMPDIR"] = str(directory)
+    records, log = directory / "records.json", directory / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.stack_aws", str(records)],
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        _wait_for(port, process, log)
+        yield Aws(f"http://127.0.0.1:{port}", records)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # and the functions' processes
+        process.wait(timeout=10)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(log.read_text(encoding="utf-8", errors="replace"))
+
+
+@pytest.fixture
+def role(aws: Aws) -> Iterator[None]:
+    """The kubectl role, made afresh."""
+    aws.make_role()
+    yield
+    aws.remove_role(ROLE)
+
+
+@pytest.fixture(scope="class")
+def stack(aws: Aws) -> Iterator[dict[str, str]]:
+    """A stack made from a token and a user alone, and its outputs."""
+    aws.make_role()
+    yield aws.create("aws-pipeline")
+    aws.delete("aws-pipeline")
+    aws.remove_role(ROLE)
+
+
+@pytest.mark.usefixtures("stack")
+class TestStanding:
+    """A stack as the console makes it: a token and a user are given, nothing else."""
+
+    def test_outputs(self, stack: dict[str, str]) -> None:
+        assert set(stack) == {
+            "ArtifactBucketName",
+            "CodeBuildProjectName",
+            "CodeBuildRoleArn",
+            "EcrRepositoryUri",
+            "KubectlRoleArn",
+            "PipelineName",
+            "PipelineUrl",
+        }
+        assert stack["EcrRepositoryUri"].startswith(
+            f"{ACCOUNT}.dkr.ecr.us-east-2.amazonaws.com/aws-pipeline-ecrrepository-"
+        )
+        assert stack["PipelineName"] == stack["CodeBuildProjectName"] == "aws-pipeline"
+
+    def test_trust_is_held_to_the_builds(self, aws: Aws, stack: dict[str, str]) -> None:
+        assert aws.trust() == held(stack["CodeBuildRoleArn"])
+
+    def test_builds_may_assume_the_role_and_nobody_else(self, aws: Aws, stack: dict[str, str]) -> None:
+        iam = aws.root("iam")
+        iam.create_user(UserName="ann")
+        anybody = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        iam.put_user_policy(UserName="ann", PolicyName="all", PolicyDocument=json.dumps(anybody))
+        ann = iam.create_access_key(UserName="ann")["AccessKey"]
+        assert refused(aws.act_as, stack["KubectlRoleArn"], **ann) == "AccessDenied"
+        assert aws.act_as(stack["KubectlRoleArn"], **_service_session(aws, stack["CodeBuildRoleArn"], ann))
+
+    def test_kubectl_role_sees_its_cluster_only(self, aws: Aws, stack: dict[str, str]) -> None:
+        asked = {
+            "eksctl-demo": "allowed",
+            "other": "implicitDeny",
+        }
+        for cluster, decision in asked.items():
+            arn = f"arn:aws:eks:us-east-2:{ACCOUNT}:cluster/{cluster}"
+            assert _decision(aws, stack["KubectlRoleArn"], "eks:DescribeCluster", arn) == decision
+        assert _decision(aws, stack["KubectlRoleArn"], "eks:ListClusters", "*") == "implicitDeny"
+
+    def test_token_is_in_the_pipeline_alone(self, aws: Aws) -> None:
+        cloudformation = aws.root("cloudformation")
+        told = [
+            cloudformation.describe_stacks(StackName="aws-pipeline"),
+            cloudformation.describe_stack_events(StackName="aws-pipeline"),
+            cloudformation.describe_stack_resources(StackName="aws-pipeline"),
+            cloudformation.get_template(StackName="aws-pipeline"),
+        ]
+        assert TOKEN not in json.dumps(told, default=str)
+        records = json.loads(aws.records.read_text(encoding="utf-8"))
+        assert TOKEN in json.dumps(records["AWS::CodePipeline::Pipeline"])
+        assert TOKEN not in json.dumps(records["AWS::CodePipeline::Webhook"])
+
+    def test_webhook_secret_is_resolved_and_long(self, aws: Aws) -> None:
+        webhook = json.loads(aws.records.read_text(encoding="utf-8"))["AWS::CodePipeline::Webhook"]
+        secret = webhook["AuthenticationConfiguration"]["SecretToken"]
+        assert len(secret) == 64
+        assert secret.isalnum()
+
+    def test_commit_tags_do_not_move_and_the_cache_does(self, aws: Aws, stack: dict[str, str]) -> None:
+        name = stack["EcrRepositoryUri"].partition("/")[2]
+        (repository,) = aws.root("ecr").describe_repositories(repositoryNames=[name])["repositories"]
+        assert repository["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
+        assert [each["filter"] for each in repository["imageTagMutabilityExclusionFilters"]] == ["cache"]
+
+    def test_second_update_changes_nothing(self, aws: Aws) -> None:
+        with pytest.raises(ClientError, match="No updates are to be performed"):
+            aws.change("update", "aws-pipeline")
+
+    def test_stack_that_is_changed_keeps_the_trust(self, aws: Aws, stack: dict[str, str]) -> None:
+        assert aws.change("update", "aws-pipeline", GitBranch="main", ApprovalRequired="true") == "UPDATE_COMPLETE"
+        stages = json.loads(aws.records.read_text(encoding="utf-8"))["AWS::CodePipeline::Pipeline"]["Stages"]
+        assert [stage["Name"] for stage in stages] == ["Source", "Approve", "Build"]
+        assert aws.trust() == held(stack["CodeBuildRoleArn"])
+
+    def test_another_kubectl_role(self, aws: Aws, stack: dict[str, str]) -> None:
+        aws.make_role(OTHER_ROLE)
+        assert aws.change("update", "aws-pipeline", KubectlRoleName=OTHER_ROLE) == "UPDATE_COMPLETE"
+        assert (aws.trust(), aws.trust(OTHER_ROLE)) == (OPEN, held(stack["CodeBuildRoleArn"]))
+        assert aws.change("update", "aws-pipeline") == "UPDATE_COMPLETE"
+        assert (aws.trust(), aws.trust(OTHER_ROLE)) == (held(stack["CodeBuildRoleArn"]), OPEN)
+        aws.remove_role(OTHER_ROLE)
+
+    def test_update_to_a_role_that_is_not_there_rolls_back(self, aws: Aws, stack: dict[str, str]) -> None:
+        assert aws.change("update", "aws-pipeline", KubectlRoleName="Nobody") == "UPDATE_ROLLBACK_COMPLETE"
+        assert "role Nobody does not exist: run scripts/create-role.sh" in aws.reasons("aws-pipeline")
+        assert aws.trust() == held(stack["CodeBuildRoleArn"])
+
+
+def _service_session(aws: Aws, role_arn: str, caller: dict[str, str]) -> dict[str, str]:
+    """Credentials of a service role: its trust is opened to a user for a moment, as no service can be asked here."""
+    iam, name = aws.root("iam"), role_arn.rpartition("/")[2]
+    before = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    iam.update_assume_role_policy(
+        RoleName=name, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": OPEN})
+    )
+    try:
+        return aws.act_as(role_arn, **caller)
+    finally:
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(before))
+
+
+def _decision(aws: Aws, role_arn: str, action: str, resource: str) -> str:
+    answer = aws.root("iam").simulate_principal_policy(
+        PolicySourceArn=role_arn, ActionNames=[action], ResourceArns=[resource]
+    )
+    return str(answer["EvaluationResults"][0]["EvalDecision"])
+
+
+@pytest.mark.usefixtures("role")
+def test_delete_restores_and_leaves_nothing(aws: Aws) -> None:
+    before = _everything(aws)
+    outputs = aws.create("short", NotificationEmail="ann@example.com", ApprovalRequired="true")
+    s3, bucket = aws.root("s3"), outputs["ArtifactBucketName"]
+    for body in (b"one", b"two"):
+        s3.put_object(Bucket=bucket, Key="Source/a.zip", Body=body)
+    s3.put_object(Bucket=bucket, Key="Source/b.zip", Body=b"three")
+    s3.delete_object(Bucket=bucket, Key="Source/b.zip")
+    aws.delete("short")
+    assert aws.trust() == OPEN
+    assert _everything(aws) == before
+
+
+def _everything(aws: Aws) -> dict[str, list[str]]:
+    """Names of all that a stack may leave."""
+    return {
+        "roles": sorted(each["RoleName"] for each in aws.root("iam").list_roles()["Roles"]),
+        "policies": sorted(each["Arn"] for each in aws.root("iam").list_policies(Scope="Local")["Policies"]),
+        "buckets": sorted(each["Name"] for each in aws.root("s3").list_buckets()["Buckets"]),
+        "functions": sorted(each["FunctionName"] for each in aws.root("lambda").list_functions()["Functions"]),
+        "repositories": sorted(
+            each["repositoryName"] for each in aws.root("ecr").describe_repositories()["repositories"]
+        ),
+        "projects": sorted(aws.root("codebuild").list_projects()["projects"]),
+        "groups": sorted(each["logGroupName"] for each in aws.root("logs").describe_log_groups()["logGroups"]),
+        "secrets": sorted(each["Name"] for each in aws.root("secretsmanager").list_secrets()["SecretList"]),
+        "topics": sorted(each["TopicArn"] for each in aws.root("sns").list_topics()["Topics"]),
+        "rules": sorted(each["Name"] for each in aws.root("events").list_rules()["Rules"]),
+        "records": sorted(json.loads(aws.records.read_text(encoding="utf-8"))) if aws.records.exists() else [],
+    }
+
+
+@pytest.mark.usefixtures("role")
+def test_connection_in_place_of_the_token(aws: Aws) -> None:
+    aws.create("connected", GitHubToken="", ConnectionArn=CONNECTION)
+    records = json.loads(aws.records.read_text(encoding="utf-8"))
+    assert "AWS::CodePipeline::Webhook" not in records
+    (source,) = records["AWS::CodePipeline::Pipeline"]["Stages"][0]["Actions"]
+    assert source["Configuration"]["ConnectionArn"] == CONNECTION
+    pipeline_role = records["AWS::CodePipeline::Pipeline"]["RoleArn"]
+    assert _decision(aws, pipeline_role, "codeconnections:UseConnection", CONNECTION) == "allowed"
+    assert _decision(aws, pipeline_role, "codeconnections:UseConnection", CONNECTION[:-1] + "0") == "implicitDeny"
+    aws.delete("connected")
+
+
+def test_other_statements_of_the_trust_stay(aws: Aws) -> None:
+    ec2 = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    aws.make_role(statements=[ec2])
+    outputs = aws.create("short")
+    own = aws.trust()[1]
+    assert aws.trust()[0] == ec2
+    assert own["Sid"].startswith("OnlyshortCodeBuildRole")
+    assert [{key: value for key, value in own.items() if key != "Sid"}] == held(outputs["CodeBuildRoleArn"])
+    aws.delete("short")
+    assert aws.trust() == [ec2]
+    aws.remove_role(ROLE)
+
+
+def test_role_made_again_after_the_failure(aws: Aws) -> None:
+    assert aws.change("create", "short") == "ROLLBACK_COMPLETE"
+    aws.delete("short")
+    aws.make_role()
+    assert aws.trust() == OPEN
+    outputs = aws.create("short")
+    assert aws.trust() == held(outputs["CodeBuildRoleArn"])
+    aws.delete("short")
+    aws.remove_role(ROLE)
+
+
+def test_missing_role_fails_with_the_remedy_and_the_rest_is_undone(aws: Aws) -> None:
+    before = _everything(aws)
+    assert aws.change("create", "short", KubectlRoleName="Nobody") == "ROLLBACK_COMPLETE"
+    assert "role Nobody does not exist: run scripts/create-role.sh, then try again" in aws.reasons("short")
+    aws.delete("short")
+    assert _everything(aws) == before
+
+
+def test_role_deleted_under_the_stack(aws: Aws) -> None:
+    aws.make_role()
+    aws.create("short")
+    aws.remove_role(ROLE)
+    aws.delete("short")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"GitHubToken": ""}, "Give GitHubToken or ConnectionArn"),
+        ({"ConnectionArn": CONNECTION}, "Give only one of GitHubToken and ConnectionArn"),
+        ({"GitHubToken": "short"}, "GitHub personal access token"),
+        ({"GitHubUser": "-"}, "GitHub user"),
+        ({"CodeBuildDockerImage": "aws/codebuild/standard:4.0"}, "CodeBuildDockerImage"),
+        ({"ApprovalRequired": "yes"}, "ApprovalRequired"),
+    ],
+)
+def test_wrong_parameters_make_nothing(aws: Aws, given: dict[str, str], told: str) -> None:
+    before = _everything(aws)
+    with pytest.raises(ClientError, match=told):
+        aws.change("create", "wrong", **given)
+    assert _everything(aws) == before
+
+
+def test_learner_policy_is_accepted_by_iam(aws: Aws) -> None:
+    document = json.dumps(rendered(ROOT / "docs" / "learner-policy.json"))
+    policy = aws.root("iam").create_policy(PolicyName="learner", PolicyDocument=document)["Policy"]
+    aws.root("iam").delete_policy(PolicyArn=policy["Arn"])

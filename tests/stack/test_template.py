@@ -1,0 +1,644 @@
+"""The stack's template: what a learner may enter, what it makes, and that nobody in it may do more than they must.
+
+cfn-lint knows the types and their properties. It does not know a service principal, a compute type, a secret, or which
+right a role needs, so those are held against what is written here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.template import FILE, TEMPLATE, refused, resources
+
+TOKEN = "ghp_" + "0" * 36
+CONNECTION = "arn:aws:codeconnections:us-east-2:111122223333:connection/01234567-89ab-cdef-0123-456789abcdef"
+PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+BY_TOKEN = {"GitHubUser": "octocat", "GitHubToken": TOKEN}
+BY_CONNECTION = {"GitHubUser": "octocat", "ConnectionArn": CONNECTION}
+EVERYTHING = BY_TOKEN | {"ApprovalRequired": "true", "NotificationEmail": "ann@example.com"}
+
+KUBECTL_ROLE = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${KubectlRoleName}"}
+OBJECTS = {"Fn::Sub": "${ArtifactBucket.Arn}/*"}
+BUCKET = {"Fn::GetAtt": ["ArtifactBucket", "Arn"]}
+PROJECT = {"Fn::GetAtt": ["CodeBuildProject", "Arn"]}
+REPOSITORY = {"Fn::GetAtt": ["EcrRepository", "Arn"]}
+LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
+
+#: What AWS maintained in November 2026: github.com/aws/aws-codebuild-docker-images.
+SUPPORTED_IMAGES = {
+    "aws/codebuild/standard:7.0",
+    "aws/codebuild/standard:8.0",
+    "aws/codebuild/amazonlinux-x86_64-standard:5.0",
+    "aws/codebuild/amazonlinux-x86_64-standard:6.0",
+    "aws/codebuild/amazonlinux-aarch64-standard:3.0",
+    "aws/codebuild/amazonlinux-aarch64-standard:4.0",
+}
+
+#: Every right that the stack gives: to which role or policy, which actions, on what.
+RIGHTS = [
+    ("TrustFunctionRole", LOG, {"Fn::GetAtt": ["TrustFunctionLogs", "Arn"]}),
+    ("TrustFunctionPolicy", {"iam:GetRole", "iam:UpdateAssumeRolePolicy"}, KUBECTL_ROLE),
+    ("TrustFunctionPolicy", {"s3:ListBucketVersions"}, BUCKET),
+    ("TrustFunctionPolicy", {"s3:DeleteObject", "s3:DeleteObjectVersion"}, OBJECTS),
+    ("CodeBuildRole", LOG, {"Fn::GetAtt": ["BuildLogs", "Arn"]}),
+    ("CodeBuildRole", {"s3:GetObject", "s3:GetObjectVersion"}, OBJECTS),
+    ("CodeBuildRole", {"ecr:GetAuthorizationToken"}, "*"),
+    (
+        "CodeBuildRole",
+        {
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:CompleteLayerUpload",
+            "ecr:GetDownloadUrlForLayer",
+            "ecr:InitiateLayerUpload",
+            "ecr:PutImage",
+            "ecr:UploadLayerPart",
+        },
+        REPOSITORY,
+    ),
+    ("CodeBuildRole", {"sts:AssumeRole"}, KUBECTL_ROLE),
+    ("PipelineRole", {"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"}, OBJECTS),
+    ("PipelineRole", {"s3:GetBucketVersioning"}, BUCKET),
+    ("PipelineRole", {"codebuild:StartBuild", "codebuild:BatchGetBuilds"}, PROJECT),
+]
+CONNECTION_RIGHT = ("PipelineRole", {"codeconnections:UseConnection"}, {"Ref": "ConnectionArn"})
+
+#: Who may assume each role, and under which condition.
+ASSUMED_BY: dict[str, tuple[str, Any]] = {
+    "TrustFunctionRole": ("lambda.amazonaws.com", None),
+    "CodeBuildRole": (
+        "codebuild.amazonaws.com",
+        {
+            "aws:SourceAccount": {"Ref": "AWS::AccountId"},
+            "aws:SourceArn": {
+                "Fn::Sub": "arn:${AWS::Partition}:codebuild:${AWS::Region}:${AWS::AccountId}:project/${AWS::StackName}"
+            },
+        },
+    ),
+    "PipelineRole": ("codepipeline.amazonaws.com", {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}),
+}
+
+ACCEPTED = {
+    "EksClusterName": ["eksctl-demo", "A", "1_2-x", "a" * 100],
+    "GitSourceRepo": ["aws_pipeline", "a.b-c_D", "x", "a" * 100, "-x"],
+    "GitBranch": ["master", "release/1.2", "feature/#12", "dependabot/pip/flask-3.1.3", "user@fix+1", "v1"],
+    "GitHubToken": ["", TOKEN, "github_pat_" + "a_" * 40, "0123456789abcdef" * 2 + "01234567"],
+    "GitHubUser": ["octocat", "a", "0day", "a-b", "Acme_corp", "a" * 39],
+    "KubectlRoleName": ["UdacityFlaskDeployCBKubectlRole", "a", "x_+=,.@-", "a" * 64],
+    "KubectlRoleId": ["", "AROA0123456789ABCDEFG"],
+    "ConnectionArn": ["", CONNECTION, CONNECTION.replace("arn:aws:", "arn:aws-us-gov:")],
+    "NotificationEmail": ["", "ann@example.com", "a.b+c@sub.example.co.uk"],
+}
+HOSTILE = [
+    " ",
+    "a b",
+    "a\nb",
+    "$(id)",
+    "`id`",
+    "a;b",
+    "a'b",
+    'a"b',
+    "a|b",
+    "ä",
+    "a\0b",
+    "<ACCOUNT_ID>",
+    "-" + "x" * 300,
+]
+REFUSED = {
+    "EksClusterName": ["", "-a", "_a", "a.b", "a/b", "a" * 101, "arn:aws:eks:us-east-2:1:cluster/a"],
+    "GitSourceRepo": ["", "octocat/aws_pipeline", "https://github.com/a/b", "..", ".git", "a" * 101],
+    "GitBranch": [
+        "",
+        "-x",
+        "/x",
+        "x/",
+        "a..b",
+        "a//b",
+        "a.",
+        "x.lock",
+        "a~1",
+        "a^",
+        "a:b",
+        "a@{1}",
+        "a/.b",
+        "a\\b",
+        "a" * 201,
+    ],
+    "GitHubToken": ["short", "a" * 256, TOKEN + " ", "ghp_" + "*" * 36, TOKEN + "\n"],
+    "GitHubUser": [
+        "",
+        "-a",
+        "a-",
+        "a--b",
+        "a.b",
+        "a" * 40,
+        "-".join("a" * 21),
+        "octocat/repo",
+        "https://github.com/octocat",
+    ],
+    "KubectlRoleName": ["", "a/b", "a:b", "a" * 65, "arn:aws:iam::111122223333:role/a"],
+    "KubectlRoleId": ["AROA", "aroa0123456789abcdefg", "A" * 129, "arn:aws:iam::111122223333:role/a"],
+    "ConnectionArn": [
+        "arn:aws:codestar-connections:us-east-2:111122223333:connection/01234567-89ab-cdef-0123-456789abcdef",
+        CONNECTION.replace("111122223333", "1111"),
+        CONNECTION.replace("connection/", "host/"),
+        CONNECTION + "x",
+        "connection/1",
+    ],
+    "NotificationEmail": ["ann", "ann@", "@example.com", "ann@localhost", "a@b.c,d@e.f", "ann@exa mple.com"],
+}
+
+
+def roles() -> dict[str, Any]:
+    """The stack's roles."""
+    return {name: each for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::IAM::Role"}
+
+
+def as_list(value: Any) -> list[Any]:
+    """IAM takes one value in place of a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def rights(**given: str) -> list[tuple[str, frozenset[str], str]]:
+    """Each right that the stack gives with these parameters."""
+    found = []
+    for name, resource in resources(**given).items():
+        properties = resource["Properties"]
+        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        if resource["Type"] == "AWS::IAM::ManagedPolicy":
+            documents.append(properties["PolicyDocument"])
+        for statement in (statement for document in documents for statement in document["Statement"]):
+            assert set(statement) <= {"Sid", "Effect", "Action", "Resource"}
+            assert statement["Effect"] == "Allow"
+            found.append((name, frozenset(as_list(statement["Action"])), json.dumps(statement["Resource"])))
+    return found
+
+
+def expected(rows: list[tuple[str, set[str], Any]]) -> list[tuple[str, frozenset[str], str]]:
+    """The written rights in the form of ``rights``."""
+    return [(name, frozenset(actions), json.dumps(resource)) for name, actions, resource in rows]
+
+
+def shape(service: str, name: str) -> set[str]:
+    """The values that an AWS API takes, from its service model."""
+    return set(botocore.session.get_session().get_service_model(service).shape_for(name).enum)
+
+
+def test_cfn_lint_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "cfn-lint"), "-i", "I", "--", str(FILE)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_template_fits_a_request() -> None:
+    assert len(FILE.read_bytes()) <= 51_200, "CloudFormation takes no longer template-body"
+
+
+# --- Parameters ------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_and_their_defaults() -> None:
+    assert {name: each.get("Default") for name, each in PARAMETERS.items()} == {
+        "EksClusterName": "eksctl-demo",
+        "GitSourceRepo": "aws_pipeline",
+        "GitBranch": "master",
+        "GitHubToken": "",
+        "GitHubUser": None,
+        "CodeBuildDockerImage": "aws/codebuild/standard:8.0",
+        "KubectlRoleName": "UdacityFlaskDeployCBKubectlRole",
+        "KubectlRoleId": "",
+        "ConnectionArn": "",
+        "ApprovalRequired": "false",
+        "NotificationEmail": "",
+    }
+    assert {each["Type"] for each in PARAMETERS.values()} == {"String"}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "setting"),
+    [
+        ("EksClusterName", "CLUSTER_NAME"),
+        ("KubectlRoleName", "KUBECTL_ROLE_NAME"),
+        ("GitSourceRepo", "GITHUB_REPO"),
+        ("GitBranch", "GITHUB_BRANCH"),
+    ],
+)
+def test_defaults_are_those_of_the_scripts(parameter: str, setting: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.sh").write_bytes((ROOT / "settings.sh").read_bytes())  # away from a checkout's origin
+    script = f'source ./settings.sh && printf %s "${setting}"'
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert done.stdout == PARAMETERS[parameter]["Default"]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_says_what_it_is_and_what_it_takes(name: str) -> None:
+    parameter = PARAMETERS[name]
+    assert len(parameter["Description"]) > 20
+    assert len(parameter["ConstraintDescription"]) > 10
+    assert ("AllowedPattern" in parameter) != ("AllowedValues" in parameter)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_pattern_is_of_the_whole_value_and_takes_the_default(name: str) -> None:
+    pattern = PARAMETERS[name]["AllowedPattern"]
+    assert (pattern[0], pattern[-1]) == ("^", "$")
+    assert "|" not in re.sub(r"\(.*\)", "", pattern), (
+        "an alternative outside brackets would be anchored at one end only"
+    )
+    assert re.fullmatch(pattern, PARAMETERS[name].get("Default", "octocat"))
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in ACCEPTED for value in ACCEPTED[name]])
+def test_pattern_accepts(name: str, value: str) -> None:
+    assert re.fullmatch(PARAMETERS[name]["AllowedPattern"], value)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in REFUSED for value in REFUSED[name] + HOSTILE])
+def test_pattern_refuses(name: str, value: str) -> None:
+    assert not re.fullmatch(PARAMETERS[name]["AllowedPattern"], value)
+
+
+def test_every_parameter_is_tried() -> None:
+    patterns = {name for name, each in PARAMETERS.items() if "AllowedPattern" in each}
+    assert patterns == set(ACCEPTED) == set(REFUSED)
+
+
+def test_console_groups_and_labels_every_parameter_once() -> None:
+    interface = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(PARAMETERS)
+    assert set(interface["ParameterLabels"]) == set(PARAMETERS)
+    assert all(
+        each["default"]
+        for each in [*interface["ParameterLabels"].values(), *(g["Label"] for g in interface["ParameterGroups"])]
+    )
+
+
+def test_images_are_supported_ones_and_run_on_their_processor() -> None:
+    images = PARAMETERS["CodeBuildDockerImage"]["AllowedValues"]
+    assert PARAMETERS["CodeBuildDockerImage"]["Default"] == images[0]
+    for image in images:
+        assert image in SUPPORTED_IMAGES
+        environment = resources(**BY_TOKEN, CodeBuildDockerImage=image)["CodeBuildProject"]["Properties"]["Environment"]
+        assert environment["Type"] == ("ARM_CONTAINER" if "aarch64" in image else "LINUX_CONTAINER")
+
+
+def test_a_token_and_a_user_are_enough() -> None:
+    without_default = {name for name, each in PARAMETERS.items() if "Default" not in each}
+    assert without_default == {"GitHubUser"}
+    assert refused(**BY_TOKEN) == []
+    assert refused(**BY_CONNECTION) == []
+
+
+def test_neither_or_both_ways_to_read_github_are_refused() -> None:
+    assert [text.split(".")[0] for text in refused(GitHubUser="octocat")] == ["Give GitHubToken or ConnectionArn"]
+    assert [text.split(" of ")[0] for text in refused(**BY_TOKEN | BY_CONNECTION)] == ["Give only one"]
+
+
+# --- Secrets ---------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_are_hidden_have_no_default_and_go_to_one_place() -> None:
+    assert {name for name, each in PARAMETERS.items() if each.get("NoEcho")} == {"GitHubToken"}
+    without_conditions = json.dumps([TEMPLATE["Resources"], TEMPLATE["Outputs"]])
+    assert without_conditions.count("GitHubToken") == 1
+    source = resources(**BY_TOKEN)["Pipeline"]["Properties"]["Stages"][0]["Actions"][0]
+    assert source["Configuration"]["OAuthToken"] == {"Ref": "GitHubToken"}
+
+
+def test_nothing_that_looks_like_a_secret_or_an_account_is_written_down() -> None:
+    text = FILE.read_text(encoding="utf-8").replace("111122223333", "")
+    assert not re.search(r"gh[pousr]_\w{10}|github_pat_\w|AKIA|\b[0-9a-f]{40}\b|\b\d{12}\b", text)
+
+
+def test_webhook_is_signed_by_a_secret_of_its_own() -> None:
+    made = resources(**BY_TOKEN)
+    webhook = made["Webhook"]["Properties"]
+    assert webhook["Authentication"] == "GITHUB_HMAC"
+    secret = {"Fn::Sub": "{{resolve:secretsmanager:${WebhookSecret}:SecretString}}"}
+    assert webhook["AuthenticationConfiguration"] == {"SecretToken": secret}
+    assert webhook["RegisterWithThirdParty"] is True
+    assert webhook["Filters"] == [{"JsonPath": "$.ref", "MatchEquals": {"Fn::Sub": "refs/heads/${GitBranch}"}}]
+    assert webhook["TargetPipeline"] == {"Ref": "Pipeline"}
+    assert webhook["TargetAction"] == made["Pipeline"]["Properties"]["Stages"][0]["Actions"][0]["Name"]
+    generated = made["WebhookSecret"]["Properties"]["GenerateSecretString"]
+    assert 32 <= generated["PasswordLength"] <= 100
+    assert "SecretString" not in made["WebhookSecret"]["Properties"]
+
+
+# --- Rights ----------------------------------------------------------------------------------------------------------
+
+
+def test_rights_are_the_written_ones() -> None:
+    assert sorted(rights(**BY_TOKEN)) == sorted(expected(RIGHTS))
+    assert sorted(rights(**BY_CONNECTION)) == sorted(expected([*RIGHTS, CONNECTION_RIGHT]))
+
+
+def test_only_the_registry_login_has_no_resource() -> None:
+    every = rights(**EVERYTHING)
+    assert [sorted(actions) for _, actions, resource in every if json.loads(resource) == "*"] == [
+        ["ecr:GetAuthorizationToken"]
+    ]
+    assert not [action for _, actions, _ in every for action in actions if "*" in action]
+
+
+@pytest.mark.parametrize("name", roles())
+def test_role_is_assumed_by_its_service_alone(name: str) -> None:
+    service, condition = ASSUMED_BY[name]
+    wanted = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    if condition:
+        wanted["Condition"] = {"StringEquals": condition}
+    assert roles()[name]["Properties"]["AssumeRolePolicyDocument"] == {"Version": "2012-10-17", "Statement": [wanted]}
+
+
+def test_roles_have_no_other_rights() -> None:
+    assert set(roles()) == set(ASSUMED_BY)
+    assert not [name for name, each in roles().items() if "ManagedPolicyArns" in each["Properties"]]
+    policies = [name for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::IAM::ManagedPolicy"]
+    assert policies == ["TrustFunctionPolicy"]
+    assert TEMPLATE["Resources"]["TrustFunctionPolicy"]["Properties"]["Roles"] == [{"Ref": "TrustFunctionRole"}]
+
+
+def test_function_keeps_its_right_on_the_old_role_while_the_name_changes() -> None:
+    """A change of the description replaces the policy: the old one goes after the update, not before."""
+    assert "${KubectlRoleName}" in TEMPLATE["Resources"]["TrustFunctionPolicy"]["Properties"]["Description"]["Fn::Sub"]
+
+
+# --- What is made ----------------------------------------------------------------------------------------------------
+
+
+def test_each_option_adds_what_it_needs_and_nothing_else() -> None:
+    least = set(resources(**BY_CONNECTION))
+    assert set(resources(**BY_TOKEN)) - least == {"Webhook", "WebhookSecret"}
+    assert set(resources(**EVERYTHING)) - set(resources(**BY_TOKEN)) == {
+        "NotificationTopic",
+        "NotificationTopicPolicy",
+        "NotificationRule",
+    }
+    assert set(resources(**EVERYTHING)) == set(TEMPLATE["Resources"])
+
+
+@pytest.mark.parametrize(
+    ("given", "stages"),
+    [
+        (BY_TOKEN, ["Source", "Build"]),
+        (BY_CONNECTION, ["Source", "Build"]),
+        (BY_TOKEN | {"ApprovalRequired": "true"}, ["Source", "Approve", "Build"]),
+        (BY_CONNECTION | {"ApprovalRequired": "true"}, ["Source", "Approve", "Build"]),
+    ],
+)
+def test_stages(given: dict[str, str], stages: list[str]) -> None:
+    pipeline = resources(**given)["Pipeline"]["Properties"]
+    assert [stage["Name"] for stage in pipeline["Stages"]] == stages
+    assert all(len(stage["Actions"]) == 1 for stage in pipeline["Stages"])
+    source, build = pipeline["Stages"][0]["Actions"][0], pipeline["Stages"][-1]["Actions"][0]
+    assert build["InputArtifacts"] == source["OutputArtifacts"]
+    assert build["ActionTypeId"] == {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"}
+    assert build["Configuration"] == {"ProjectName": {"Ref": "CodeBuildProject"}}
+    assert (pipeline["PipelineType"], pipeline["ExecutionMode"]) == ("V2", "SUPERSEDED")
+    assert pipeline["ArtifactStore"] == {"Type": "S3", "Location": {"Ref": "ArtifactBucket"}}
+    assert pipeline["RoleArn"] == {"Fn::GetAtt": ["PipelineRole", "Arn"]}
+
+
+def test_source_by_token() -> None:
+    action = resources(**BY_TOKEN)["Pipeline"]["Properties"]["Stages"][0]["Actions"][0]
+    assert action["ActionTypeId"] == {"Category": "Source", "Owner": "ThirdParty", "Provider": "GitHub", "Version": "1"}
+    assert action["Configuration"] == {
+        "Owner": {"Ref": "GitHubUser"},
+        "Repo": {"Ref": "GitSourceRepo"},
+        "Branch": {"Ref": "GitBranch"},
+        "OAuthToken": {"Ref": "GitHubToken"},
+        "PollForSourceChanges": False,
+    }
+
+
+def test_source_by_connection() -> None:
+    action = resources(**BY_CONNECTION)["Pipeline"]["Properties"]["Stages"][0]["Actions"][0]
+    assert action["ActionTypeId"] == {
+        "Category": "Source",
+        "Owner": "AWS",
+        "Provider": "CodeStarSourceConnection",
+        "Version": "1",
+    }
+    assert action["Configuration"] == {
+        "ConnectionArn": {"Ref": "ConnectionArn"},
+        "FullRepositoryId": {"Fn::Sub": "${GitHubUser}/${GitSourceRepo}"},
+        "BranchName": {"Ref": "GitBranch"},
+        "OutputArtifactFormat": "CODE_ZIP",
+        "DetectChanges": True,
+    }
+
+
+def test_approval_is_a_persons() -> None:
+    action = resources(**EVERYTHING)["Pipeline"]["Properties"]["Stages"][1]["Actions"][0]
+    assert action["ActionTypeId"] == {"Category": "Approval", "Owner": "AWS", "Provider": "Manual", "Version": "1"}
+    assert action["Name"] == "Approve"
+
+
+def test_project() -> None:
+    project = resources(**BY_TOKEN)["CodeBuildProject"]["Properties"]
+    environment = project["Environment"]
+    assert environment["ComputeType"] in shape("codebuild", "ComputeType")
+    assert environment["Type"] in shape("codebuild", "EnvironmentType")
+    assert environment["PrivilegedMode"] is True
+    assert environment["Image"] == {"Ref": "CodeBuildDockerImage"}
+    assert project["Name"] == {"Ref": "AWS::StackName"}, "CodeBuildRole and its log group are named by it"
+    assert (project["Source"], project["Artifacts"]) == ({"Type": "CODEPIPELINE"}, {"Type": "CODEPIPELINE"})
+    assert project["Cache"] == {"Type": "LOCAL", "Modes": ["LOCAL_DOCKER_LAYER_CACHE"]}
+    assert project["LogsConfig"] == {"CloudWatchLogs": {"Status": "ENABLED", "GroupName": {"Ref": "BuildLogs"}}}
+    assert project["ServiceRole"] == {"Fn::GetAtt": ["CodeBuildRole", "Arn"]}
+    assert project["TimeoutInMinutes"] <= 60
+    assert project["QueuedTimeoutInMinutes"] <= 60
+
+
+def test_project_gives_the_buildspec_what_it_reads() -> None:
+    variables = resources(**BY_TOKEN)["CodeBuildProject"]["Properties"]["Environment"]["EnvironmentVariables"]
+    given = {each["Name"]: each["Value"] for each in variables}
+    assert given == {
+        "ECR_REPOSITORY_URI": {"Fn::GetAtt": ["EcrRepository", "RepositoryUri"]},
+        "EKS_CLUSTER_NAME": {"Ref": "EksClusterName"},
+        "EKS_KUBECTL_ROLE_ARN": KUBECTL_ROLE,
+    }
+    buildspec = (ROOT / "buildspec.yml").read_text(encoding="utf-8")
+    assert all(f"${name}" in buildspec or f"${{{name}" in buildspec for name in given)
+
+
+def test_repository() -> None:
+    repository = TEMPLATE["Resources"]["EcrRepository"]["Properties"]
+    assert repository["ImageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
+    excluded = [
+        each["ImageTagMutabilityExclusionFilterValue"] for each in repository["ImageTagMutabilityExclusionFilters"]
+    ]
+    assert excluded == ["cache"]
+    assert '"$ECR_REPOSITORY_URI:cache"' in (ROOT / "buildspec.yml").read_text(encoding="utf-8")
+    assert repository["EmptyOnDelete"] is True
+    assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
+    assert "RepositoryName" not in repository, "it must be lower case, which a stack's name need not be"
+    rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+    assert [(rule["rulePriority"], rule["selection"]["tagStatus"]) for rule in rules] == [(1, "untagged"), (2, "any")]
+    assert rules[1]["selection"] == {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 50}
+
+
+def test_bucket_is_private_encrypted_versioned_and_forgets() -> None:
+    bucket = TEMPLATE["Resources"]["ArtifactBucket"]["Properties"]
+    assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(
+        ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"], True
+    )
+    encryption = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption == [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 30)
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+
+
+def test_bucket_takes_tls_only() -> None:
+    policy = TEMPLATE["Resources"]["ArtifactBucketPolicy"]["Properties"]
+    assert policy["Bucket"] == {"Ref": "ArtifactBucket"}
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [BUCKET, OBJECTS],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def test_function_is_bounded_and_current() -> None:
+    function = TEMPLATE["Resources"]["TrustFunction"]["Properties"]
+    custom = TEMPLATE["Resources"]["KubectlRoleTrust"]["Properties"]
+    assert function["Runtime"] == "python3.14"
+    assert function["Handler"] == "index.handler"
+    assert 60 <= function["Timeout"] < custom["ServiceTimeout"] <= 300
+    assert function["LoggingConfig"] == {"LogGroup": {"Ref": "TrustFunctionLogs"}}
+    assert function["Role"] == {"Fn::GetAtt": ["TrustFunctionRole", "Arn"]}
+
+
+def test_custom_resource_gets_what_the_function_reads() -> None:
+    custom = TEMPLATE["Resources"]["KubectlRoleTrust"]["Properties"]
+    assert {key: value for key, value in custom.items() if key != "ServiceTimeout"} == {
+        "ServiceToken": {"Fn::GetAtt": ["TrustFunction", "Arn"]},
+        "KubectlRoleName": {"Ref": "KubectlRoleName"},
+        "KubectlRoleId": {"Ref": "KubectlRoleId"},
+        "CodeBuildRoleArn": {"Fn::GetAtt": ["CodeBuildRole", "Arn"]},
+        "ArtifactBucketName": {"Ref": "ArtifactBucket"},
+    }
+
+
+def test_order() -> None:
+    """Trust before the first execution; when deleted, the pipeline before the bucket is emptied, rights last."""
+    assert set(as_list(TEMPLATE["Resources"]["Pipeline"]["DependsOn"])) >= {"KubectlRoleTrust", "ArtifactBucketPolicy"}
+    assert TEMPLATE["Resources"]["KubectlRoleTrust"]["DependsOn"] == "TrustFunctionPolicy"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::Logs::LogGroup"]
+)
+def test_logs_expire(name: str) -> None:
+    assert TEMPLATE["Resources"][name]["Properties"]["RetentionInDays"] == 30
+
+
+def test_nothing_outlives_the_stack() -> None:
+    """What holds data says that it is deleted; the other types have nothing to keep."""
+    said = {
+        name: (each.get("DeletionPolicy"), each.get("UpdateReplacePolicy"))
+        for name, each in TEMPLATE["Resources"].items()
+    }
+    assert {name for name, policies in said.items() if policies == ("Delete", "Delete")} == {
+        "EcrRepository",
+        "ArtifactBucket",
+        "TrustFunctionLogs",
+        "BuildLogs",
+        "WebhookSecret",
+    }
+    assert set(said.values()) == {("Delete", "Delete"), (None, None)}
+
+
+def test_notification() -> None:
+    made = resources(**EVERYTHING)
+    pattern = made["NotificationRule"]["Properties"]["EventPattern"]
+    assert pattern["source"] == ["aws.codepipeline"]
+    assert pattern["detail-type"] == ["CodePipeline Pipeline Execution State Change"]
+    assert pattern["detail"] == {"state": ["FAILED", "SUCCEEDED"]}
+    assert pattern["resources"] == [
+        {"Fn::Sub": "arn:${AWS::Partition}:codepipeline:${AWS::Region}:${AWS::AccountId}:${Pipeline}"}
+    ]
+    assert made["NotificationTopic"]["Properties"]["Subscription"] == [
+        {"Protocol": "email", "Endpoint": {"Ref": "NotificationEmail"}}
+    ]
+    (target,) = made["NotificationRule"]["Properties"]["Targets"]
+    assert target["Arn"] == {"Ref": "NotificationTopic"}
+    (statement,) = made["NotificationTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": {"Ref": "NotificationTopic"},
+    }
+
+
+def test_notification_is_one_quoted_sentence() -> None:
+    """EventBridge takes a quoted string or JSON as the template; a line break inside would be refused."""
+    transformer = TEMPLATE["Resources"]["NotificationRule"]["Properties"]["Targets"][0]["InputTransformer"]
+    text = transformer["InputTemplate"]["Fn::Sub"]
+    assert re.fullmatch(r'"[^"\n]+"', text)
+    assert set(re.findall(r"<([^>]+)>", text)) == set(transformer["InputPathsMap"])
+
+
+def test_outputs() -> None:
+    assert {name: output["Value"] for name, output in TEMPLATE["Outputs"].items() if name != "PipelineUrl"} == {
+        "EcrRepositoryUri": {"Fn::GetAtt": ["EcrRepository", "RepositoryUri"]},
+        "ArtifactBucketName": {"Ref": "ArtifactBucket"},
+        "CodeBuildProjectName": {"Ref": "CodeBuildProject"},
+        "PipelineName": {"Ref": "Pipeline"},
+        "KubectlRoleArn": KUBECTL_ROLE,
+        "CodeBuildRoleArn": {"Fn::GetAtt": ["CodeBuildRole", "Arn"]},
+    }
+    assert "console.aws.amazon.com" in TEMPLATE["Outputs"]["PipelineUrl"]["Value"]["Fn::Sub"]
+    assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
+
+
+def test_each_finding_that_is_set_aside_has_its_reason() -> None:
+    skipped = [
+        (name, skip["id"], skip["comment"])
+        for name, each in TEMPLATE["Resources"].items()
+        for skip in each.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+    assert {(name, check) for name, check, _ in skipped} == {
+        ("EcrRepository", "CKV_AWS_51"),
+        ("ArtifactBucket", "CKV_AWS_18"),
+        ("TrustFunction", "CKV_AWS_115"),
+        ("TrustFunction", "CKV_AWS_116"),
+        ("TrustFunction", "CKV_AWS_117"),
+        ("TrustFunctionLogs", "CKV_AWS_158"),
+        ("BuildLogs", "CKV_AWS_158"),
+        ("WebhookSecret", "CKV_AWS_149"),
+        ("NotificationTopic", "CKV_AWS_26"),
+    }
+    assert all(len(comment) > 40 for _, _, comment in skipped)

@@ -1,0 +1,312 @@
+"""Every wrong call of the scripts that is known: setting, argument, document; and the one line that each must get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.desk import TOKEN, copy_of_checkout
+from tests.support.paths import ROOT
+
+ARN = "arn:aws:codeconnections:us-east-2:111122223333:connection/aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+ROLE = "arn:aws:iam::111122223333:role/deployer"
+IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello@sha256:" + "a" * 64
+
+NAME = "1 to 100 letters, digits and hyphens"
+REMEDY = {
+    "AWS_REGION": "a region such as us-east-2",
+    "CLUSTER_NAME": f"{NAME}, a letter or digit first",
+    "KUBERNETES_VERSION": "a minor version such as 1.36",
+    "NODE_TYPE": "an instance type such as t3.medium",
+    "NODE_COUNT": "a number from 1 to 99",
+    "AUTHENTICATION_MODE": "API_AND_CONFIG_MAP, CONFIG_MAP or API",
+    "KUBECTL_ROLE_NAME": "the role's name, 1 to 64 characters, not its ARN and without a path",
+    "STACK_NAME": f"{NAME}, a letter first",
+    "APP_NAMESPACE": "1 to 63 lower-case letters, digits and hyphens",
+    "GITHUB_USER": "the owner of the repository on GitHub, such as octocat",
+    "GITHUB_REPO": "the repository's name alone, such as aws_pipeline",
+    "GITHUB_BRANCH": "a branch name such as master or release/1.2",
+}
+
+#: Setting, value, and the value as the message shows it.
+SETTINGS = [
+    ("AWS_REGION", "ohio", "ohio"),
+    ("AWS_REGION", "us-east-2a", "us-east-2a"),
+    ("AWS_REGION", "US-EAST-2", "US-EAST-2"),
+    ("AWS_REGION", "us-east-2 --profile x", r"us-east-2\ --profile\ x"),
+    ("CLUSTER_NAME", "my cluster", r"my\ cluster"),
+    ("CLUSTER_NAME", "-demo", "-demo"),
+    ("CLUSTER_NAME", "demo_1", "demo_1"),
+    ("CLUSTER_NAME", "démo", r"$'d\303\251mo'"),
+    ("CLUSTER_NAME", "a" * 101, "a" * 60),
+    ("CLUSTER_NAME", "$(touch pwned)", r"\$\(touch\ pwned\)"),
+    ("CLUSTER_NAME", "`touch pwned`", r"\`touch\ pwned\`"),
+    ("CLUSTER_NAME", "a;touch pwned", r"a\;touch\ pwned"),
+    ("CLUSTER_NAME", 'a"b', r"a\"b"),
+    ("CLUSTER_NAME", "a'b", r"a\'b"),
+    ("CLUSTER_NAME", "a\nb", r"$'a\nb'"),
+    ("CLUSTER_NAME", "demo\n", r"$'demo\n'"),
+    ("CLUSTER_NAME", "demo\r", r"$'demo\r'"),
+    ("CLUSTER_NAME", "arn:aws:eks:us-east-2:111122223333:cluster/demo", "arn:aws:eks:us-east-2:111122223333:cluster/demo"),
+    ("KUBERNETES_VERSION", "1", "1"),
+    ("KUBERNETES_VERSION", "v1.36", "v1.36"),
+    ("KUBERNETES_VERSION", "1.36.3", "1.36.3"),
+    ("KUBERNETES_VERSION", "latest", "latest"),
+    ("KUBERNETES_VERSION", "2.0", "2.0"),
+    ("NODE_TYPE", "t3", "t3"),
+    ("NODE_TYPE", "t3.medium,t3.large", r"t3.medium\,t3.large"),
+    ("NODE_TYPE", "T3.MEDIUM", "T3.MEDIUM"),
+    ("NODE_COUNT", "0", "0"),
+    ("NODE_COUNT", "two", "two"),
+    ("NODE_COUNT", "-1", "-1"),
+    ("NODE_COUNT", "2.5", "2.5"),
+    ("NODE_COUNT", "100", "100"),
+    ("NODE_COUNT", "a[$(touch pwned)]", r"a\[\$\(touch\ pwned\)\]"),
+    ("AUTHENTICATION_MODE", "api", "api"),
+    ("AUTHENTICATION_MODE", "IAM", "IAM"),
+    ("KUBECTL_ROLE_NAME", "arn:aws:iam::111122223333:role/x", "arn:aws:iam::111122223333:role/x"),
+    ("KUBECTL_ROLE_NAME", "team/deployer", "team/deployer"),
+    ("KUBECTL_ROLE_NAME", "a" * 65, "a" * 60),
+    ("KUBECTL_ROLE_NAME", "-x", "-x"),
+    ("KUBECTL_ROLE_NAME", "a*", r"a\*"),
+    ("STACK_NAME", "1st", "1st"),
+    ("STACK_NAME", "aws_pipeline", "aws_pipeline"),
+    ("STACK_NAME", "a" * 101, "a" * 60),
+    ("STACK_NAME", "-stack", "-stack"),
+    ("APP_NAMESPACE", "Hello", "Hello"),
+    ("APP_NAMESPACE", "hello_world", "hello_world"),
+    ("APP_NAMESPACE", "hello-", "hello-"),
+    ("APP_NAMESPACE", "a" * 64, "a" * 60),
+    ("APP_NAMESPACE", "--all", "--all"),
+    ("GITHUB_USER", "octo cat", r"octo\ cat"),
+    ("GITHUB_USER", "-octocat", "-octocat"),
+    ("GITHUB_USER", "octocat/", "octocat/"),
+    ("GITHUB_USER", "https://github.com/octocat", "https://github.com/octocat"),
+    ("GITHUB_REPO", "octocat/aws_pipeline", "octocat/aws_pipeline"),
+    ("GITHUB_REPO", "..", ".."),
+    ("GITHUB_REPO", "https://github.com/octocat/aws_pipeline", "https://github.com/octocat/aws_pipeline"),
+    ("GITHUB_REPO", "a?b=c", r"a\?b=c"),
+    ("GITHUB_BRANCH", "my branch", r"my\ branch"),
+    ("GITHUB_BRANCH", "-delete", "-delete"),
+    ("GITHUB_BRANCH", "master/", "master/"),
+    ("GITHUB_BRANCH", "master?x", r"master\?x"),
+    ("GITHUB_BRANCH", "refs~1", r"refs~1"),
+    ("GITHUB_USER", "a" * 40, "a" * 40),
+    ("GITHUB_USER", "-".join("a" * 21), "-".join("a" * 21)),
+]  # fmt: skip
+
+#: What create-stack.sh looks at beyond the form of its settings, and the line.
+OPTIONS = [
+    ("APP_NAMESPACE", "default", "APP_NAMESPACE is default: set it to a namespace of the app's own, in settings.sh or the environment"),
+    ("APP_NAMESPACE", "kube-system", "APP_NAMESPACE is kube-system: set it to a namespace of the app's own, in settings.sh or the environment"),
+    ("GITHUB_BRANCH", "a..b", "GITHUB_BRANCH is a..b: set it to a branch name such as master or release/1.2, in settings.sh or the environment"),
+    ("GITHUB_BRANCH", "a//b", "GITHUB_BRANCH is a//b: set it to a branch name such as master or release/1.2, in settings.sh or the environment"),
+    ("GITHUB_BRANCH", "x.lock", "GITHUB_BRANCH is x.lock: set it to a branch name such as master or release/1.2, in settings.sh or the environment"),
+    ("GITHUB_TOKEN", "ghp_short", "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
+    ("GITHUB_TOKEN", f"{TOKEN}\n", "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
+    ("GITHUB_TOKEN", f'{TOKEN}"', "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
+    ("GITHUB_TOKEN", f'"\nurl = "https://x/{TOKEN}', "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
+    ("CONNECTION_ARN", "aws-pipeline", "CONNECTION_ARN is aws-pipeline: set it to a connection's ARN, in settings.sh or the environment"),
+    ("APPROVAL_REQUIRED", "yes", "APPROVAL_REQUIRED is yes: set it to true or false, in settings.sh or the environment"),
+    ("NOTIFICATION_EMAIL", "me", "NOTIFICATION_EMAIL is me: set it to one e-mail address, in settings.sh or the environment"),
+    ("NOTIFICATION_EMAIL", "a@b.c,d@e.f", r"NOTIFICATION_EMAIL is a@b.c\,d@e.f: set it to one e-mail address, in settings.sh or the environment"),
+    ("CODEBUILD_IMAGE", "ubuntu:24.04", "CODEBUILD_IMAGE is ubuntu:24.04: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
+    ("CODEBUILD_IMAGE", "aws/codebuild/standard:4.0", "CODEBUILD_IMAGE is aws/codebuild/standard:4.0: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
+    ("CODEBUILD_IMAGE", "aws/codebuild/standard:8x0", "CODEBUILD_IMAGE is aws/codebuild/standard:8x0: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
+    ("CONNECTION_ARN", ARN.replace("codeconnections", "codestar-connections"),
+     "CONNECTION_ARN is arn:aws:codestar-connections:us-east-2:111122223333:connecti: set it to a connection's ARN, in settings.sh or the environment"),
+    ("NOTIFICATION_EMAIL", "a@b.c\n", r"NOTIFICATION_EMAIL is $'a@b.c\n': set it to one e-mail address, in settings.sh or the environment"),
+    ("APPROVAL_REQUIRED", "$(touch pwned)", r"APPROVAL_REQUIRED is \$\(touch\ pwned\): set it to true or false, in settings.sh or the environment"),
+    ("TMPDIR", "-x", "TMPDIR is -x: set it to the full path of a directory"),
+    ("TMPDIR", "tmp", "TMPDIR is tmp: set it to the full path of a directory"),
+]  # fmt: skip
+
+#: Script, arguments, and the line.
+CONNECT = "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
+DEPLOY = "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
+ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
+    *[(script, ("--force",), f"unexpected argument --force: see scripts/{script} -h")
+      for script in ("setup-cluster.sh", "create-cluster.sh", "create-role.sh", "create-stack.sh", "status.sh", "preflight.sh",
+                     "check-github.sh", "leftovers.sh", "test.sh", "build/content-tag.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh")],
+    ("authorize-role.sh", ("--remove", "--force"), "unexpected argument --force: see scripts/authorize-role.sh -h"),
+    ("authorize-role.sh", ("--remove=yes",), "unexpected argument --remove=yes: see scripts/authorize-role.sh -h"),
+    ("authorize-role.sh", ("",), "unexpected argument '': see scripts/authorize-role.sh -h"),
+    ("teardown.sh", (), "teardown.sh: there is no terminal to ask on: say --yes to delete without a question"),
+    ("teardown.sh", ("-y",), "unexpected argument -y: see scripts/teardown.sh -h"),
+    ("teardown.sh", ("--yes", "eksctl-demo"), "unexpected argument eksctl-demo: see scripts/teardown.sh -h"),
+    ("teardown.sh", ("--yes --remove",), r"unexpected argument --yes\ --remove: see scripts/teardown.sh -h"),
+    ("teardown.sh", ("$(touch pwned)",), r"unexpected argument \$\(touch\ pwned\): see scripts/teardown.sh -h"),
+    ("test.sh", ("--fast", "--all"), r"unexpected argument --fast\ --all: see scripts/test.sh -h"),
+    ("build/connect.sh", (), CONNECT),
+    ("build/connect.sh", ("demo",), CONNECT),
+    ("build/connect.sh", ("demo", ROLE, "more"), CONNECT),
+    ("build/connect.sh", ("demo", "deployer"), CONNECT),
+    ("build/connect.sh", ("demo", ROLE.replace("role/", "user/")), CONNECT),
+    ("build/connect.sh", ("demo", ROLE.replace("111122223333", "11112222333")), CONNECT),
+    ("build/connect.sh", ("demo", ROLE + ";touch pwned"), CONNECT),
+    ("build/connect.sh", ("a/b", ROLE), "a/b is no name of a cluster"),
+    ("build/connect.sh", ("", ROLE), "'' is no name of a cluster"),
+    ("build/connect.sh", ("a$(touch pwned)", ROLE), r"a\$\(touch\ pwned\) is no name of a cluster"),
+    ("build/connect.sh", ("demo", ROLE), "KUBECONFIG is not set, or begins with a hyphen: name the file to write"),
+    ("build/deploy.sh", (), DEPLOY),
+    ("build/deploy.sh", (IMAGE, IMAGE), DEPLOY),
+    ("build/deploy.sh", (IMAGE.partition("@")[0] + ":latest",), DEPLOY),
+    ("build/deploy.sh", (IMAGE[:-1],), DEPLOY),
+    ("build/deploy.sh", (IMAGE.replace("aaaa", "AAAA"),), DEPLOY),
+    ("build/deploy.sh", (IMAGE + "\n        command: [sh]",), DEPLOY),
+    ("build/deploy.sh", ("$(touch pwned)" + IMAGE,), DEPLOY),
+    ("build/deploy.sh", (IMAGE.removeprefix("111122223333.dkr.ecr.us-east-2.amazonaws.com/hello"),), DEPLOY),
+    ("build/install-kubectl.sh", (), "name a directory: see scripts/build/install-kubectl.sh -h"),
+    ("build/install-kubectl.sh", ("",), "name a directory: see scripts/build/install-kubectl.sh -h"),
+    ("build/install-kubectl.sh", ("/tmp", "/tmp"), "name a directory: see scripts/build/install-kubectl.sh -h"),
+    ("build/together.sh", (), "give each command a name: see scripts/build/together.sh -h"),
+    ("build/together.sh", ("name",), "give each command a name: see scripts/build/together.sh -h"),
+    ("dev/venv.sh", (), "name one requirements file, not '': see scripts/dev/venv.sh -h"),
+    ("dev/venv.sh", ("requirements-x.txt",), "name one requirements file, not requirements-x.txt: see scripts/dev/venv.sh -h"),
+    ("dev/venv.sh", ("requirements.txt", "x"), r"name one requirements file, not requirements.txt\ x: see scripts/dev/venv.sh -h"),
+    ("dev/packages.sh", (), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
+    ("dev/packages.sh", ("all",), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
+    ("dev/packages.sh", ("minimal", "tests"), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
+]  # fmt: skip
+
+Edit = Callable[[str], str | bytes | None]
+
+
+def without(_: str) -> None:
+    """The file is gone."""
+
+
+def text(new: str | bytes) -> Edit:
+    """The file holds something else."""
+    return lambda _: new
+
+
+def swap(old: str, new: str) -> Edit:
+    """A slip of the hand."""
+
+    def edit(before: str) -> str:
+        assert old in before
+        return before.replace(old, new)
+
+    return edit
+
+
+def other(file: str) -> Edit:
+    """Another file of the tutorial in its place."""
+    return text((ROOT / file).read_bytes())
+
+
+RULES = "it must hold Role and RoleBinding, each once, and nothing else"
+NO_OBJECT = "it holds no object"
+ACTION = "each statement must have an Action, and Allow or Deny as its Effect"
+PLACE = 'deployment.yml must have one line "image: CONTAINER_IMAGE", where the digest goes: see git diff deployment.yml'
+#: File, what happened to it, and what is said of it.
+DOCUMENTS: list[tuple[str, Edit, str]] = [
+    ("trust.json", without, "No such file or directory"),
+    ("trust.json", text(""), "Expecting value: line 1 column 1 (char 0)"),
+    ("trust.json", text("---\nVersion: x\n"), "Expecting value: line 1 column 1 (char 0)"),
+    ("trust.json", swap('"Version": "2012-10-17",', '"Version": "2012-10-17"'), "Expecting ',' delimiter: line 3 column 3 (char 30)"),
+    ("trust.json", swap("<ACCOUNT_ID>", "<YOUR_ACCOUNT>"), "nothing is known for <YOUR_ACCOUNT>"),
+    ("trust.json", swap("<ACCOUNT_ID>", "<account id>"), "nothing is known for <account id>"),
+    ("trust.json", text("[]"), "its Version must be 2012-10-17"),
+    ("trust.json", swap("2012-10-17", "2026-11-23"), "its Version must be 2012-10-17"),
+    ("trust.json", swap("Statement", "Statements"), "its Statement must be a list with a statement at least"),
+    ("trust.json", swap('"Allow"', '"allow"'), ACTION),
+    ("trust.json", swap("Action", "Actions"), ACTION),
+    ("trust.json", other("iam-role-policy.json"), "no statement has a Principal"),
+    ("trust.json", text(b"\xff\xfe{}"), "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ("iam-role-policy.json", without, "No such file or directory"),
+    ("iam-role-policy.json", text("{"), "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+    ("iam-role-policy.json", swap("<CLUSTER_NAME>", "<CLUSTER>"), "nothing is known for <CLUSTER>"),
+    ("iam-role-policy.json", swap('"Allow"', '"Permit"'), ACTION),
+    ("iam-role-policy.json", text('{"Version": "2012-10-17", "Statement": []}'), "its Statement must be a list with a statement at least"),
+    ("iam-role-policy.json", other("trust.json"), "no statement has a Resource"),
+    ("deployer-rbac.yml", without, "No such file or directory"),
+    ("deployer-rbac.yml", text(""), NO_OBJECT),
+    ("deployer-rbac.yml", text("- kind: Role\n"), NO_OBJECT),
+    ("deployer-rbac.yml", swap("  name: deployer\n", "\tname: deployer\n"), "line 7: found character '\\t' that cannot start any token"),
+    ("deployer-rbac.yml", swap("kind: Role\n", "kind: ClusterRole\n"), RULES),
+    ("deployer-rbac.yml", lambda before: before + "---\nkind: Namespace\n", RULES),
+    ("deployer-rbac.yml", lambda before: before.rpartition("---")[0], RULES),
+    ("deployer-rbac.yml", swap("  name: deployer\n", "  name: deployer\n  namespace: kube-system\n"),
+     "its objects may not name a namespace: APP_NAMESPACE says it"),
+    ("ci-cd-codepipeline.cfn.yml", without, "No such file or directory"),
+    ("ci-cd-codepipeline.cfn.yml", text("# nothing\n"), NO_OBJECT),
+    ("ci-cd-codepipeline.cfn.yml", text("Resources:\n\tEcrRepository: x\n"), "line 2: found character '\\t' that cannot start any token"),
+    ("ci-cd-codepipeline.cfn.yml", text("<html>Sign in</html>"), NO_OBJECT),
+    ("ci-cd-codepipeline.cfn.yml", text("Resources: {a: [}\n"), "line 1: expected the node content, but found '}'"),
+    ("deployment.yml", without, PLACE),
+    ("deployment.yml", text(""), PLACE),
+    ("deployment.yml", swap("image: CONTAINER_IMAGE", "image: nginx"), PLACE),
+    ("deployment.yml", swap("image: CONTAINER_IMAGE", "image: CONTAINER_IMAGE\n        - image: CONTAINER_IMAGE"), PLACE),
+    ("settings.sh", without, "No such file or directory"),
+    ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME = eksctl-demo"), "line 10: CLUSTER_NAME: command not found"),
+    ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME=my cluster"), "line 10: cluster: command not found"),
+    ("settings.sh", swap(': "${AWS_REGION:=us-east-2}"', ""), "line 34: AWS_REGION: unbound variable"),
+    ("settings.sh", lambda before: before.replace("\n", "\r\n"), r"line 8: $'\r': command not found"),
+    ("settings.sh", lambda before: before + "fi\n", "line 36: syntax error near unexpected token `fi'"),
+    ("settings.sh", text("<<<<<<< HEAD\n"), "line 1: syntax error near unexpected token `<<<'"),
+]  # fmt: skip
+
+READ_BY = {"trust.json": "create-role.sh", "iam-role-policy.json": "create-role.sh", "deployer-rbac.yml": "authorize-role.sh",
+           "ci-cd-codepipeline.cfn.yml": "create-stack.sh", "deployment.yml": "build/deploy.sh", "settings.sh": "create-cluster.sh"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A wrong call, and the first line that it must get."""
+
+    name: str
+    script: str
+    line: str
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    file: str = ""
+    edit: Edit | None = None
+
+    def checkout(self, target: Path) -> Path:
+        """The checkout to run it in: ours, or a copy with the document edited."""
+        if not self.edit:
+            return ROOT
+        copy = copy_of_checkout(target)
+        edited = self.edit((ROOT / self.file).read_text(encoding="utf-8"))
+        (copy / self.file).unlink(missing_ok=True)
+        if edited is not None:
+            (copy / self.file).write_bytes(edited if isinstance(edited, bytes) else edited.encode())
+        return copy
+
+
+def cases() -> Iterator[Case]:
+    """Every case."""
+    for name, value, shown in SETTINGS:
+        line = f"{name} is {shown}: set it to {REMEDY[name]}, in settings.sh or the environment"
+        yield Case(f"{name}={value[:20]!r}", "create-cluster.sh", line, environment={name: value})
+    for name, value, line in OPTIONS:
+        yield Case(f"{name}={value[:20]!r}", "create-stack.sh", line, environment={name: value})
+    for script in ("authorize-role.sh", "create-role.sh", "create-stack.sh", "leftovers.sh", "preflight.sh", "setup-cluster.sh",
+                   "status.sh", "teardown.sh", "check-github.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh", "build/content-tag.sh"):  # fmt: skip
+        line = rf"CLUSTER_NAME is a\ b: set it to {REMEDY['CLUSTER_NAME']}, in settings.sh or the environment"
+        yield Case(f"{script} with a wrong setting", script, line, environment={"CLUSTER_NAME": "a b"})
+    for script in ("create-stack.sh", "preflight.sh", "check-github.sh"):
+        line = "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"
+        yield Case(f"{script} with both", script, line, environment={"GITHUB_TOKEN": TOKEN, "CONNECTION_ARN": ARN})
+    for script, arguments, line in ARGUMENTS:
+        yield Case(f"{script} {arguments}"[:60], script, line, arguments)
+    yield Case("a kubeconfig with a hyphen", "build/connect.sh", "KUBECONFIG is not set, or begins with a hyphen: name the file to write",
+               ("demo", ROLE), {"KUBECONFIG": "-x"})  # fmt: skip
+    for number, (file, edit, problem) in enumerate(DOCUMENTS):
+        script = READ_BY[file]
+        line = (
+            problem
+            if file == "deployment.yml"
+            else f"{file}: {problem}: put it right, or take it back with git checkout {file}"
+        )
+        if file == "settings.sh":
+            line = line.replace("settings.sh: ", "settings.sh cannot be used: ", 1)
+        yield Case(
+            f"{file} {number}", script, line, (IMAGE,) if script == "build/deploy.sh" else (), file=file, edit=edit
+        )
+
+
+CASES = list(cases())

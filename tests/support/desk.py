@@ -1,0 +1,84 @@
+"""Runs the tutorial's scripts with tools that write down how they were called."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.paths import FAKES, ROOT
+
+FAKE = FAKES / "program.py"
+TOOLS = ("aws", "kubectl", "eksctl", "curl")
+
+#: What stands at the root beside scripts/ and is read by them.
+DOCUMENTS = ("settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml",
+             "deployment.yml", "requirements-scripts.txt")  # fmt: skip
+
+#: What a person or a build runs, by its path below scripts/.
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts").rglob("*.sh") if path.parent.name != "lib"
+)
+
+IDENTITY = ("aws", "get-caller-identity", {"stdout": "arn:aws:iam::111122223333:user/learner\n"})
+TOKEN = "ghp_" + "a" * 36
+
+
+@dataclass
+class Desk:
+    """A directory of fake tools, and the checkout that the scripts run in."""
+
+    home: Path
+    checkout: Path = ROOT
+    rules: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.home / "bin").mkdir(parents=True)
+        for tool in TOOLS:
+            (self.home / "bin" / tool).symlink_to(FAKE)
+
+    def answer(
+        self, tool: str, pattern: str, stdout: str = "", stderr: str = "", code: int = 0, real: str = ""
+    ) -> None:
+        """Let a tool answer so where its arguments match; what is said last counts first."""
+        self.rules.insert(0, (tool, pattern, {"stdout": stdout, "stderr": stderr, "code": code, "real": real}))
+
+    def run(
+        self, script: str, *arguments: str, timeout: float = 60, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script without a terminal; nothing of this shell's AWS, Kubernetes or GitHub settings reaches it."""
+        (self.home / "rules.json").write_text(json.dumps(self.rules), encoding="utf-8")
+        base = {
+            "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home),
+            "FAKES": str(self.home),
+            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
+            "GITHUB_USER": "learner",
+        }
+        return subprocess.run(
+            [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
+        )  # fmt: skip
+
+    def calls(self) -> list[list[str]]:
+        """Every call so far, with the tool's name first."""
+        file = self.home / "calls"
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+    def forget(self) -> None:
+        """Begin the list of calls anew."""
+        (self.home / "calls").unlink(missing_ok=True)
+
+
+def copy_of_checkout(target: Path) -> Path:
+    """Return a copy of what the scripts need, at another place."""
+    target.mkdir(parents=True)
+    shutil.copytree(ROOT / "scripts", target / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in DOCUMENTS:
+        shutil.copy(ROOT / name, target)
+    return target

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""The rehearsal's stand-in for eksctl where there is no Kubernetes: AWS has the cluster's roles and its record, but the
+cluster itself is only noted (kubectl.py).
+
+INTERRUPT=up or INTERRUPT=down kills the script while this is at work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import yaml
+
+from rehearsal.kubernetes import eksctl
+from tests.support.fakes.kubectl import STATE, load, save
+
+#: Where the emulator's EKS looks for the cluster that it is to call ACTIVE (rehearsal/emulator/eks.py).
+RECORD = Path(os.environ["CLUSTER_RECORD"])
+
+
+def inside(verb: str, *_: str) -> None:
+    """Note that the nodes are there, or that all is gone."""
+    if os.environ.get("INTERRUPT") == verb:
+        os.kill(0, signal.SIGKILL)
+    if verb == "down":
+        RECORD.unlink(missing_ok=True)
+        STATE.unlink(missing_ok=True)
+        return
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    authority = RECORD.with_name("ca.crt")
+    authority.write_text("a certificate")
+    RECORD.write_text(json.dumps({"endpoint": "https://192.0.2.1", "certificate_authority": str(authority)}))
+    save(load(), nodes=["node-1", "node-2"])
+
+
+def seed(role: str) -> None:
+    """Note aws-auth as EKS makes it."""
+    save(load(), roles=yaml.safe_dump([{"rolearn": role}]))
+
+
+if __name__ == "__main__":
+    eksctl._inside, eksctl._seed_aws_auth = inside, seed
+    sys.exit(eksctl.main())

@@ -1,0 +1,81 @@
+"""Policies taken to pieces, and held against what IAM was asked in a run (rehearsal/emulator/decisions.py)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from ministack.core import iam_evaluator
+
+Json = dict[str, Any]
+
+
+def as_list(value: Any) -> list[Any]:
+    """IAM takes one value in place of a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def pieces(policy: Json) -> Iterator[tuple[str, Json]]:
+    """Each action, each resource and each value of a condition, where there are several: its name, the policy without."""
+    for index, statement in enumerate(policy["Statement"]):
+        sid = statement.get("Sid", str(index))
+        for action in as_list(statement["Action"]):
+            yield f"{sid}: {action}", without(policy, index, ("Action",), action)
+        for key in ("Resource", *(("Condition", *path) for path in _values(statement.get("Condition", {})))):
+            keys = (key,) if isinstance(key, str) else key
+            values = as_list(_at(statement, keys))
+            for value in values if len(values) > 1 else ():
+                yield f"{sid}: {value}", without(policy, index, keys, value)
+
+
+def without(policy: Json, index: int, keys: tuple[str, ...], value: str) -> Json:
+    """The policy without one value of one list; without the statement if that was all."""
+    left = copy.deepcopy(policy)
+    statement = left["Statement"][index]
+    holder = _at(statement, keys[:-1])
+    holder[keys[-1]] = [each for each in as_list(holder[keys[-1]]) if each != value]
+    if not holder[keys[-1]]:
+        del left["Statement"][index]
+    return left
+
+
+def allows(policy: Json, question: Json) -> bool:
+    """Whether a policy allows what was asked, by the same evaluator."""
+    _, _, _, region, account, _ = question["resource"].split(":", 5) if ":" in question["resource"] else [""] * 6
+    context = iam_evaluator.EvalContext(
+        principal_arn=question["principal"],
+        principal_type="User" if ":user/" in question["principal"] else "AssumedRole",
+        principal_account=account or question["principal"].split(":")[4],
+        action=question["action"],
+        resource_arn=question["resource"],
+        region=region,
+        secure_transport=True,
+        service_context=question["context"],
+    )
+    return bool(iam_evaluator.evaluate(context, [_parsed(json.dumps(policy))]).decision == "Allow")
+
+
+def needless(policy: Json, questions: Iterable[Json]) -> list[str]:
+    """The pieces without which every question that the whole policy allows is still allowed."""
+    asked = [question for question in questions if allows(policy, question)]
+    return [name for name, left in pieces(policy) if all(allows(left, question) for question in asked)]
+
+
+@cache
+def _parsed(policy: str) -> Any:
+    return iam_evaluator.parse_policy_document(policy)
+
+
+def _values(condition: Json) -> Iterator[tuple[str, str]]:
+    for operator, keys in condition.items():
+        for key in keys:
+            yield operator, key
+
+
+def _at(node: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        node = node[key]
+    return node

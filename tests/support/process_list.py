@@ -1,0 +1,51 @@
+"""The command lines of all processes, while a rehearsal goes on."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rehearsal.settings import settings
+
+
+class ProcessList:
+    """Command lines of every process of this machine, taken again and again."""
+
+    def __init__(self) -> None:
+        self.command_lines: set[bytes] = set()
+        self.samples = 0
+        self.secrets: set[bytes] = set()
+
+    def sample(self) -> None:
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                self.command_lines.add((process / "cmdline").read_bytes())
+        self.samples += 1
+        with suppress(OSError, ValueError, KeyError):
+            self.secrets |= learner_secrets()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Sample about 30 times a second until the block ends."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(0.03):
+                self.sample()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join(10)
+
+
+def learner_secrets() -> set[bytes]:
+    """What the learner of the running rehearsal was given."""
+    kept = json.loads((settings.run / "learner.json").read_text(encoding="utf-8"))
+    return {kept["token"].encode(), kept["access_key"]["SecretAccessKey"].encode()}

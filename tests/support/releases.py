@@ -1,0 +1,232 @@
+"""Releases into the kept rehearsal: images that differ, scripts/build/deploy.sh with the deployer's rights, and real pushes."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from rehearsal.docker import engine
+from rehearsal.emulator.client import root
+from rehearsal.settings import settings
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from conftest import Rehearsal
+
+APP = "hello-world"
+PIPELINE = "aws-pipeline"
+#: Bound of everything that a release does, in seconds.
+PATIENCE = 180.0
+#: The image that was live at first, as the engine knows it.
+BASE = "localhost/first"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of scripts/build/deploy.sh did; ``log`` is all that it said."""
+
+    code: int
+    log: str
+    seconds: float
+
+
+def until(good: Callable[[], Any], patience: float, what: str) -> Any:
+    """Ask ``good`` until it returns something true, and return that.
+
+    Raises:
+        TimeoutError: it did not within ``patience`` seconds.
+    """
+    end = time.monotonic() + patience
+    while not (got := good()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {patience:.0f} s for {what}")
+        time.sleep(0.2)
+    return got
+
+
+class Deploying:
+    """A run of scripts/build/deploy.sh that is under way."""
+
+    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+        self._began = time.monotonic()
+        self._log = log
+        with log.open("w") as out:
+            self._process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return self._log.read_text()
+
+    def end(self) -> Run:
+        """Wait for its end."""
+        try:
+            code = self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+        return Run(code, self.log, time.monotonic() - self._began)
+
+
+class Releases:
+    """The app of a kept rehearsal, and the ways to release another version of it."""
+
+    def __init__(self, stack: Rehearsal, work: Path) -> None:
+        """Wait until what was pushed last is live, and take it as what to come back to."""
+        self.stack = stack
+        self.work = work
+        self.commit = self.git("rev-parse", "HEAD")
+        assert self.end_of(self.commit) == "Succeeded"
+        self.first = self.live()
+        self.repository = self.first.partition("@")[0]
+        self.tags: list[str] = []
+        self._log_in()
+        self._docker("pull", "--quiet", self.first)
+        self._docker("tag", self.first, BASE)
+
+    def restore(self) -> None:
+        """Bring back the files, the image and the registry as they were."""
+        if self.git("rev-parse", "HEAD") != self.commit:
+            assert self.end_of(self.push()) == "Succeeded"
+        if self.live() != self.first:
+            assert self.deploy(self.first).code == 0
+        self.settle()
+        images = [{"imageTag": tag} for tag in self.tags]
+        if images:
+            root("ecr").batch_delete_image(repositoryName=self.repository.partition("/")[2], imageIds=images)
+
+    # The cluster
+
+    def kubectl(self, *args: str, stdin: str | None = None) -> str:
+        """Run kubectl as the cluster's administrator, in the app's namespace."""
+        command = [str(settings.bin / "kubectl"), "--kubeconfig", str(_administrator()), "--namespace", APP, *args]
+        return subprocess.run(
+            command, env=self.stack.env, input=stdin, capture_output=True, text=True, check=True, timeout=PATIENCE
+        ).stdout
+
+    def address(self) -> str:
+        """URL of the load balancer."""
+        path = "{.status.loadBalancer.ingress[0].ip}"
+        return f"http://{self.kubectl('get', 'service', APP, f'--output=jsonpath={path}')}/"
+
+    def live(self) -> str:
+        """The image that the Deployment names."""
+        path = "{.spec.template.spec.containers[0].image}"
+        return self.kubectl("get", "deployment", APP, f"--output=jsonpath={path}")
+
+    def pods(self, path: str) -> list[str]:
+        """One field of each pod, in jsonpath's words."""
+        every = "jsonpath={range .items[*]}" + path + '{"\\n"}{end}'
+        return self.kubectl("get", "pods", f"--output={every}").split("\n")[:-1]
+
+    def settle(self) -> None:
+        """Wait until no rollout is under way and no pod is stopping."""
+        self.kubectl("rollout", "status", f"deployment/{APP}", "--timeout=90s")
+        until(lambda: not any(self.pods("{.metadata.deletionTimestamp}")), 60, "pods to stop")
+
+    # By scripts/build/deploy.sh
+
+    def image(self, version: str, *lines: str) -> str:
+        """Push the first image with more lines of Dockerfile, which answers as ``version``; return it by digest."""
+        tag = f"{version}-{time.monotonic_ns()}"
+        name = f"{self.repository}:{tag}"
+        dockerfile = [f"FROM {BASE}", f"ENV VERSION={version}", *lines]
+        self._docker("build", "--quiet", "--tag", name, "-", stdin="\n".join(dockerfile))
+        self._docker("push", "--quiet", name)
+        self.tags.append(tag)
+        (found,) = root("ecr").describe_images(
+            repositoryName=self.repository.partition("/")[2], imageIds=[{"imageTag": tag}]
+        )["imageDetails"]
+        return f"{self.repository}@{found['imageDigest']}"
+
+    def begin(self, image: str, edits: dict[str, str] | None = None) -> Deploying:
+        """Start scripts/build/deploy.sh with the deployer's rights, after replacing words of deployment.yml."""
+        tree = self.work / f"tree-{time.monotonic_ns()}"
+        shutil.copytree(ROOT / "scripts", tree / "scripts")
+        for name in ("settings.sh", "deployment.yml"):
+            shutil.copy(ROOT / name, tree)
+        manifest = (tree / "deployment.yml").read_text()
+        for old, new in (edits or {}).items():
+            assert old in manifest
+            manifest = manifest.replace(old, new)
+        (tree / "deployment.yml").write_text(manifest)
+        env = self.stack.env | {"KUBECONFIG": str(self._deployer())}
+        return Deploying(["bash", str(tree / "scripts" / "build/deploy.sh"), image], env, tree / "log")
+
+    def deploy(self, image: str, edits: dict[str, str] | None = None) -> Run:
+        """Run it to its end."""
+        return self.begin(image, edits).end()
+
+    # By pushes
+
+    def git(self, *args: str) -> str:
+        """Run git in the learner's checkout."""
+        return self.stack.run("git", *args).stdout.strip()
+
+    def push(self, **additions: str) -> str:
+        """Push a commit of the first files with ``additions`` at the ends of some; return the commit.
+
+        Another commit with the same files would be answered by its image, with its version.
+        """
+        self.git("checkout", "--quiet", self.commit, "--", ".")
+        for name, text in additions.items():
+            with (self.stack.checkout / name).open("a") as file:
+                file.write(text)
+        self.git(
+            "commit", "--quiet", "--all", "--allow-empty", "--message", f"Change {' '.join(additions) or 'it back'}"
+        )
+        self.git("push", "--quiet")
+        return self.git("rev-parse", "HEAD")
+
+    def status(self, commit: str) -> str:
+        """How the pipeline's newest execution of a commit stands; nothing as long as there is none."""
+        found = root("codepipeline").list_pipeline_executions(pipelineName=PIPELINE)["pipelineExecutionSummaries"]
+        of_it = [each for each in found if commit in [source.get("revisionId") for source in each["sourceRevisions"]]]
+        return str(of_it[0]["status"]) if of_it else ""
+
+    def end_of(self, commit: str) -> str:
+        """Wait until the pipeline is done with a commit, and return the status."""
+        until(lambda: self.status(commit) not in ("", "InProgress"), PATIENCE, f"the pipeline's end with {commit}")
+        return self.status(commit)
+
+    def build_log(self, commit: str) -> str:
+        """What the newest build of a commit has said so far; nothing before it has begun."""
+        ids = root("codebuild").list_builds()["ids"]
+        builds = root("codebuild").batch_get_builds(ids=ids)["builds"] if ids else []
+        of_it = [build for build in builds if build.get("resolvedSourceVersion") == commit]
+        path = settings.run / "builds" / f"{of_it[0]['id'].partition(':')[2]}.log" if of_it else None
+        return path.read_text(errors="replace") if path and path.exists() else ""
+
+    # Parts
+
+    def _deployer(self) -> Path:
+        """A kubeconfig with the rights of the kubectl role: the cluster knows it by this group alone."""
+        config = yaml.safe_load(_administrator().read_text())
+        config["users"][0]["user"] |= {"as": "deployer", "as-groups": ["deployers", "system:authenticated"]}
+        path = self.work / "deployer.conf"
+        path.write_text(yaml.safe_dump(config))
+        path.chmod(0o600)
+        return path
+
+    def _log_in(self) -> None:
+        token = root("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
+        user, _, password = base64.b64decode(token).decode().partition(":")
+        self._docker("login", "--username", user, "--password-stdin", settings.registry, stdin=password)
+
+    def _docker(self, *args: str, stdin: str = "") -> str:
+        command = [engine.client(), "--host", f"unix://{settings.docker_socket}", *args]
+        env = {"PATH": engine.SYSTEM_PATH, "HOME": str(self.work), "DOCKER_BUILDKIT": "1"}
+        done = subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def _administrator() -> Path:
+    return settings.run / "kubernetes" / "super-admin.conf"

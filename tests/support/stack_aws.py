@@ -1,0 +1,58 @@
+"""AWS for tests of the template alone: MiniStack with IAM enforced, and the pipeline's types kept as records.
+
+``python -m tests.support.stack_aws FILE`` serves on the port of rehearsal.settings and writes to FILE, as JSON, the properties
+with which CloudFormation made each pipeline and webhook that stands. Nothing runs: no commit is fetched and nothing built.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from rehearsal import aws
+from rehearsal.emulator.extensions import Extensions, Json, ResourceHandler, check_version
+
+TYPES = ("AWS::CodePipeline::Pipeline", "AWS::CodePipeline::Webhook")
+
+
+def recorder(type_name: str, records: dict[str, Json], file: Path) -> ResourceHandler:
+    """A handler that only remembers what the template asked for."""
+
+    def create(logical_id: str, properties: Json, stack: str) -> tuple[str, Json]:
+        physical_id = properties.get("Name") or f"{stack}-{logical_id}"
+        records[type_name] = properties
+        file.write_text(json.dumps(records))
+        return physical_id, {"Version": "1", "Url": "https://webhooks.invalid/", "Arn": physical_id}
+
+    def update(physical_id: str, _: Json, properties: Json, stack: str) -> tuple[str, Json]:
+        return physical_id, create(physical_id, {**properties, "Name": physical_id}, stack)[1]
+
+    def delete(_: str, __: Json) -> None:
+        records.pop(type_name, None)
+        file.write_text(json.dumps(records))
+
+    return ResourceHandler(create, update, delete)
+
+
+def main() -> None:
+    """Serve until ended."""
+    check_version()
+    wanted = aws.environment()
+    os.environ.clear()
+    os.environ.update(wanted)
+    extensions = Extensions()
+    for part in aws.COMPLETED:  # all but the services that run pipelines and builds
+        part.register(extensions)
+    records: dict[str, Json] = {}
+    for type_name in TYPES:
+        extensions.add_resource(type_name, recorder(type_name, records, Path(sys.argv[1])))
+    extensions.install()
+    sys.argv = ["ministack"]
+    import_module("ministack.app").main()
+
+
+if __name__ == "__main__":
+    main()

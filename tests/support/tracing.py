@@ -1,0 +1,188 @@
+"""Finds every point at which a script gives an external command, and kills it there.
+
+A *point* is ``SCRIPT:PROGRAM:N``: the N-th time that a script runs a program. Points are found, not listed: a directory
+that stands first on PATH has a link to tests/support/fakes/traced.sh for every program that PATH knows. What such a program starts
+itself is its own affair and no point. The shell is left out, so that scripts which scripts run are traced too.
+
+What changed is counted at the other end: Endpoint stands before AWS and writes down each call.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from tests.support.paths import FAKES, ROOT
+
+SHELLS = {"bash", "sh"}
+#: Scripts that only ask. A script that they are part of is killed around them, not within.
+ASKING = {"check-github", "leftovers", "venv", "preflight", "status"}
+READING = re.compile(r"(BatchGet|Describe|Get|List)[A-Z]")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a script: how it ended, what it said, and the points that it passed, in order."""
+
+    code: int
+    output: str
+    points: list[str]
+
+    @property
+    def killed(self) -> bool:
+        """Whether the script met the point at which it was to be killed."""
+        return self.code == -signal.SIGKILL
+
+
+@dataclass
+class Tracer:
+    """Runs scripts with every program of PATH traced; ``tools`` is a directory of programs that stand before the others."""
+
+    home: Path
+    environment: Mapping[str, str]
+    checkout: Path = ROOT
+    runs: int = 0
+    bin: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bin = self.home / "traced"
+        self.bin.mkdir(parents=True)
+        for directory in self.environment["PATH"].split(os.pathsep):
+            for program in Path(directory).glob("*"):
+                if (
+                    program.name not in SHELLS
+                    and os.access(program, os.X_OK)
+                    and not (self.bin / program.name).exists()
+                ):
+                    (self.bin / program.name).symlink_to(FAKES / "traced.sh")
+
+    def run(self, script: str, *arguments: str, kill: str = "", timeout: float = 120, **environment: str) -> Run:
+        """Run a script, and kill its whole process group at ``"before POINT"`` or ``"after POINT"``."""
+        self.runs += 1
+        trace, output = self.home / f"trace-{self.runs}", self.home / f"output-{self.runs}"
+        trace.mkdir()
+        traced = {
+            "PATH": f"{self.bin}{os.pathsep}{self.environment['PATH']}",
+            "TRACED_PATH": self.environment["PATH"],
+            "TRACE": str(trace),
+            "KILL_AT": kill,
+        }
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [f"scripts/{script}", *arguments], cwd=self.checkout, env={**self.environment, **environment, **traced},
+                stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            )  # fmt: skip
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+                raise
+        order = self.home / f"{trace.name}.order"
+        points = order.read_text(encoding="utf-8").split() if order.exists() else []
+        return Run(code, output.read_text(encoding="utf-8", errors="replace"), points)
+
+
+def moments(points: list[str]) -> Iterator[str]:
+    """Before and after each point, in order."""
+    for point in points:
+        if point.partition(":")[0] not in ASKING:
+            yield from (f"before {point}", f"after {point}")
+
+
+@contextmanager
+def warm_aws(directory: Path) -> Iterator[dict[str, str]]:
+    """Start tests/support/warm_aws.py; yields what leads scripts to it: PATH and WARM_AWS."""
+    tools = directory / "tools"
+    tools.mkdir(parents=True)
+    (tools / "aws").symlink_to(FAKES / "aws.py")
+    address = directory / "warm"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.warm_aws", str(address)],
+        cwd=ROOT,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not address.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "WARM_AWS": str(address)}
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+class Endpoint:
+    """Stands before AWS at an address of its own, passes every call on and writes down its name."""
+
+    def __init__(self, upstream: str) -> None:
+        self.calls: list[str] = []
+        self._upstream = urlsplit(upstream).netloc
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                self.raw_requestline = self.rfile.readline(65537)
+                if self.raw_requestline and self.parse_request():
+                    outer._pass_on(self)
+                else:
+                    self.close_connection = True
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def changes(self) -> list[str]:
+        """The calls so far that may change something; the list begins anew."""
+        calls, self.calls = self.calls, []
+        return [call for call in calls if not READING.match(call) and not call.startswith(("GET ", "HEAD "))]
+
+    def _pass_on(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        self.calls.append(_name(request, body))
+        upstream = http.client.HTTPConnection(self._upstream, timeout=120)
+        upstream.request(request.command, request.path, body, dict(request.headers.items()))
+        answer = upstream.getresponse()
+        content = answer.read()
+        request.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                request.send_header(name, value)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+        upstream.close()
+
+
+def _name(request: BaseHTTPRequestHandler, body: bytes) -> str:
+    """The action of the JSON and query protocols, or method and path of the REST ones."""
+    if target := request.headers.get("X-Amz-Target"):
+        return target.rpartition(".")[2]
+    action = parse_qs(body.decode(errors="replace")).get("Action")
+    return action[0] if action else f"{request.command} {urlsplit(request.path).path}"
