@@ -188,7 +188,9 @@ class Releases:
         marks = [("webhook, source", _moment(actions["Source"]["lastUpdateTime"])), ("start", ends["download_source"])]
         marks += [(name, ends[name]) for name in ("install", "pre_build", "build") if name in ends]
         log = (settings.run / "builds" / f"{build.partition(':')[2]}.log").read_text(encoding="utf-8", errors="replace")
-        deploying = re.search(r"\[Container\] (\S+ \S+) Running command (bash scripts/build/deploy\.sh|kubectl apply)", log)
+        deploying = re.search(
+            r"\[Container\] (\S+ \S+) Running command (bash scripts/build/deploy\.sh|kubectl apply)", log
+        )
         if deploying:
             began = datetime.strptime(deploying[1], "%Y/%m/%d %H:%M:%S.%f").replace(tzinfo=UTC)
             marks.append(("push", began.timestamp()))
