@@ -34,7 +34,7 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.services
 
-PROGRAMS = ("launcher", "proxy", "front")
+PROGRAMS = {"aws": "rehearsal.aws", "proxy": "rehearsal.fronts.proxy", "front": "rehearsal.fronts.front"}
 PORT_COUNT = 13
 LEAKED = "LEAKED_INTO_LAMBDA"
 
@@ -103,8 +103,8 @@ def _started(home: Path, base: int) -> Iterator[Aws]:
     env.pop("HTTPS_PROXY", None)
     processes = []
     try:
-        for name in PROGRAMS:
-            command = [sys.executable, "-m", f"rehearsal.aws.{name}"]
+        for name, module in PROGRAMS.items():
+            command = [sys.executable, "-m", module]
             with (home / f"{name}.log").open("wb") as log:
                 processes.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log))
         started = subprocess.run(
@@ -304,7 +304,7 @@ def learner(aws: Aws) -> Json:
         "XDG_CACHE_HOME": str(aws.settings.cache.parent),
         "REHEARSAL_PORT": str(aws.settings.ports.base),
     }
-    code = "import json; from rehearsal.aws import learner; print(json.dumps(dict(learner.create()), default=str))"
+    code = "import json; from rehearsal import learner; print(json.dumps(dict(learner.create_user()), default=str))"
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, timeout=60, check=True)
     return dict(json.loads(made.stdout))
 
