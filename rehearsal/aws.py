@@ -12,13 +12,13 @@ from importlib import import_module
 
 from rehearsal import codebuild, codepipeline
 from rehearsal.emulator import (
-    access,
     caller_rights,
     decisions,
     ecr,
     eks,
     functions,
     generated_secrets,
+    log_arns,
     quotas,
     storage,
 )
@@ -28,7 +28,7 @@ from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 #: Parts that MiniStack has, changed or completed; each has a function ``register(extensions)``.
-COMPLETED = (access, caller_rights, decisions, eks, functions, generated_secrets, quotas, ecr, storage)
+COMPLETED = (log_arns, caller_rights, decisions, eks, functions, generated_secrets, quotas, ecr, storage)
 #: Services that MiniStack lacks or only records.
 OWN = (codebuild, codepipeline)
 
