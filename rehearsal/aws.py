@@ -16,19 +16,19 @@ from rehearsal.emulator import (
     decisions,
     ecr,
     eks,
-    functions,
     generated_secrets,
+    lambda_runtime,
     log_arns,
     quotas,
     storage,
 )
 from rehearsal.emulator.extensions import Extensions, check_version
-from rehearsal.emulator.functions import MODULES
+from rehearsal.emulator.lambda_runtime import MODULES
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 #: Parts that MiniStack has, changed or completed; each has a function ``register(extensions)``.
-COMPLETED = (log_arns, caller_rights, decisions, eks, functions, generated_secrets, quotas, ecr, storage)
+COMPLETED = (log_arns, caller_rights, decisions, eks, lambda_runtime, generated_secrets, quotas, ecr, storage)
 #: Services that MiniStack lacks or only records.
 OWN = (codebuild, codepipeline)
 
