@@ -13,7 +13,7 @@ from importlib import import_module
 from rehearsal import codebuild, codepipeline
 from rehearsal.emulator import (
     caller_rights,
-    decisions,
+    decision_log,
     ecr,
     eks,
     generated_secrets,
@@ -28,7 +28,7 @@ from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 #: Parts that MiniStack has, changed or completed; each has a function ``register(extensions)``.
-COMPLETED = (log_arns, caller_rights, decisions, eks, lambda_runtime, generated_secrets, quotas, ecr, storage)
+COMPLETED = (log_arns, caller_rights, decision_log, eks, lambda_runtime, generated_secrets, quotas, ecr, storage)
 #: Services that MiniStack lacks or only records.
 OWN = (codebuild, codepipeline)
 

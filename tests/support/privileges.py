@@ -1,4 +1,4 @@
-"""Policies taken to pieces, and held against what IAM was asked in a run (rehearsal/emulator/decisions.py)."""
+"""Policies taken to pieces, and held against what IAM was asked in a run (rehearsal/emulator/decision_log.py)."""
 
 from __future__ import annotations
 
