@@ -20,7 +20,7 @@ from rehearsal.emulator import (
     lambda_runtime,
     log_arns,
     quotas,
-    storage,
+    s3_buckets,
 )
 from rehearsal.emulator.extensions import Extensions, check_version
 from rehearsal.emulator.lambda_runtime import MODULES
@@ -28,7 +28,7 @@ from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 #: Parts that MiniStack has, changed or completed; each has a function ``register(extensions)``.
-COMPLETED = (log_arns, caller_rights, decision_log, eks, lambda_runtime, generated_secrets, quotas, ecr, storage)
+COMPLETED = (log_arns, caller_rights, decision_log, eks, lambda_runtime, generated_secrets, quotas, ecr, s3_buckets)
 #: Services that MiniStack lacks or only records.
 OWN = (codebuild, codepipeline)
 
