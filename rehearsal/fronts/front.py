@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Host
 
 from rehearsal import github
-from rehearsal.fronts import kubectl_release, registry, sts, tls
+from rehearsal.fronts import certificates, kubectl_release, registry, sts
 from rehearsal.fronts.proxy import listener
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
@@ -43,7 +43,7 @@ def config(bind: str, *, encrypted: bool) -> Config:
     made.keep_alive_timeout = 75
     made.alpn_protocols = ["http/1.1"]
     if encrypted:
-        made.certfile = made.keyfile = str(tls.key_and_chain())
+        made.certfile = made.keyfile = str(certificates.key_and_chain())
     return made
 
 
@@ -60,10 +60,10 @@ async def serve() -> None:
 
 def program() -> Program:
     """The front as a program of the machine, which knows of the machine's own authorities."""
-    own = {name: os.environ[name] for name in tls.BUNDLE_VARIABLES if os.environ.get(name)}
+    own = {name: os.environ[name] for name in certificates.BUNDLE_VARIABLES if os.environ.get(name)}
     return Program("front", [sys.executable, "-m", "rehearsal.fronts.front"], own)
 
 
 if __name__ == "__main__":
-    tls.create()
+    certificates.create()
     asyncio.run(serve())

@@ -18,7 +18,7 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from rehearsal.fronts.tls import HOSTS
+from rehearsal.fronts.certificates import HOSTS
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
