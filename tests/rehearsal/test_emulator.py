@@ -34,7 +34,7 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.services
 
-PROGRAMS = {"aws": "rehearsal.aws", "proxy": "rehearsal.fronts.proxy", "front": "rehearsal.fronts.front"}
+PROGRAMS = {"aws": "rehearsal.aws", "proxy": "rehearsal.fronts.proxy", "front": "rehearsal.fronts.tls_front"}
 PORT_COUNT = 13
 LEAKED = "LEAKED_INTO_LAMBDA"
 

@@ -61,7 +61,7 @@ async def serve() -> None:
 def program() -> Program:
     """The front as a program of the machine, which knows of the machine's own authorities."""
     own = {name: os.environ[name] for name in certificates.BUNDLE_VARIABLES if os.environ.get(name)}
-    return Program("front", [sys.executable, "-m", "rehearsal.fronts.front"], own)
+    return Program("front", [sys.executable, "-m", "rehearsal.fronts.tls_front"], own)
 
 
 if __name__ == "__main__":
