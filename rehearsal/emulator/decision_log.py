@@ -1,6 +1,6 @@
-"""Keeps what IAM was asked and what it said: RUN/decisions.jsonl, each different question once.
+"""Records what IAM was asked and what it answered in RUN/decisions.jsonl, each distinct question once.
 
-A policy can be held against it afterwards: a right that no recorded question needed is not needed.
+Tests compare policies with the log: a permission that no recorded question needed is not needed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from rehearsal.emulator.extensions import Extensions, Json
+from rehearsal.emulator.extensions import Extensions, Json, Question
 from rehearsal.settings import settings
 
 _writing = threading.Lock()
@@ -20,19 +19,19 @@ _known: set[str] = set()
 
 
 def path() -> Path:
-    """Where the decisions are."""
+    """Return the log's file."""
     return settings.run / "decisions.jsonl"
 
 
-def keep(context: Any, decision: str) -> None:
-    """Write down one question, as IAM's evaluator gets it, and its answer."""
+def keep(question: Question, allowed: bool) -> None:
+    """Write one question and its answer to the log."""
     line = json.dumps(
         {
-            "principal": re.sub(r":sts:(.*):assumed-role/([^/]+)/.*", r":iam:\1:role/\2", context.principal_arn),
-            "action": context.action,
-            "resource": context.resource_arn,
-            "context": {name: value for name, value in context.service_context.items() if value},
-            "allowed": decision == "Allow",
+            "principal": re.sub(r":sts:(.*):assumed-role/([^/]+)/.*", r":iam:\1:role/\2", question.principal),
+            "action": question.action,
+            "resource": question.resource,
+            "context": {name: value for name, value in question.context.items() if value},
+            "allowed": allowed,
         },
         default=str,
     )
@@ -44,11 +43,11 @@ def keep(context: Any, decision: str) -> None:
 
 
 def read(file: Path) -> Iterator[Json]:
-    """Give each kept question: principal (a role, not its session), action, resource, context and allowed."""
+    """Yield each question of a log: principal (a role, not its session), action, resource, context and allowed."""
     return (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
 
 
 def register(extensions: Extensions) -> None:
-    """Tell MiniStack."""
+    """Record every decision from now on."""
     path().parent.mkdir(parents=True, exist_ok=True)
     extensions.on_decision(keep)

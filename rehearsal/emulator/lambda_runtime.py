@@ -1,7 +1,7 @@
-"""Lambda functions whose code is in the template: the module cfnresponse, under AWS's condition.
+"""The module cfnresponse for Lambda functions whose code is in the template, on AWS's condition.
 
-AWS adds it to such code if that has the statement ``import cfnresponse`` ("cfn-response module", CloudFormation user
-guide). MiniStack has no such module; launcher.py puts that of runtime/ on the functions' path.
+AWS adds the module to such code if it has the statement ``import cfnresponse`` ("cfn-response module", CloudFormation
+user guide). MiniStack has no such module, so functions import the one in runtime/.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ MODULES = Path(__file__).with_name("runtime")
 
 
 def refuse_hidden_import(properties: Json) -> Json:
-    """Refuse code that uses the module, but would not get it on AWS.
+    """Refuse code that uses the module but would not get it on AWS.
 
     Raises:
-        ValueError: there is no line ``import cfnresponse``.
+        ValueError: the code has no line ``import cfnresponse``.
     """
     code = str(properties.get("Code", {}).get("ZipFile", ""))
     if re.search(r"\bcfnresponse\b", code) and not re.search(r"^\s*import cfnresponse\s*$", code, re.MULTILINE):
-        raise ValueError("AWS adds the module cfnresponse only to code with a line `import cfnresponse` of its own")
+        raise ValueError("AWS adds the module cfnresponse only to code with the line `import cfnresponse`")
     return properties
 
 
 def register(extensions: Extensions) -> None:
-    """Put the check before MiniStack's function."""
+    """Offer the module, and check each function that imports it."""
+    extensions.add_function_modules(MODULES)
     extensions.amend_resource(TYPE, refuse_hidden_import)

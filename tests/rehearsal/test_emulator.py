@@ -26,7 +26,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
-from rehearsal.emulator import extensions, registry_password
+from rehearsal.emulator import ministack, registry_password
 from rehearsal.fronts import certificates, proxy, registry
 from rehearsal.settings import Ports, Settings
 from tests.support.loopback import reserved_ports
@@ -348,7 +348,7 @@ def test_sts_under_its_real_name_takes_no_key_that_iam_did_not_give_out(aws: Aws
 
 def test_an_unknown_path_or_host_of_the_front_is_not_found(aws: Aws) -> None:
     assert aws.https(aws.settings.sts_host).get("/health").status_code == 404
-    assert aws.https(aws.settings.registry).get("/_ministack/health").status_code == 404
+    assert aws.https(aws.settings.registry).get(ministack.HEALTH_PATH).status_code == 404
     assert aws.https("dl.k8s.io").get("/release/v1.30.0/bin/linux/amd64/kubectl").status_code == 404
 
 
@@ -555,7 +555,7 @@ def test_another_version_of_ministack_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(
         SystemExit, match=r"ministack 1\.5\.34 is installed, but the rehearsal extends exactly 1\.5\.33"
     ):
-        extensions.check_version()
+        ministack.check_version()
 
 
 def test_an_added_services_refusal_is_an_aws_error(aws: Aws) -> None:
