@@ -140,12 +140,7 @@ def write_access_entries(name: str) -> None:
         settings.access_entries.parent.mkdir(parents=True, exist_ok=True)
         settings.access_entries.write_text(json.dumps(mappings(name), indent=2), encoding="utf-8")
         backends = "DynamicFile" if mode == "API" else "DynamicFile EKSConfigMap"
-        backend_modes().write_text(json.dumps({"backendMode": backends}), encoding="utf-8")
-
-
-def backend_modes() -> Path:
-    """The file that tells aws-iam-authenticator which backends to ask, in order."""
-    return settings.access_entries.with_name("authenticator-backends.json")
+        settings.authenticator_backends.write_text(json.dumps({"backendMode": backends}), encoding="utf-8")
 
 
 def mappings(name: str) -> Json:
@@ -213,7 +208,7 @@ def _delete(call: Call, proceed: Proceed) -> Response:
     if response[0] == 200:
         _extra.pop(_cluster_of(call), None)
         settings.access_entries.unlink(missing_ok=True)
-        backend_modes().unlink(missing_ok=True)
+        settings.authenticator_backends.unlink(missing_ok=True)
     return response
 
 

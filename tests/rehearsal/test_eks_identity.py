@@ -20,7 +20,6 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from rehearsal.emulator.client import root
-from rehearsal.emulator.eks import backend_modes
 from rehearsal.settings import settings
 
 if TYPE_CHECKING:
@@ -278,12 +277,12 @@ def test_an_access_entry_admits_and_wins_over_aws_auth(eks: Rehearsal) -> None:
 
 def test_in_mode_api_aws_auth_does_not_count(eks: Rehearsal) -> None:
     assert settles(lambda: token(eks), 200)
-    kept = backend_modes().read_text()
-    backend_modes().write_text('{"backendMode": "DynamicFile"}')
+    kept = settings.authenticator_backends.read_text()
+    settings.authenticator_backends.write_text('{"backendMode": "DynamicFile"}')
     try:
         assert settles(lambda: token(eks), 401)
     finally:
-        backend_modes().write_text(kept)
+        settings.authenticator_backends.write_text(kept)
     assert settles(lambda: token(eks), 200)
 
 

@@ -808,7 +808,7 @@ def test_the_authentication_mode_goes_one_way(aws: Aws) -> None:
         return str(eks.describe_update(name="c2", updateId=update["id"])["update"]["status"])
 
     def backends() -> str:
-        text = aws.settings.access_entries.with_name("authenticator-backends.json").read_text()
+        text = aws.settings.authenticator_backends.read_text()
         return str(json.loads(text)["backendMode"])
 
     with pytest.raises(ClientError, match="must be set to one of"):
