@@ -1,41 +1,26 @@
-"""The authority and the certificate of the TLS front, and the bundle that makes clients trust both it and the world."""
+"""The authority and certificate of the TLS front, and a bundle of this authority and those that the machine trusts."""
 
 from __future__ import annotations
 
 import os
-import ssl
 from pathlib import Path
 
-import certifi
 import trustme
 
+from rehearsal.sandbox.authorities import machine_bundle
 from rehearsal.settings import settings
 
-#: Names that the TLS front answers for; the proxy leads them there.
+#: Host names that the TLS front answers for; the proxy tunnels them there.
 HOSTS = (settings.sts_host, settings.registry, "api.github.com", "github.com", "dl.k8s.io")
-
-#: Where a machine with an authority of its own says so, in the order that its tools ask.
-BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
 
 
 def key_and_chain() -> Path:
-    """The front's private key and certificate, for it alone."""
+    """Return the file with the front's private key and certificate, readable by its owner only."""
     return settings.run / "front.pem"
 
 
-def machine_bundle() -> Path:
-    """The authorities that this machine trusts."""
-    named = [Path(os.environ[name]) for name in BUNDLE_VARIABLES if os.environ.get(name)]
-    defaults = ssl.get_default_verify_paths()
-    usual = [Path(path) for path in (defaults.cafile, defaults.openssl_cafile) if path]
-    for path in (*named, *usual):
-        if path.is_file() and path != settings.ca_bundle:
-            return path
-    return Path(certifi.where())
-
-
 def create() -> None:
-    """Write ca.pem, ca-bundle.pem and the front's certificate, unless they are there."""
+    """Write ca.pem, ca-bundle.pem and the front's certificate, unless they exist."""
     if key_and_chain().exists() and settings.ca_bundle.exists():
         return
     settings.run.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
 from rehearsal.emulator import ministack, registry_password
-from rehearsal.fronts import certificates, proxy, registry
+from rehearsal.fronts import proxy, registry
+from rehearsal.sandbox.authorities import BUNDLE_VARIABLES, machine_bundle
 from rehearsal.settings import Ports, Settings
 from tests.support.loopback import reserved_ports
 from tests.support.paths import ROOT
@@ -246,20 +247,20 @@ def tunnel(port: int, authority: str, send: bytes) -> bytes:
 
 def test_the_bundle_holds_the_machines_authorities_and_ours(aws: Aws) -> None:
     bundle = aws.settings.ca_bundle.read_bytes()
-    assert bundle.startswith(certificates.machine_bundle().read_bytes().rstrip())
+    assert bundle.startswith(machine_bundle().read_bytes().rstrip())
     assert bundle.endswith(aws.settings.ca.read_bytes())
     assert ssl.create_default_context(cafile=str(aws.settings.ca_bundle)).cert_store_stats()["x509_ca"] > 1
 
 
 def test_the_machines_bundle_is_the_one_its_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in certificates.BUNDLE_VARIABLES:
+    for name in BUNDLE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    usual = certificates.machine_bundle()
+    usual = machine_bundle()
     (tmp_path / "own.pem").write_text("own")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "own.pem"))
-    assert certificates.machine_bundle() == tmp_path / "own.pem"
+    assert machine_bundle() == tmp_path / "own.pem"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
-    assert certificates.machine_bundle() == usual
+    assert machine_bundle() == usual
 
 
 def test_keys_are_readable_by_their_owner_alone(aws: Aws) -> None:
@@ -747,7 +748,7 @@ def test_a_function_runs_as_its_role_with_nothing_of_the_launchers_environment(a
     assert "not authorized to perform: iam:ListUsers" in outputs["Denied"]
     names = outputs["Environment"].split()
     assert LEAKED not in names
-    assert not [name for name in names if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY", *certificates.BUNDLE_VARIABLES)]
+    assert not [name for name in names if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY", *BUNDLE_VARIABLES)]
 
 
 def test_cfnresponse_is_there_only_where_aws_adds_it(aws: Aws) -> None:
