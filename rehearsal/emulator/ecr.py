@@ -63,7 +63,7 @@ def filters_of_template(properties: Json) -> list[Json]:
 
 
 def with_filters(own: ResourceHandler) -> ResourceHandler:
-    """Return MiniStack's handler, which now keeps the filters and refuses a repository that exists."""
+    """Return MiniStack's handler with the filters kept and existing repositories refused."""
 
     def create(logical_id: str, properties: Json, stack: str) -> tuple[str, Json]:
         name = properties.get("RepositoryName")

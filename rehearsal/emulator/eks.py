@@ -132,8 +132,8 @@ def update_config(name: str, request: Json) -> Json:
 def write_access_entries(name: str) -> None:
     """Write the cluster's access entries, and the backends to use, for aws-iam-authenticator.
 
-    The files are written in place because the program watches them by inode. In mode CONFIG_MAP the creator has the only
-    entry: EKS admits the creator in every mode ("Grant access ...", note on the creator).
+    The files are written in place because the program watches them by inode. In mode CONFIG_MAP only the creator
+    has an entry: EKS admits the creator in every mode ("Grant access ...", note on the creator).
     """
     mode = _known(name)["accessConfig"]["authenticationMode"]
     with _writing:

@@ -1,4 +1,4 @@
-"""What the rehearsal can add to the AWS emulator, described without a name of the emulator's own.
+"""What the rehearsal can add to the AWS emulator, described without the emulator's own names.
 
 A module that adds something has one function, which ``rehearsal/aws.py`` calls before the emulator starts::
 
@@ -21,8 +21,8 @@ A module that adds something has one function, which ``rehearsal/aws.py`` calls 
         extensions.on_decision(keep)
 
 A handler is ``handle(action, request, caller) -> answer``: the action's name (``StartBuild``), the request's JSON, the
-caller, and the answer's JSON as botocore's service model spells it. Times are epoch seconds. To refuse, a handler raises
-ServiceError. IAM has allowed the call before the handler runs.
+caller, and the answer's JSON as botocore's service model spells it. Times are epoch seconds. A handler raises
+ServiceError to refuse. IAM has allowed the call before the handler runs.
 
 Handlers of calls and of resources each run in their own thread, so they may block, and may call AWS over HTTP with
 ``settings.root_environment()``. A resource handler refuses by raising any exception; its text becomes the resource's
@@ -99,8 +99,8 @@ class Call:
 class Question:
     """What IAM's evaluator is asked: whether a principal may do an action on a resource.
 
-    ``principal`` is the caller's ARN, which for a role is that of its session. ``context`` holds the condition keys that
-    the service sets, in lower case.
+    ``principal`` is the caller's ARN; for a role, that of its session. ``context`` holds the condition keys that the
+    service sets, in lower case.
     """
 
     principal: str
@@ -113,10 +113,10 @@ class Question:
 class ResourceHandler:
     """What CloudFormation does for one resource type.
 
-    ``create(logical_id, properties, stack_name)`` and ``update(physical_id, old_properties, new_properties, stack_name)``
-    return the physical id, which is the value of Ref, and the attributes of Fn::GetAtt. A new physical id from update
-    means a replacement: CloudFormation deletes the old one afterwards. ``delete(physical_id, properties)`` succeeds if
-    the resource is gone.
+    ``create(logical_id, properties, stack_name)`` and ``update(physical_id, old, new, stack_name)``, with old and new
+    properties, return the physical id, which is the value of Ref, and the attributes of Fn::GetAtt. A new physical id
+    from update means a replacement: CloudFormation deletes the old resource afterwards.
+    ``delete(physical_id, properties)`` succeeds if the resource is gone.
     """
 
     create: Callable[[str, Json, str], tuple[str, Json]]

@@ -29,5 +29,5 @@ def spell_out_exclusions(properties: Json) -> Json:
 
 
 def register(extensions: Extensions) -> None:
-    """Apply this to every secret of a stack."""
+    """Apply the exclusions to every secret of a stack."""
     extensions.amend_resource(TYPE, spell_out_exclusions)

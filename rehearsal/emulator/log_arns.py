@@ -23,5 +23,5 @@ def log_stream_arn(action: str, request: Json, prefix: str) -> str | None:
 
 
 def register(extensions: Extensions) -> None:
-    """Check these ARNs."""
+    """Let IAM check these ARNs."""
     extensions.resource("logs", log_stream_arn)

@@ -4,7 +4,7 @@ MiniStack has no plug-in hook, so ``serve`` writes what Extensions has collected
 other functions give the rehearsal what MiniStack's API does not offer; they work in the process of ``serve``, whose
 memory holds roles and sessions. ``policy_allows`` and ``trust_policy_allows`` need no running MiniStack.
 
-Any release of MiniStack may change any name used here, so ``serve`` accepts exactly VERSION. To move to another version:
+Any release of MiniStack may change any name used here, so ``serve`` accepts exactly VERSION. To move to another:
 
 1. Change VERSION and the pin in the project's dependencies.
 2. Compare each module that ``_module`` imports here in both versions: names, signatures, and when they are called.
@@ -52,7 +52,7 @@ VERSION = "1.5.33"
 #: Answers 200, without a signature, once MiniStack serves.
 HEALTH_PATH = "/_ministack/health"
 
-#: Variables of the caller that MiniStack and its Lambda functions inherit; on AWS a function would see none of the rest.
+#: Variables that MiniStack and its Lambda functions inherit; a function on AWS would see none of the others.
 KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "REHEARSAL_PORT", "TMPDIR", "TZ", "XDG_CACHE_HOME")
 
 

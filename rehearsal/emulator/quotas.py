@@ -1,8 +1,8 @@
 """Service Quotas and EC2's instance type offerings, which a preflight checks before it creates a cluster.
 
 Follows GetServiceQuota of the Service Quotas API reference and DescribeInstanceTypeOfferings of the EC2 API reference;
-MiniStack has neither. Differs from AWS: there are four quotas, and eight instance types with two vCPUs each, the same in
-every zone.
+MiniStack has neither. Differs from AWS: there are only four quotas, and eight instance types with two vCPUs each, the
+same in every zone.
 """
 
 from __future__ import annotations
