@@ -1,91 +1,61 @@
-"""AWS on this machine: MiniStack with IAM enforced, on loopback only, with what the rehearsal adds to it.
+"""AWS on this machine: MiniStack with IAM enforced, and the services that the rehearsal adds to it.
 
-``python -m rehearsal.aws`` runs it. Requests by the keys ``<account id>``/``test`` are the account's root and
-need no signature, which is why nothing but loopback may reach it and why the fronts refuse such keys.
+``python -m rehearsal.aws`` runs it. Requests with the keys ``<account id>``/``test`` are the account's root and need no
+signature. That is why it listens on loopback only, and why the fronts refuse such keys.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from importlib import import_module
+from collections.abc import Callable
 
 from rehearsal import codebuild, codepipeline
 from rehearsal.emulator import (
-    access,
     caller_rights,
-    decisions,
+    decision_log,
     ecr,
     eks,
-    functions,
     generated_secrets,
+    lambda_runtime,
+    log_arns,
+    ministack,
     quotas,
-    storage,
+    s3_buckets,
 )
-from rehearsal.emulator.extensions import Extensions, check_version
-from rehearsal.emulator.functions import MODULES
+from rehearsal.emulator.extensions import Extensions
 from rehearsal.sandbox.programs import Program
-from rehearsal.settings import settings
 
-#: Parts that MiniStack has, changed or completed; each has a function ``register(extensions)``.
-COMPLETED = (access, caller_rights, decisions, eks, functions, generated_secrets, quotas, ecr, storage)
-#: Services that MiniStack lacks or only records.
-OWN = (codebuild, codepipeline)
+Register = Callable[[Extensions], None]
 
-#: What stays of the environment: Lambda functions inherit the rest from here, and on AWS would see none of it.
-KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "REHEARSAL_PORT", "TMPDIR", "TZ", "XDG_CACHE_HOME")
+#: What changes or completes services that MiniStack has.
+CORRECTIONS: tuple[Register, ...] = (
+    caller_rights.register,
+    decision_log.register,
+    ecr.register,
+    eks.register,
+    generated_secrets.register,
+    lambda_runtime.register,
+    log_arns.register,
+    quotas.register,
+    s3_buckets.register,
+)
 
-
-def environment() -> dict[str, str]:
-    """The settings that MiniStack reads, and the little that is kept of this process's own environment."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return kept | {
-        "AUTH": "true",
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(settings.ports.aws),
-        "MINISTACK_ACCOUNT_ID": settings.account,
-        "MINISTACK_HOST": "127.0.0.1",
-        "MINISTACK_REGION": settings.region,
-        # Listeners that BIND_HOST does not hold back.
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        # Saved state would hold NoEcho parameters in clear.
-        "PERSIST_STATE": "0",
-        # Clusters and functions are never containers here.
-        "DOCKER_HOST": "unix:///nonexistent",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "NO_PROXY": "*",
-        # Read by the functions' interpreters, which are started from here.
-        "PYTHONPATH": str(MODULES),
-    }
+#: Services that MiniStack lacks, or keeps records of without running anything.
+SERVICES: tuple[Register, ...] = (codebuild.register, codepipeline.register)
 
 
-def extend() -> None:
-    """Put every addition into MiniStack's tables."""
-    extensions = Extensions()
-    for part in (*COMPLETED, *OWN):
-        part.register(extensions)
-    extensions.install()
+def extensions(*parts: Register) -> Extensions:
+    """Return what the parts add to MiniStack."""
+    collected = Extensions()
+    for register in parts:
+        register(collected)
+    return collected
 
 
 def program() -> Program:
-    """AWS as a program of the machine."""
+    """Return AWS as a program of the machine."""
     return Program("aws", [sys.executable, "-m", "rehearsal.aws"])
 
 
-def main() -> None:
-    """Serve AWS until told to end."""
-    check_version()
-    settings.run.mkdir(parents=True, exist_ok=True)
-    wanted = environment()
-    os.environ.clear()
-    os.environ.update(wanted)  # before MiniStack is imported: it reads them then
-    extend()
-    sys.argv = ["ministack"]
-    import_module("ministack.app").main()
-
-
 if __name__ == "__main__":
-    main()
+    ministack.serve(extensions(*CORRECTIONS, *SERVICES))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from rehearsal import aws, console, github, learner, without_cluster
 from rehearsal.docker import base_image, engine
-from rehearsal.fronts import front, proxy
+from rehearsal.fronts import proxy, tls_front
 from rehearsal.kubernetes import build
 from rehearsal.progress import Progress, StepFailed
 from rehearsal.sandbox import footprint, machine
@@ -105,7 +105,7 @@ def prepare(progress: Progress) -> None:
 
 def programs() -> list[Program]:
     """Return what runs from the start of the machine to its end."""
-    return [part.program() for part in (proxy, front, aws, engine, console)]
+    return [part.program() for part in (proxy, tls_front, aws, engine, console)]
 
 
 def start(progress: Progress) -> Tutorial:

@@ -167,6 +167,11 @@ class Settings:
         """EKS access entries in the form that aws-iam-authenticator's dynamic file backend reads."""
         return self.run / "access-entries.json"
 
+    @property
+    def authenticator_backends(self) -> Path:
+        """The file that tells aws-iam-authenticator which backends to query, in order."""
+        return self.run / "authenticator-backends.json"
+
     def node_ip(self, number: int) -> str:
         """Address of node ``number``, counted from 1."""
         return f"10.250.0.{10 + number}"

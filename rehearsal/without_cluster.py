@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 
 from rehearsal import aws
-from rehearsal.fronts import front, proxy
+from rehearsal.fronts import proxy, tls_front
 from rehearsal.sandbox import machine
 from rehearsal.settings import settings
 
@@ -40,7 +40,7 @@ def running() -> Iterator[None]:
     environment |= {"PATH": f"{settings.venv_bin}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
     processes = []
     try:
-        for program in (aws.program(), proxy.program(), front.program()):
+        for program in (aws.program(), proxy.program(), tls_front.program()):
             with program.log.open("wb") as log:
                 processes.append(
                     subprocess.Popen(

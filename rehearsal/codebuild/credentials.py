@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from rehearsal.emulator import endpoints
+from rehearsal.emulator import http_endpoints
 from rehearsal.emulator.service_role import Credentials
 from rehearsal.settings import settings
 
@@ -28,7 +28,7 @@ def grant(build: str, role: Credentials) -> dict[str, str]:
     path, token = PREFIX + secrets.token_hex(16), secrets.token_urlsafe(32)
     with _changing:
         _granted[build] = (path, token, role)
-    endpoints.serve("GET", PREFIX, _answer)
+    http_endpoints.serve("GET", PREFIX, _answer)
     return {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{settings.ports.credentials}{path}",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
@@ -41,7 +41,7 @@ def revoke(build: str) -> None:
         _granted.pop(build, None)
 
 
-def _answer(path: str, headers: Mapping[str, str], _body: bytes) -> endpoints.Answer:
+def _answer(path: str, headers: Mapping[str, str], _body: bytes) -> http_endpoints.Answer:
     shown = headers.get("authorization", "")
     for offered, token, role in list(_granted.values()):
         if offered == path and hmac.compare_digest(token.encode(), shown.encode()):

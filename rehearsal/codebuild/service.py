@@ -58,8 +58,7 @@ def register(extensions: Extensions) -> None:
         extensions.override("codebuild", action, handler)
     extensions.around("codebuild", keep_extras)
     extensions.resource("codebuild", resource_of)
-    own = extensions.original_resource("AWS::CodeBuild::Project")
-    extensions.add_resource("AWS::CodeBuild::Project", _with_extras(own))
+    extensions.wrap_resource("AWS::CodeBuild::Project", _with_extras)
 
 
 def announce(token: str, job: PipelineJob) -> None:

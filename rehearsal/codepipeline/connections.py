@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from rehearsal import github
-from rehearsal.emulator import endpoints
+from rehearsal.emulator import http_endpoints
 from rehearsal.emulator.extensions import Caller, Extensions, ServiceError
 from rehearsal.settings import settings
 
@@ -42,15 +42,15 @@ def register(extensions: Extensions, on_push: Callable[[Json], None]) -> None:
     ):
         extensions.add_service(service, prefix, handle, resource=resource_of)
 
-    def push(_path: str, headers: Mapping[str, str], body: bytes) -> endpoints.Answer:
+    def push(_path: str, headers: Mapping[str, str], body: bytes) -> http_endpoints.Answer:
         expected = github.signatures(github.app_token(), body)["X-Hub-Signature-256"]
         if not hmac.compare_digest(expected, headers.get("x-hub-signature-256", "")):
             return 401, "text/plain", b"bad signature\n"
         on_push(json.loads(body))
         return 200, "text/plain", b"ok\n"
 
-    endpoints.serve("POST", "/connections/push", push)
-    endpoints.serve("POST", "/connections/handshake", _handshake)
+    http_endpoints.serve("POST", "/connections/push", push)
+    http_endpoints.serve("POST", "/connections/handshake", _handshake)
 
 
 def handle(action: str, request: Json, caller: Caller) -> Json:
@@ -123,7 +123,7 @@ def _create(request: Json, caller: Caller) -> Json:
     return {"ConnectionArn": arn}
 
 
-def _handshake(path: str, _headers: Mapping[str, str], _body: bytes) -> endpoints.Answer:
+def _handshake(path: str, _headers: Mapping[str, str], _body: bytes) -> http_endpoints.Answer:
     arn = parse_qs(urlsplit(path).query).get("arn", [""])[0]
     try:
         get(arn)["ConnectionStatus"] = "AVAILABLE"

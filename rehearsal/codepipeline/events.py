@@ -1,18 +1,18 @@
 """Tells EventBridge of each change of state, so that a rule can lead it to a topic.
 
 Follows https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html. Events
-with a source that begins with ``aws.`` are refused by PutEvents, here as on AWS; MiniStack's own emitters have a way
-round that, which is used here. Works only in the process of launcher.py.
+with a source that begins with ``aws.`` are refused by PutEvents, here as on AWS, so they are put on the bus without it.
+Works only in the process of rehearsal/aws.py.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from importlib import import_module
 from typing import Any
 
 from rehearsal.codepipeline.model import ActionRun, Execution
+from rehearsal.emulator import ministack
 
 #: The API's words, and the events'.
 STATES = {
@@ -69,8 +69,7 @@ def _put(kind: str, execution: Execution, detail: dict[str, Any]) -> None:
     pipeline = execution.pipeline
     whole = {"pipeline": pipeline.name, "execution-id": execution.id, "version": float(execution.version)} | detail
     entry = {"Source": "aws.codepipeline", "DetailType": kind, "Detail": json.dumps(whole), "Resources": [pipeline.arn]}
-    put: Any = import_module("ministack.services.eventbridge")._put_events  # noqa: SLF001 - see above
     try:
-        put({"Entries": [entry]}, allow_aws_source=True)
+        ministack.put_event(entry)
     except Exception:  # an event that cannot be delivered must not end the execution that it tells of
         logging.getLogger(__name__).exception("event of %s", pipeline.name)

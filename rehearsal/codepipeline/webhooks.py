@@ -23,7 +23,7 @@ from rehearsal import github
 from rehearsal.codepipeline import definition
 from rehearsal.codepipeline.definition import Json
 from rehearsal.codepipeline.model import Pipeline
-from rehearsal.emulator import endpoints
+from rehearsal.emulator import http_endpoints
 from rehearsal.settings import settings
 
 #: Starts a pipeline: ``start(pipeline, trigger, revisions)``.
@@ -74,7 +74,7 @@ changing = threading.Lock()
 def serve(find: Callable[[str], Pipeline | None], start: Start) -> None:
     """Answer at the webhooks' addresses."""
 
-    def trigger(path: str, headers: Mapping[str, str], body: bytes) -> endpoints.Answer:
+    def trigger(path: str, headers: Mapping[str, str], body: bytes) -> http_endpoints.Answer:
         token = parse_qs(urlsplit(path).query).get("t", [""])[0]
         webhook = next((one for one in list(webhooks.values()) if hmac.compare_digest(one.token, token)), None)
         if webhook is None:
@@ -83,7 +83,7 @@ def serve(find: Callable[[str], Pipeline | None], start: Start) -> None:
             return 403, "text/plain", b"Signature does not match\n"
         return _receive(webhook, headers, body, find, start)
 
-    endpoints.serve("POST", "/trigger", trigger)
+    http_endpoints.serve("POST", "/trigger", trigger)
 
 
 def start_by_connection(event: Json, pipelines: list[Pipeline], start: Start) -> None:
@@ -115,7 +115,7 @@ def _authentic(webhook: Webhook, headers: Mapping[str, str], body: bytes) -> boo
 
 def _receive(
     webhook: Webhook, headers: Mapping[str, str], body: bytes, find: Callable[[str], Pipeline | None], start: Start
-) -> endpoints.Answer:
+) -> http_endpoints.Answer:
     try:
         event = json.loads(body)
     except ValueError:

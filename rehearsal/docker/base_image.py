@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from rehearsal.fronts import tls
+from rehearsal.sandbox.authorities import machine_bundle
 from rehearsal.settings import settings
 
 NAME = "public.ecr.aws/docker/library/python:3.13-slim"
@@ -145,7 +145,7 @@ def _add_authorities(root: Path) -> None:
 
 
 def _machine_bundle() -> str:
-    return tls.machine_bundle().read_text(encoding="utf-8", errors="replace")
+    return machine_bundle().read_text(encoding="utf-8", errors="replace")
 
 
 def _run(command: list[str]) -> None:

@@ -1,1 +1,1 @@
-"""AWS in the rehearsal: MiniStack, and what the rehearsal adds to it."""
+"""AWS in the rehearsal: MiniStack behind one module, and what changes or completes its services."""

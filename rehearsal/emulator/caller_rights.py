@@ -1,12 +1,12 @@
-"""CloudFormation makes each resource with the rights of whoever asked for the stack, so here they are asked.
+"""CloudFormation acts on each resource with the permissions of the stack's caller; here they are checked.
 
-Which rights a type takes is AWS's own list, ``handlers.*.permissions`` of the type's schema
+The permissions that a type needs are AWS's own list, ``handlers.*.permissions`` of the type's schema
 (https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html), which cfn-lint carries.
-It holds those of every property; the ones whose property is not set are left out here (``TAKEN_BY``), but for those of
-reading, which has to find out what is set.
+The list covers every property. Permissions whose property is not set are left out here (``TAKEN_BY``), except for those
+of reading, which has to find out what is set.
 
-Differs from AWS: a name is asked about in the form that CloudFormation gives it, not with its own random end; the tags
-``aws:cloudformation:*`` take no right.
+Differs from AWS: a generated name is checked in the form that CloudFormation gives it, without the real random suffix;
+the tags ``aws:cloudformation:*`` need no permission.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rehearsal.emulator import ministack
 from rehearsal.emulator.extensions import Extensions, Json
 from rehearsal.settings import settings
 
-#: What CloudFormation runs for each of its operations; reading is how it learns an attribute.
+#: The handlers that CloudFormation runs for each operation; it reads a resource to learn its attributes.
 HANDLERS = {"create": ("create", "read"), "update": ("update", "read"), "delete": ("delete",)}
 
-#: Types that AWS keeps without a public schema, or that are a function's: by their service's API reference.
+#: Types without a public schema, and the template's custom resource: by the API reference of their service.
 UNLISTED = {
     "AWS::CodeBuild::Project": {
         "create": ["codebuild:CreateProject", "codebuild:BatchGetProjects", "iam:PassRole"],
@@ -35,7 +36,7 @@ UNLISTED = {
     "Custom::KubectlRoleTrust": {each: ["lambda:InvokeFunction"] for each in ("create", "update", "delete")},
 }
 
-#: Pattern of an action, and the properties one of which makes a handler use it; without any, it is never used.
+#: Pattern of an action, and the properties of which at least one makes a handler use it; empty means never.
 TAKEN_BY = {
     "*:TagResource": ("Tags",),
     "*:UntagResource": ("Tags",),
@@ -94,7 +95,7 @@ TAKEN_BY = {
     "secretsmanager:*Region*": ("ReplicaRegions",),
 }
 
-#: The ARN that IAM is asked about, by the action's service; where a type differs, by its name.
+#: The ARN that IAM checks, by the action's service or, where a type differs, by the type's name.
 RESOURCES = {
     "codebuild": "codebuild:{region}:{account}:project/{name}",
     "codepipeline": "codepipeline:{region}:{account}:{name}",
@@ -109,16 +110,16 @@ RESOURCES = {
     "secretsmanager": "secretsmanager:{region}:{account}:secret:{name}-1a2B3c",
     "sns": "sns:{region}:{account}:{name}",
 }
-#: Actions that know no resource.
+#: Actions that do not support resource-level permissions.
 EVERYWHERE = ("codepipeline:ListWebhooks", "logs:DescribeResourcePolicies", "secretsmanager:GetRandomPassword")
-#: Properties that hand a role to the service.
+#: Properties that pass a role to the service.
 ROLES = ("Role", "RoleArn", "ServiceRole")
-#: What names a resource, or the one that a policy is of.
+#: Properties that name the resource, or the resource that a policy belongs to.
 NAMES = ("Name", "LogGroupName", "Bucket", "Topics", "ServiceToken")
-#: Types whose names are of small letters.
-SMALL = ("AWS::ECR::Repository", "AWS::S3::Bucket")
+#: Types whose names are in lower case.
+LOWER_CASE = ("AWS::ECR::Repository", "AWS::S3::Bucket")
 
-#: Who a role is handed to, by the type that names it: condition key iam:PassedToService.
+#: The service that a type passes its role to: condition key iam:PassedToService.
 PASSED_TO = {
     "AWS::CodeBuild::Project": "codebuild.amazonaws.com",
     "AWS::CodePipeline::Pipeline": "codepipeline.amazonaws.com",
@@ -127,10 +128,10 @@ PASSED_TO = {
 
 
 def actions(type_name: str, operation: str, properties: Json) -> list[str]:
-    """What CloudFormation does, of IAM's actions, to create, update or delete a resource with these properties."""
+    """Return the IAM actions that CloudFormation needs to create, update or delete a resource with these properties."""
     used = set(_keys(properties))
     listed = [
-        # The schema has not followed the service's new name, which ARNs and policies have.
+        # The schema still has the service's old name; ARNs and policies have the new one.
         action.replace("codestar-connections:", "codeconnections:")
         for handler in HANDLERS[operation]
         for action in _handlers(type_name).get(handler, [])
@@ -140,7 +141,7 @@ def actions(type_name: str, operation: str, properties: Json) -> list[str]:
 
 
 def resources(action: str, type_name: str, name: str, properties: Json) -> list[str]:
-    """The ARNs that an action on a resource is asked about; none where it does not concern this one."""
+    """Return the ARNs that an action on a resource is checked against; none if the action does not apply to it."""
     service = action.partition(":")[0]
     if action in EVERYWHERE:
         return ["*"]
@@ -151,24 +152,24 @@ def resources(action: str, type_name: str, name: str, properties: Json) -> list[
     if action.endswith("tachRolePolicy") and "Roles" in properties:
         return [_arn("iam", role) for role in properties["Roles"]]
     kind = type_name if type_name in RESOURCES else service
-    if kind not in RESOURCES:  # a type that the tutorial's stack does not have
+    if kind not in RESOURCES:  # a type that the tutorial's stack does not use
         return ["*"]
     arn = _arn(kind, name)
     return [arn.removesuffix(":log-stream:") if action == "logs:ListTagsForResource" else arn]
 
 
 def name_of(type_name: str, logical_id: str, properties: Json, stack: str) -> str:
-    """A resource's name: the given one, or one of the form that CloudFormation makes."""
+    """Return a resource's name: the one in the template, or one in the form that CloudFormation generates."""
     given = next((properties[key] for key in NAMES if key in properties), "")
     given = given[0] if isinstance(given, list) else given
     if given:
         return str(given).rpartition(":")[2]
     made = f"{logical_id if type_name == 'AWS::SecretsManager::Secret' else f'{stack}-{logical_id}'}-1A2B3C4D5E6F"
-    return made.lower() if type_name in SMALL else made
+    return made.lower() if type_name in LOWER_CASE else made
 
 
 def register(extensions: Extensions) -> None:
-    """Put the question before every resource that a stack makes, changes or deletes."""
+    """Check every resource that a stack creates, updates or deletes."""
 
     def check(operation: str, type_name: str, logical_id: str, properties: Json, stack: str) -> None:
         own = [tag for tag in properties.get("Tags", []) if not str(tag).count("'aws:cloudformation:")]
@@ -179,7 +180,7 @@ def register(extensions: Extensions) -> None:
             if action == "iam:PassRole":
                 context["iam:passedtoservice"] = PASSED_TO.get(type_name, "")
             for arn in resources(action, type_name, name, properties):
-                extensions.require(action, arn, context)
+                ministack.require(action, arn, context)
 
     extensions.before_resource(check)
 
@@ -190,7 +191,7 @@ def _handlers(type_name: str) -> dict[str, list[str]]:
         return UNLISTED[type_name]
     spec = find_spec("cfnlint")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("cfnlint, whose schemas say which rights a resource takes")
+        raise ModuleNotFoundError("cfnlint, whose schemas list the permissions that a resource needs")
     schemas = Path(spec.submodule_search_locations[0]) / "data" / "schemas"
     index = json.loads((schemas / "providers" / f"{settings.region}.json").read_text(encoding="utf-8"))
     if type_name not in index:

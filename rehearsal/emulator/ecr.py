@@ -1,7 +1,7 @@
-"""ECR's side of the registry: passwords bound to the caller, and tags that are immutable but for exceptions.
+"""ECR's side of the registry: passwords bound to the caller, and exceptions from immutable tags.
 
 Follows GetAuthorizationToken and ImageTagMutabilityExclusionFilter of the Amazon ECR API reference. MiniStack gives
-everyone the same password, drops the exclusion filters, and lets a stack take over a repository that exists.
+every caller the same password, drops the exclusion filters, and lets a stack take over an existing repository.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def authorization_token(_action: str, _request: Json, caller: Caller) -> Json:
 
 
 def keep_filters(call: Call, proceed: Proceed) -> Response:
-    """Remember the filters that a call sets, and show them where repositories are described."""
+    """Remember the filters that a call sets, and add them to descriptions of repositories."""
     status, headers, body = proceed()
     name = str(call.json.get("repositoryName", ""))
     if status == 200 and call.action in ("CreateRepository", "PutImageTagMutability"):
@@ -56,15 +56,14 @@ def keep_filters(call: Call, proceed: Proceed) -> Response:
 
 
 def filters_of_template(properties: Json) -> list[Json]:
-    """The filters of a template in the API's spelling."""
+    """Return the filters of a template as the API spells them."""
     kind, value = "ImageTagMutabilityExclusionFilterType", "ImageTagMutabilityExclusionFilterValue"
     given: list[Any] = properties.get("ImageTagMutabilityExclusionFilters") or []
     return [{"filterType": item[kind], "filter": item[value]} for item in given]
 
 
-def register(extensions: Extensions) -> None:
-    """Put all of it before MiniStack's ECR."""
-    own = extensions.original_resource(TYPE)
+def with_filters(own: ResourceHandler) -> ResourceHandler:
+    """Return MiniStack's handler with the filters kept and existing repositories refused."""
 
     def create(logical_id: str, properties: Json, stack: str) -> tuple[str, Json]:
         name = properties.get("RepositoryName")
@@ -83,9 +82,14 @@ def register(extensions: Extensions) -> None:
         own.delete(physical_id, properties)
         _filters.pop(physical_id, None)
 
+    return ResourceHandler(create, update, delete)
+
+
+def register(extensions: Extensions) -> None:
+    """Complete MiniStack's ECR."""
     extensions.override("ecr", "GetAuthorizationToken", authorization_token)
     extensions.around("ecr", keep_filters)
-    extensions.add_resource(TYPE, ResourceHandler(create, update, delete))
+    extensions.wrap_resource(TYPE, with_filters)
 
 
 def _exists(name: str) -> bool:

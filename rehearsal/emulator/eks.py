@@ -1,15 +1,16 @@
-"""EKS's side of the cluster: the real endpoint and authority, authentication modes, versions, access entries.
+"""EKS's side of the cluster: endpoint and certificate authority, authentication modes, versions, access entries.
 
 Follows the Amazon EKS API reference (Cluster, UpdateClusterConfig, DescribeClusterVersions, CreateAccessEntry) and the
-user guide's "Grant IAM users access to Kubernetes with EKS access entries". MiniStack keeps the records; this adds what
-it lacks:
+user guide's "Grant IAM users access to Kubernetes with EKS access entries". MiniStack keeps the records; this module
+adds what it lacks:
 
-- a cluster is ACTIVE, with its endpoint and certificate authority, once the Kubernetes cluster has written its record;
-- the authentication mode changes one way only, and access entries need a mode that has them;
-- the entries of the cluster are written where aws-iam-authenticator reads them.
+- A cluster becomes ACTIVE, with its endpoint and certificate authority, once the Kubernetes cluster has written its
+  record.
+- The authentication mode changes in one direction only, and access entries need a mode that includes them.
+- Access entries are written to the file that aws-iam-authenticator reads.
 
-Differs: the only access policy is AmazonEKSClusterAdminPolicy for the whole cluster, given as group system:masters;
-updates are over at once; node groups have no machines.
+Differs from AWS: the only access policy is AmazonEKSClusterAdminPolicy for the whole cluster, granted as group
+system:masters; updates finish at once; node groups have no machines.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ CHANGES_ENTRIES = (
     "DisassociateAccessPolicy",
 )
 
-#: Version, release, end of standard and of extended support, fourteen and twelve months; user guide, "Understand the
-#: Kubernetes version lifecycle on EKS".
+#: Version, its release, end of standard support (14 months) and of extended support (12 more); user guide, "Understand
+#: the Kubernetes version lifecycle on EKS".
 VERSIONS = (
     ("1.37", "2026-10-01", "2027-12-01", "2028-12-01"),
     ("1.36", "2026-06-02", "2027-08-02", "2028-08-02"),
@@ -50,19 +51,19 @@ VERSIONS = (
 )
 DEFAULT_VERSION = settings.kubernetes_version.rpartition(".")[0]
 
-#: What CreateCluster was told and MiniStack forgets, by cluster.
+#: Parameters of CreateCluster that MiniStack drops, by cluster.
 _extra: dict[str, Json] = {}
 _updates: dict[str, Json] = {}
 _writing = threading.Lock()
 
 
 def register(extensions: Extensions) -> None:
-    """Put all of it before MiniStack's EKS."""
+    """Complete MiniStack's EKS."""
     extensions.around("eks", answer)
 
 
 def answer(call: Call, proceed: Proceed) -> Response:
-    """Answer or amend one call."""
+    """Answer one call, or amend MiniStack's answer."""
     if "access-entries" in call.path:
         return _access_entry(call, proceed)
     answerers: dict[str, Around] = {
@@ -78,7 +79,7 @@ def answer(call: Call, proceed: Proceed) -> Response:
 
 
 def cluster_versions(query: dict[str, str]) -> list[Json]:
-    """Answer DescribeClusterVersions with its filters; a list is asked for one version at a time here."""
+    """Return the versions of DescribeClusterVersions that match its filters; ``clusterVersions`` may name only one."""
     return [
         {
             "clusterVersion": version,
@@ -100,10 +101,10 @@ def cluster_versions(query: dict[str, str]) -> list[Json]:
 
 
 def update_config(name: str, request: Json) -> Json:
-    """UpdateClusterConfig for the authentication mode.
+    """Change the authentication mode as UpdateClusterConfig does.
 
     Raises:
-        ServiceError: no such cluster, another change, or a step back.
+        ServiceError: there is no such cluster, the request changes something else, or the mode cannot follow this one.
     """
     extra = _known(name)
     wanted = request.get("accessConfig", {}).get("authenticationMode")
@@ -129,26 +130,21 @@ def update_config(name: str, request: Json) -> Json:
 
 
 def write_access_entries(name: str) -> None:
-    """Write the cluster's entries, and which backends count, for aws-iam-authenticator.
+    """Write the cluster's access entries, and the backends to use, for aws-iam-authenticator.
 
-    The files are written in place: the program watches them by inode. With CONFIG_MAP only the creator is there, whom
-    EKS admits whatever the mode ("Grant access ...", creator's note).
+    The files are written in place because the program watches them by inode. In mode CONFIG_MAP only the creator
+    has an entry: EKS admits the creator in every mode ("Grant access ...", note on the creator).
     """
     mode = _known(name)["accessConfig"]["authenticationMode"]
     with _writing:
         settings.access_entries.parent.mkdir(parents=True, exist_ok=True)
         settings.access_entries.write_text(json.dumps(mappings(name), indent=2), encoding="utf-8")
         backends = "DynamicFile" if mode == "API" else "DynamicFile EKSConfigMap"
-        backend_modes().write_text(json.dumps({"backendMode": backends}), encoding="utf-8")
-
-
-def backend_modes() -> Path:
-    """The file that tells aws-iam-authenticator which backends to ask, in order."""
-    return settings.access_entries.with_name("authenticator-backends.json")
+        settings.authenticator_backends.write_text(json.dumps({"backendMode": backends}), encoding="utf-8")
 
 
 def mappings(name: str) -> Json:
-    """The cluster's access entries as aws-iam-authenticator's dynamic file has them."""
+    """Return the cluster's access entries in the form of aws-iam-authenticator's dynamic file."""
     users, roles = [], []
     eks = root("eks")
     for principal in eks.list_access_entries(clusterName=name)["accessEntries"]:
@@ -167,13 +163,13 @@ def mappings(name: str) -> Json:
 
 
 def default_username(principal: str) -> str:
-    """The Kubernetes user name that EKS gives an entry without one (CreateAccessEntry, ``username``)."""
+    """Return the Kubernetes user name that EKS gives an entry without one (CreateAccessEntry, ``username``)."""
     found = re.fullmatch(r"arn:aws:iam::(\d+):role/(?:.*/)?([^/]+)", principal)
     return f"arn:aws:sts::{found[1]}:assumed-role/{found[2]}/{{{{SessionName}}}}" if found else principal
 
 
 def amend(cluster: Json) -> Json:
-    """A cluster's record with what MiniStack lacks."""
+    """Return a cluster's record with what MiniStack lacks."""
     cluster |= _extra.get(cluster["name"], {})
     if cluster["status"] not in ("CREATING", "ACTIVE"):
         return cluster
@@ -212,7 +208,7 @@ def _delete(call: Call, proceed: Proceed) -> Response:
     if response[0] == 200:
         _extra.pop(_cluster_of(call), None)
         settings.access_entries.unlink(missing_ok=True)
-        backend_modes().unlink(missing_ok=True)
+        settings.authenticator_backends.unlink(missing_ok=True)
     return response
 
 
@@ -248,7 +244,7 @@ def _check_entry(request: Json) -> None:
 
 
 def _is_own(call: Call) -> bool:
-    """Whether this module asks, as root, for what the mode hides from clients."""
+    """Whether this module reads, as root, what the mode hides from clients."""
     return call.caller.arn.endswith(":root")
 
 

@@ -1,6 +1,6 @@
-"""Secrets that a stack generates: without punctuation where the template says so.
+"""The characters that a stack excludes from a generated secret.
 
-Follows GenerateSecretString of AWS::SecretsManager::Secret; of its exclusions MiniStack has ExcludeCharacters alone.
+Follows GenerateSecretString of AWS::SecretsManager::Secret; of its exclusions, MiniStack has only ExcludeCharacters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KINDS = {
 
 
 def spell_out_exclusions(properties: Json) -> Json:
-    """Turn each excluded kind of character into the characters."""
+    """Add the characters of each excluded kind to ExcludeCharacters."""
     asked = properties.get("GenerateSecretString")
     if not asked:
         return properties
@@ -29,5 +29,5 @@ def spell_out_exclusions(properties: Json) -> Json:
 
 
 def register(extensions: Extensions) -> None:
-    """Put it before MiniStack's secret."""
+    """Apply the exclusions to every secret of a stack."""
     extensions.amend_resource(TYPE, spell_out_exclusions)

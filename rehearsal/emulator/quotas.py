@@ -1,7 +1,8 @@
-"""Service Quotas and EC2's instance type offerings: what a preflight asks before a cluster is made.
+"""Service Quotas and EC2's instance type offerings, which a preflight checks before it creates a cluster.
 
 Follows GetServiceQuota of the Service Quotas API reference and DescribeInstanceTypeOfferings of the EC2 API reference;
-MiniStack has neither. Differs: four quotas and a handful of types of two vCPUs each, the same in each zone.
+MiniStack has neither. Differs from AWS: there are only four quotas, and eight instance types with two vCPUs each, the
+same in every zone.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from xml.sax.saxutils import escape
 from rehearsal.emulator.extensions import Call, Caller, Extensions, Json, Proceed, Response, ServiceError
 from rehearsal.settings import settings
 
-#: By service and quota code: name and value, as an account that has been used before has them.
+#: By service and quota code: name and value, as in an account that is not new.
 QUOTAS = {
     ("ec2", "L-1216C47A"): ("Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", 32.0),
     ("ec2", "L-0263D0A3"): ("EC2-VPC Elastic IPs", 5.0),
     ("vpc", "L-F678F1CE"): ("VPCs per Region", 5.0),
     ("eks", "L-1194D53C"): ("Clusters", 100.0),
 }
-#: The types that are offered; all of these have 2 vCPUs.
+#: The instance types on offer; all of them have 2 vCPUs.
 TYPES = ("t3.small", "t3.medium", "t3.large", "t3a.medium", "t4g.medium", "m5.large", "m6i.large", "m7g.large")
 VCPUS = 2
 ZONES = ("a", "b", "c")
@@ -37,7 +38,7 @@ def service_quota(action: str, request: Json, caller: Caller) -> Json:
 
 
 def types(call: Call, proceed: Proceed) -> Response:
-    """Correct DescribeInstanceTypes, which MiniStack answers with eight vCPUs for every type it does not know."""
+    """Correct DescribeInstanceTypes: MiniStack reports eight vCPUs for every type that it does not know."""
     status, headers, body = proceed()
     if call.action == "DescribeInstanceTypes":
         count = f"<defaultVCpus>{VCPUS}</defaultVCpus>".encode()
@@ -68,7 +69,7 @@ def type_offerings(call: Call, proceed: Proceed) -> Response:
 
 
 def register(extensions: Extensions) -> None:
-    """Add them."""
+    """Add these services and actions."""
     extensions.add_service("servicequotas", "ServiceQuotasV20190624", service_quota)
     extensions.around("ec2", types)
     extensions.around("ec2", type_offerings)
@@ -89,7 +90,7 @@ def _quota(key: tuple[str, str], caller: Caller) -> Json:
 
 
 def _filter(form: dict[str, str], name: str) -> list[str]:
-    """The values of one of ``Filter.N.Name`` with ``Filter.N.Value.M``."""
+    """Return the values of a filter, given as ``Filter.N.Name`` and ``Filter.N.Value.M``."""
     for key, value in form.items():
         if key.startswith("Filter.") and key.endswith(".Name") and value == name:
             stem = key.removesuffix("Name") + "Value."

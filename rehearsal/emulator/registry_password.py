@@ -1,7 +1,7 @@
-"""Passwords of the registry, bound to who asked for them and to twelve hours, as those of GetAuthorizationToken are.
+"""Passwords of the registry, bound to the caller and valid for twelve hours, like those of GetAuthorizationToken.
 
 See "Private registry authentication in Amazon ECR". A password is the caller's ARN and an expiry, signed with a key
-that the AWS program and the registry's front share; real ones are opaque.
+that AWS and the registry's front share. Real passwords are opaque.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import time
 
 from rehearsal.settings import settings
 
+#: In seconds.
 LIFETIME = 12 * 3600
 
 
 def issue(arn: str, now: float | None = None) -> tuple[str, int]:
-    """Return a password for the caller and the epoch second of its end."""
+    """Return a password for the caller, and its expiry in epoch seconds."""
     end = int(now if now is not None else time.time()) + LIFETIME
     claim = base64.urlsafe_b64encode(json.dumps({"arn": arn, "end": end, "salt": os.urandom(9).hex()}).encode())
     return f"{claim.decode()}.{_sign(claim)}", end
 
 
 def caller(authorization: str) -> str | None:
-    """Return the ARN that a Basic ``Authorization`` header proves, or None."""
+    """Return the ARN that a Basic ``Authorization`` header proves, or None if it proves none."""
     try:
         scheme, _, encoded = authorization.partition(" ")
         user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
@@ -45,13 +46,13 @@ def _sign(claim: bytes) -> str:
 
 
 def _key() -> bytes:
-    """The shared key, made by whichever program needs it first."""
+    """Return the shared key, created by the program that needs it first."""
     path = settings.run / "registry.key"
     draft = settings.run / f"registry.key.{os.getpid()}"
     if not path.exists():
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(os.urandom(32))
-        with contextlib.suppress(FileExistsError):  # the other program was faster, and its key counts
+        with contextlib.suppress(FileExistsError):  # the other program was faster, so its key is used
             os.link(draft, path)
         draft.unlink()
     return path.read_bytes()

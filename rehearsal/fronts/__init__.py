@@ -1,1 +1,1 @@
-"""The real host names that clients use, answered on this machine: STS, ECR, GitHub and dl.k8s.io behind one proxy and TLS."""
+"""STS, ECR, GitHub and dl.k8s.io under their real host names, behind one proxy and one TLS listener."""

@@ -1,7 +1,7 @@
-"""dl.k8s.io for the one release that the rehearsal has built: kubectl, its checksum and the stable marker.
+"""dl.k8s.io for the one release that the rehearsal builds: kubectl, its checksum and the stable marker.
 
-Follows https://kubernetes.io/docs/tasks/tools/install-kubectl-linux. Differs: the program is built here from its Go
-module, and no redirection to a content network comes first.
+Follows https://kubernetes.io/docs/tasks/tools/install-kubectl-linux. Differs: kubectl is built here
+from its Go module, and there is no redirect to a content delivery network.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def missing() -> Response:
-    """The answer for every other release."""
-    return PlainTextResponse(f"the rehearsal has kubectl v{settings.kubernetes_version} only\n", 404)
+    """Return the answer for every other release."""
+    return PlainTextResponse(f"the rehearsal has only kubectl v{settings.kubernetes_version}\n", 404)
 
 
 def built(request: Request) -> Path | None:
-    """The program that an address names, if it is the one that was built here."""
+    """Return the program that a URL names, or None if it is not the one that was built here."""
     wanted = (request.path_params["version"], request.path_params["architecture"])
     path = settings.bin / "kubectl"
-    ours = wanted == (f"v{settings.kubernetes_version}", ARCHITECTURES.get(platform.machine()))
-    return path if ours and path.is_file() else None
+    known = wanted == (f"v{settings.kubernetes_version}", ARCHITECTURES.get(platform.machine()))
+    return path if known and path.is_file() else None
 
 
 async def release(request: Request) -> Response:
@@ -41,7 +41,7 @@ async def release(request: Request) -> Response:
 
 
 async def checksum(request: Request) -> Response:
-    """Serve its ``.sha256``: the bare digest."""
+    """Serve its ``.sha256``, which holds only the digest."""
     path = built(request)
     if not path:
         return missing()
@@ -57,7 +57,7 @@ async def stable(request: Request) -> Response:
 
 
 def app() -> Starlette:
-    """The release tree."""
+    """Return the routes of the release tree."""
     tree = "/release/{version}/bin/linux/{architecture}"
     return Starlette(
         routes=[

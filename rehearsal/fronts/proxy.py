@@ -1,8 +1,9 @@
-"""The HTTPS proxy that leads real host names to the rehearsal: CONNECT only (RFC 9110, section 9.3.6).
+"""The HTTPS proxy that tunnels real host names to the rehearsal: CONNECT only (RFC 9110, section 9.3.6).
 
-Names that the TLS front answers for are led to it. Any other name of AWS is refused, so that nothing here can reach
-real AWS by mistake. Everything else is tunnelled outside, through the user's own HTTPS_PROXY where there is one.
-It listens on loopback, and on the region's address for the Docker Engine alone: pods could reach it there too.
+Names that the TLS front answers for are tunnelled to it. Any other name of AWS is refused, so that nothing here can
+reach real AWS by mistake. Everything else is tunnelled to the internet, through the user's own HTTPS_PROXY if there is
+one. The proxy listens on loopback, and on the region's address. Pods could reach it there too, so on that address it
+serves only the Docker Engine.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from rehearsal.fronts.tls import HOSTS
+from rehearsal.fronts.certificates import HOSTS
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 HEAD_LIMIT = 16 * 1024
 PATIENCE = 30.0
 
-#: Linux: an address may be bound before a link has it.
+#: Linux: lets a socket bind to an address that no interface has yet.
 IP_FREEBIND = 15
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
@@ -35,19 +36,19 @@ Result = TypeVar("Result")
 
 
 class Refused(Exception):
-    """The tunnel is not made; ``str`` is the status line's code and reason."""
+    """The tunnel is refused; ``str`` is the status line's code and reason."""
 
 
 def is_aws(host: str) -> bool:
-    """Whether a name is one of AWS's API end points."""
+    """Whether a host name is an API endpoint of AWS."""
     return host.lower().rstrip(".").endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 def check_source(listening: str, source: str) -> None:
-    """Let clients in by the address that they came to and the one that they came from.
+    """Check that a client may use the address that it connected to.
 
     Raises:
-        Refused: on the region's address only the Docker Engine is served.
+        Refused: the client is not the Docker Engine, and the address is not loopback.
     """
     if listening != "127.0.0.1" and source != settings.engine_ip:
         raise Refused("403 Not for this address")
@@ -57,7 +58,7 @@ def parse_target(request_line: str) -> tuple[str, int]:
     """Return host and port of ``CONNECT host:port HTTP/1.1``.
 
     Raises:
-        Refused: it is another method or not an authority.
+        Refused: it is another method, or the target is not an authority.
     """
     words = request_line.split()
     if len(words) != 3 or words[0] != "CONNECT":
@@ -69,10 +70,10 @@ def parse_target(request_line: str) -> tuple[str, int]:
 
 
 async def connect(host: str, port: int) -> Streams:
-    """Open what the tunnel leads to.
+    """Connect to the tunnel's target.
 
     Raises:
-        Refused: AWS is out of bounds, or the other end cannot be reached.
+        Refused: the target is real AWS, or cannot be reached.
     """
     if host in HOSTS and port == 443:
         return await _open("127.0.0.1", settings.ports.front)
@@ -85,7 +86,7 @@ async def connect(host: str, port: int) -> Streams:
 
 
 async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read one CONNECT and carry bytes both ways until either side ends."""
+    """Serve one CONNECT, and carry bytes both ways until either side ends."""
     try:
         check_source(writer.get_extra_info("sockname")[0], writer.get_extra_info("peername")[0])
         head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)).decode("latin-1")
@@ -107,7 +108,7 @@ async def _open(host: str, port: int) -> Streams:
 
 
 async def _through(upstream: str, host: str, port: int) -> Streams:
-    """Ask the user's own proxy for the tunnel."""
+    """Open the tunnel through the user's own proxy."""
     parts = urlsplit(upstream if "//" in upstream else f"http://{upstream}")
     encrypted = parts.scheme == "https"
     reader, writer = await _bounded(
@@ -149,7 +150,7 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
 
 
 def listener(address: str, port: int) -> socket.socket:
-    """A listening socket on an address that may come up later than this process."""
+    """Return a listening socket on an address that may come up later than this process."""
     opened = socket.socket()
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     opened.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
@@ -160,7 +161,7 @@ def listener(address: str, port: int) -> socket.socket:
 
 
 async def serve() -> None:
-    """Serve on both addresses for ever."""
+    """Serve on both addresses until the process is ended."""
     async with contextlib.AsyncExitStack() as stack:
         for address in ("127.0.0.1", settings.region_ip):
             opened = listener(address, settings.ports.proxy)
@@ -170,7 +171,7 @@ async def serve() -> None:
 
 
 def program() -> Program:
-    """The proxy as a program of the machine, which knows of the user's own proxy."""
+    """Return the proxy as a program of the machine, with the variables that name the user's own proxy."""
     own = {name: os.environ[name] for name in PROXY_VARIABLES if os.environ.get(name)}
     return Program("proxy", [sys.executable, "-m", "rehearsal.fronts.proxy"], own)
 

@@ -1,12 +1,11 @@
-"""The registry under the account's real ECR name: MiniStack's anonymous one behind what ECR demands.
+"""The registry under the account's real ECR name: MiniStack's anonymous registry behind ECR's authorization.
 
 Follows the OCI distribution specification and "Private registry authentication in Amazon ECR". ``push`` is served over
-TLS by the front: every request needs a password of registry_password.py, and IAM is asked for the ECR action that it
-stands for.
-``pull`` is plain HTTP on the region's address for the nodes' containerd: manifests and blobs can be read, no more.
+TLS by the front: every request needs a password from GetAuthorizationToken, and IAM must allow the ECR action that the
+request corresponds to. ``pull`` is plain HTTP on the region's address for the nodes' containerd, which may only read.
 
-Differs: nodes need no password, since no node role exists; session and repository policies are not asked; a blob of
-another repository is uploaded again, not mounted.
+Differs from ECR: nodes need no password, since there is no node role; session and repository policies do not count; a
+blob of another repository is uploaded again, not mounted.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ PATH = re.compile(
 )
 METHODS = ["GET", "HEAD", "PUT", "POST", "PATCH"]
 
-#: Headers of one connection, and what is said anew for the next.
+#: Headers that concern one connection only, and those that are set again for the next.
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host", "authorization", "expect", "date", "server"}
 
 
@@ -58,7 +57,7 @@ class Denied(Exception):
         self.status, self.code = status, code
 
     def response(self) -> Response:
-        """The answer as the specification writes it."""
+        """Return the error as the specification writes it."""
         headers = {"Docker-Distribution-Api-Version": "registry/2.0"}
         if self.status == 401:
             headers["WWW-Authenticate"] = f'Basic realm="https://{settings.registry}/",service="ecr.amazonaws.com"'
@@ -67,7 +66,7 @@ class Denied(Exception):
 
 
 async def push(request: Request) -> Response:
-    """Serve one request of a client that must say who it is."""
+    """Serve one request of a client that must authenticate."""
     try:
         arn = authenticate(request.headers.get("authorization", ""))
         if request.url.path.rstrip("/") == "/v2":
@@ -81,17 +80,17 @@ async def push(request: Request) -> Response:
 
 
 async def pull(request: Request) -> Response:
-    """Serve one request of a node: reading only."""
+    """Serve one request of a node, which may only read."""
     if request.method not in ("GET", "HEAD"):
         return Denied(403, "DENIED", "nodes may only pull").response()
     return await relay(request)
 
 
 def authenticate(authorization: str) -> str:
-    """Return the ARN of the caller whose password this is.
+    """Return the ARN of the caller to whom the password was issued.
 
     Raises:
-        Denied: it is nobody's.
+        Denied: the password is invalid or has expired.
     """
     arn = caller(authorization)
     if arn is None:
@@ -100,10 +99,10 @@ def authenticate(authorization: str) -> str:
 
 
 def authorize(arn: str, method: str, path: str) -> dict[str, str]:
-    """Ask IAM whether the caller may do what a request stands for, and return the parts of its path.
+    """Check that IAM allows the action of a request, and return the parts of the request's path.
 
     Raises:
-        Denied: IAM does not allow it, or it is no request that ECR has.
+        Denied: IAM does not allow the action, or ECR has no such request.
     """
     found = PATH.fullmatch(path)
     action = ACTIONS.get((method, found["kind"])) if found else None
@@ -135,10 +134,10 @@ def allowed(arn: str, action: str, resource: str) -> bool:
 
 
 def refuse_overwriting(repository: str, reference: str, manifest: bytes) -> None:
-    """Hold a tag to the repository's mutability; the same image again is no overwriting.
+    """Refuse to move an immutable tag to another image; pushing the same image again is allowed.
 
     Raises:
-        Denied: the tag names another image and may not move.
+        Denied: the tag is immutable and names another image.
     """
     ecr = root("ecr")
     if reference.startswith("sha256:"):
@@ -161,7 +160,7 @@ def refuse_overwriting(repository: str, reference: str, manifest: bytes) -> None
 
 
 def is_immutable(repository: dict[str, Any], tag: str) -> bool:
-    """Whether a tag of a described repository is fixed: PutImageTagMutability, ``*_WITH_EXCLUSION``."""
+    """Whether a tag of a described repository is immutable; see PutImageTagMutability for ``*_WITH_EXCLUSION``."""
     mode = repository["imageTagMutability"]
     filters = repository.get("imageTagMutabilityExclusionFilters", [])
     excluded = mode.endswith("_WITH_EXCLUSION") and any(fnmatchcase(tag, item["filter"]) for item in filters)
@@ -169,7 +168,7 @@ def is_immutable(repository: dict[str, Any], tag: str) -> bool:
 
 
 async def relay(request: Request) -> Response:
-    """Pass a request on to MiniStack, which takes anyone's, and its answer back, without holding layers in memory."""
+    """Relay a request to MiniStack, which needs no password, and stream the answer without holding layers in memory."""
     client: httpx.AsyncClient = request.app.state.client
     headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
     query = {} if request.url.path.endswith("/uploads/") else dict(request.query_params)
@@ -186,7 +185,7 @@ async def relay(request: Request) -> Response:
 
 
 def app(endpoint: Any) -> Starlette:
-    """The registry's routes on ``push`` or ``pull``."""
+    """Return the registry's routes, served by ``push`` or ``pull``."""
     paths = ("/v2", "/v2/{rest:path}")
     made = Starlette(routes=[Route(path, endpoint, methods=METHODS) for path in paths])
     made.state.client = httpx.AsyncClient(trust_env=False, timeout=120)

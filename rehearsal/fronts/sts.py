@@ -1,8 +1,8 @@
-"""The regional STS endpoint under its real name, over TLS: passed to MiniStack with the signed Host kept.
+"""The regional STS endpoint under its real name, over TLS: requests go to MiniStack with the signed Host header.
 
-aws-iam-authenticator asks GetCallerIdentity for JSON, which STS gives and MiniStack does not, so that answer is
-rewritten. Keys that are not of the form that IAM gives out are refused: MiniStack takes an account id for that account's
-root, without a signature, and a token "signed" by it would be anybody's.
+aws-iam-authenticator requests the answer of GetCallerIdentity as JSON. STS supports that and MiniStack does not, so the
+answer is rewritten. Keys that IAM could not have issued are refused: MiniStack accepts an account id as the key of that
+account's root without a signature, so anyone could forge a token with it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ ERROR = (
 
 
 def access_key(request: Request) -> str:
-    """The access key id that a request claims, from its header or, presigned, from its query."""
+    """Return the access key id of a request, from its header or, if it is presigned, from its query."""
     signed = re.search(r"Credential=([^/,\s]+)/", request.headers.get("authorization", ""))
     return signed[1] if signed else request.query_params.get("X-Amz-Credential", "").split("/")[0]
 
 
 async def serve(request: Request) -> Response:
-    """Pass one call on."""
+    """Relay one call."""
     if not KEY.fullmatch(access_key(request)):
         return Response(ERROR, 403, media_type="text/xml")
     client: httpx.AsyncClient = request.app.state.client
@@ -52,7 +52,7 @@ async def serve(request: Request) -> Response:
 
 
 def identity_json(text: str) -> dict[str, object]:
-    """GetCallerIdentity's answer as STS writes it in JSON."""
+    """Return the answer of GetCallerIdentity as STS writes it in JSON."""
     document = ET.fromstring(text)  # noqa: S314 - from MiniStack, not from a client
     found = {element.tag.rpartition("}")[2]: element.text for element in document.iter()}
     result = {name: found.get(name) for name in ("Account", "Arn", "UserId")}
@@ -61,7 +61,7 @@ def identity_json(text: str) -> dict[str, object]:
 
 
 def app() -> Starlette:
-    """STS's one address."""
+    """Return the one route of STS."""
     made = Starlette(routes=[Route("/", serve, methods=["GET", "POST"])])
     made.state.client = httpx.AsyncClient(trust_env=False, timeout=30)
     return made

@@ -19,7 +19,6 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import yaml
 
-from rehearsal.emulator.eks import backend_modes
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
@@ -80,7 +79,7 @@ def configuration(cluster: str, kubeconfig: Path) -> dict[str, object]:
             "kubeconfig": str(kubeconfig),
             "backendMode": ["DynamicFile", "EKSConfigMap"],
             "dynamicfilepath": str(settings.access_entries),
-            "dynamicBackendModePath": str(backend_modes()),
+            "dynamicBackendModePath": str(settings.authenticator_backends),
         },
     }
 

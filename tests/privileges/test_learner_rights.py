@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rehearsal.emulator import decisions
+from rehearsal.emulator import decision_log
 from tests.stack.test_stack import CONNECTION, OTHER_ROLE, ROLE, TOKEN, Aws, aws, rendered
 from tests.support.paths import ROOT
 from tests.support.privileges import Json, needless, pieces
@@ -104,7 +104,7 @@ def physical(aws: Aws, logical_id: str) -> str:
 
 def asked(aws: Aws) -> list[Json]:
     """Everything that IAM was asked."""
-    return list(decisions.read(aws.records.parent / "eks-rehearsal" / "run" / decisions.path().name))
+    return list(decision_log.read(aws.records.parent / "eks-rehearsal" / "run" / decision_log.path().name))
 
 
 def test_stack_takes_all_its_shapes_with_the_learners_rights_alone(run: Run, figure: Figure) -> None:

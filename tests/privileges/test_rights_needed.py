@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from rehearsal.emulator import decisions
+from rehearsal.emulator import decision_log
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
 from tests.support.paths import ROOT
@@ -326,7 +326,7 @@ def test_every_right_of_the_learners_commands_is_needed(stack: Rehearsal, figure
     for script in ("preflight.sh", "create-stack.sh", "status.sh", "leftovers.sh"):
         done = stack.run(f"scripts/{script}", check=False)  # two of them end with 1 while a cluster stands
         assert "not authorized" not in done.stdout + done.stderr
-    asked = [each for each in decisions.read(decisions.path()) if each["principal"].endswith(":user/learner")]
+    asked = [each for each in decision_log.read(decision_log.path()) if each["principal"].endswith(":user/learner")]
     document = (ROOT / "docs" / "learner-policy.json").read_text(encoding="utf-8")
     policy = json.loads(document.replace("<ACCOUNT_ID>", settings.account))
     own = [

@@ -1,4 +1,4 @@
-"""Who may enter the cluster: genuine tokens, the real aws-iam-authenticator, aws-auth and access entries."""
+"""Authentication to the cluster: genuine tokens, the real aws-iam-authenticator, aws-auth and access entries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import re
 import ssl
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -19,8 +18,8 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from rehearsal import waiting
 from rehearsal.emulator.client import root
-from rehearsal.emulator.eks import backend_modes
 from rehearsal.settings import settings
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ Mapping = dict[str, Any]
 
 
 def admin(*args: str, stdin: str | None = None) -> str:
-    """Run kubectl with the cluster's own certificate, past all that is tested here."""
+    """Run kubectl with the cluster's own client certificate, which needs no token."""
     kubeconfig = settings.run / "kubernetes" / "super-admin.conf"
     command = [str(settings.bin / "kubectl"), "--kubeconfig", str(kubeconfig), *args]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, timeout=30).stdout
@@ -77,7 +76,7 @@ def mapping(rolearn: str, username: str = "tester:{{SessionName}}", *groups: str
 
 @pytest.fixture(scope="module", name="eks")
 def _eks(cluster: Rehearsal) -> Iterator[Rehearsal]:
-    """The cluster with roles, a namespace and a group of its own; aws-auth is put back afterwards."""
+    """The cluster with roles, a namespace and a group for these tests; aws-auth is restored afterwards."""
     iam = root("iam")
     kept = read_aws_auth()
     for name, path in ROLES.items():
@@ -94,7 +93,7 @@ def _eks(cluster: Rehearsal) -> Iterator[Rehearsal]:
 
 @pytest.fixture(autouse=True)
 def _mapped(eks: Rehearsal) -> None:
-    """Before each test the role ``tester`` is mapped, and nothing else is."""
+    """Map only the role ``tester`` before each test."""
     assert eks
     write_mappings(mapping(f"{HOME}/tester"))
 
@@ -114,14 +113,14 @@ def assume(role: str, session: str = "session") -> dict[str, str]:
 
 
 def cli_token(eks: Rehearsal) -> str:
-    """What ``aws eks get-token`` gives the role ``tester``."""
+    """The token that ``aws eks get-token`` returns for the role ``tester``."""
     args = ["aws", "eks", "get-token", "--cluster-name", cluster_name(eks)]
     got = subprocess.run(args, env=eks.env | assume("tester"), capture_output=True, text=True, check=True, timeout=30)
     return str(json.loads(got.stdout)["status"]["token"])
 
 
 def token(eks: Rehearsal, role: str = "tester", session: str = "session", name: str = "") -> str:
-    """A token of a role, signed as the AWS CLI signs it, without the time that the CLI takes to start."""
+    """A token of a role, signed as the AWS CLI signs it but without starting the CLI, which is slow."""
     return sign(name or cluster_name(eks), assume(role, session))
 
 
@@ -146,7 +145,7 @@ def decode(good: str) -> str:
 
 
 def ask(bearer: str, path: str = DEPLOYMENTS, review: Mapping | None = None) -> httpx.Response:
-    """One request to the API server with nothing but a bearer token."""
+    """Send one request to the API server with only a bearer token."""
     record = json.loads(settings.cluster_record.read_text())
     context = ssl.create_default_context(cafile=record["certificate_authority"])
     with httpx.Client(base_url=record["endpoint"], verify=context, trust_env=False, timeout=20) as client:
@@ -156,13 +155,14 @@ def ask(bearer: str, path: str = DEPLOYMENTS, review: Mapping | None = None) -> 
 
 
 def settles(bearer: Callable[[], str], status: int, path: str = DEPLOYMENTS) -> bool:
-    """Whether the answer becomes ``status`` soon; a new token each time, since the API server remembers old ones."""
-    end = time.monotonic() + 15
-    while (got := ask(bearer(), path).status_code) != status:
-        if time.monotonic() > end:
-            pytest.fail(f"the API server answers {got}, not {status}")
-        time.sleep(0.3)
-    return True
+    """Wait until the API server answers ``status``; every request has a new token, because answers are cached."""
+    answers: list[int] = []
+
+    def answered() -> bool:
+        answers.append(ask(bearer(), path).status_code)
+        return answers[-1] == status
+
+    return waiting.until(answered, 15, f"status {status}", lambda: f"The API server answers {answers[-1]}.", pause=0.3)
 
 
 def identity(bearer: str) -> Mapping:
@@ -172,7 +172,7 @@ def identity(bearer: str) -> Mapping:
     return dict(answer.json()["status"]["userInfo"])
 
 
-def test_a_mapped_role_is_who_aws_auth_says_and_may_do_what_rbac_says(eks: Rehearsal) -> None:
+def test_mapped_role_has_the_name_of_aws_auth_and_the_rights_of_rbac(eks: Rehearsal) -> None:
     assert settles(lambda: cli_token(eks), 200)
     who = identity(cli_token(eks))
     assert who["username"] == "tester:session"
@@ -181,7 +181,7 @@ def test_a_mapped_role_is_who_aws_auth_says_and_may_do_what_rbac_says(eks: Rehea
     assert ask(token(eks), "/apis/apps/v1/namespaces/default/deployments").status_code == 403
 
 
-def test_kubectl_enters_with_what_update_kubeconfig_writes(eks: Rehearsal, tmp_path: Any) -> None:
+def test_kubectl_works_with_the_kubeconfig_of_update_kubeconfig(eks: Rehearsal, tmp_path: Any) -> None:
     assert settles(lambda: token(eks), 200)
     kubeconfig = str(tmp_path / "kubeconfig")
     eks.run("aws", "eks", "update-kubeconfig", "--name", cluster_name(eks), "--kubeconfig", kubeconfig)
@@ -200,7 +200,7 @@ def test_kubectl_enters_with_what_update_kubeconfig_writes(eks: Rehearsal, tmp_p
         pytest.param(json.dumps([mapping(f"{HOME}/stranger")]), id="another role"),
     ],
 )
-def test_an_unmapped_role_is_unauthorized(eks: Rehearsal, map_roles: str | None) -> None:
+def test_unmapped_role_is_unauthorized(eks: Rehearsal, map_roles: str | None) -> None:
     write_aws_auth(map_roles)
     assert settles(lambda: token(eks), 401)
 
@@ -218,41 +218,40 @@ def test_an_unmapped_role_is_unauthorized(eks: Rehearsal, map_roles: str | None)
         pytest.param(lambda url: re.sub(r"ASIA[A-Z0-9]+", settings.account, url), id="key of the account's root"),
     ],
 )
-def test_a_changed_token_is_unauthorized(eks: Rehearsal, change: Callable[[str], str]) -> None:
+def test_changed_token_is_unauthorized(eks: Rehearsal, change: Callable[[str], str]) -> None:
     assert settles(lambda: token(eks), 200)
     assert ask(encode(change(decode(token(eks))))).status_code == 401
 
 
-def test_a_token_of_another_cluster_is_unauthorized(eks: Rehearsal) -> None:
+def test_token_of_another_cluster_is_unauthorized(eks: Rehearsal) -> None:
     assert settles(lambda: token(eks), 200)
     assert ask(token(eks, name="another-cluster")).status_code == 401
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(-1000, 401), (-600, 200)])
-def test_a_token_lives_for_fifteen_minutes(eks: Rehearsal, seconds: int, status: int) -> None:
+def test_token_is_valid_for_fifteen_minutes(eks: Rehearsal, seconds: int, status: int) -> None:
     assert settles(lambda: token(eks), 200)
     assert ask(sign(cluster_name(eks), assume("tester"), seconds)).status_code == status
 
 
-def test_an_account_id_as_key_is_nobody_even_where_root_is_mapped(eks: Rehearsal) -> None:
+def test_account_id_as_key_is_unauthorized_even_if_root_is_mapped(eks: Rehearsal) -> None:
     write_mappings(mapping(f"{HOME}/tester"), mapping(ACCOUNT_ROOT, "root", "system:masters"))
     assert settles(lambda: token(eks), 200)
     forged = {"AWS_ACCESS_KEY_ID": settings.account, "AWS_SECRET_ACCESS_KEY": "test"}
     assert ask(sign(cluster_name(eks), forged)).status_code == 401
 
 
-def test_session_names_are_cleaned_unless_raw_is_asked_for(eks: Rehearsal) -> None:
+def test_session_names_are_sanitized_unless_the_mapping_wants_them_raw(eks: Rehearsal) -> None:
     session = "a" * 50 + "@example.com"
     assert settles(lambda: token(eks), 200)
     assert identity(token(eks, session=session))["username"] == f"tester:{session.replace('@', '-')}"
     write_mappings(mapping(f"{HOME}/tester", "raw:{{SessionNameRaw}}"))
     assert settles(lambda: token(eks, session=session), 200)
-    deadline = time.monotonic() + 10
-    while identity(token(eks, session=session))["username"] != f"raw:{session}":
-        assert time.monotonic() < deadline
+    raw = f"raw:{session}"
+    waiting.until(lambda: identity(token(eks, session=session))["username"] == raw, 10, f"the user {raw}")
 
 
-def test_a_role_with_a_path_is_mapped_without_it(eks: Rehearsal) -> None:
+def test_role_with_a_path_is_mapped_without_the_path(eks: Rehearsal) -> None:
     write_mappings(mapping(f"{HOME}/tester"), mapping(f"{HOME}/team/x/pathy"))
     assert settles(lambda: token(eks), 200)
     assert ask(token(eks, "pathy")).status_code == 401
@@ -260,15 +259,15 @@ def test_a_role_with_a_path_is_mapped_without_it(eks: Rehearsal) -> None:
     assert settles(lambda: token(eks, "pathy"), 200)
 
 
-def test_an_access_entry_admits_and_wins_over_aws_auth(eks: Rehearsal) -> None:
+def test_access_entry_takes_precedence_over_aws_auth(eks: Rehearsal) -> None:
     api, name = root("eks"), cluster_name(eks)
     principal = f"{HOME}/tester"
     api.create_access_entry(clusterName=name, principalArn=principal, kubernetesGroups=[GROUP], username="by-entry")
     try:
-        deadline = time.monotonic() + 10
-        while ask(token(eks)).status_code != 200 or identity(token(eks))["username"] != "by-entry":
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
+        waiting.until(
+            lambda: ask(token(eks)).status_code == 200 and identity(token(eks))["username"] == "by-entry",
+            10, "the user of the access entry", pause=0.3,
+        )  # fmt: skip
         write_aws_auth(None)
         assert settles(lambda: token(eks), 200)
     finally:
@@ -276,18 +275,18 @@ def test_an_access_entry_admits_and_wins_over_aws_auth(eks: Rehearsal) -> None:
     assert settles(lambda: token(eks), 401)
 
 
-def test_in_mode_api_aws_auth_does_not_count(eks: Rehearsal) -> None:
+def test_aws_auth_does_not_count_in_mode_api(eks: Rehearsal) -> None:
     assert settles(lambda: token(eks), 200)
-    kept = backend_modes().read_text()
-    backend_modes().write_text('{"backendMode": "DynamicFile"}')
+    kept = settings.authenticator_backends.read_text()
+    settings.authenticator_backends.write_text('{"backendMode": "DynamicFile"}')
     try:
         assert settles(lambda: token(eks), 401)
     finally:
-        backend_modes().write_text(kept)
+        settings.authenticator_backends.write_text(kept)
     assert settles(lambda: token(eks), 200)
 
 
-def test_the_creator_is_an_administrator(eks: Rehearsal) -> None:
+def test_creator_is_an_administrator(eks: Rehearsal) -> None:
     write_aws_auth(None)
     done = eks.run("kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.groups}")
     assert "system:masters" in done.stdout

@@ -1,4 +1,4 @@
-"""AWS's place in the rehearsal: what launcher, proxy and TLS front add to MiniStack or hold back from it."""
+"""AWS in the rehearsal: what the emulator's extensions, the proxy and the TLS front add to MiniStack or restrict."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
-from rehearsal.emulator import extensions, registry_password
-from rehearsal.fronts import proxy, registry, tls
+from rehearsal import waiting
+from rehearsal.emulator import ministack, registry_password
+from rehearsal.fronts import proxy, registry
+from rehearsal.sandbox.authorities import BUNDLE_VARIABLES, machine_bundle
 from rehearsal.settings import Ports, Settings
 from tests.support.loopback import reserved_ports
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.services
 
-PROGRAMS = ("launcher", "proxy", "front")
+PROGRAMS = {"aws": "rehearsal.aws", "proxy": "rehearsal.fronts.proxy", "front": "rehearsal.fronts.tls_front"}
 PORT_COUNT = 13
 LEAKED = "LEAKED_INTO_LAMBDA"
 
@@ -43,14 +45,14 @@ Json = dict[str, Any]
 
 @dataclass
 class Aws:
-    """A running MiniStack with its proxy and its TLS front, on ports and in a directory of their own."""
+    """A running MiniStack with a proxy and a TLS front, on its own ports and in its own directory."""
 
     settings: Settings
     processes: list[subprocess.Popen[bytes]]
     session: boto3.Session
 
     def client(self, service: str, keys: Json | None = None, url: str | None = None) -> Any:
-        """A client as root, or with the keys of a user or role; through the proxy where ``url`` is a real name."""
+        """A client as root, or with the keys of a user or role; through the proxy if ``url`` has a real host name."""
         keys = keys or {"AccessKeyId": self.settings.account, "SecretAccessKey": "test"}
         proxies = {"https": self.settings.proxy_url} if url else {}
         return self.session.client(
@@ -64,14 +66,14 @@ class Aws:
         )
 
     def https(self, host: str) -> httpx.Client:
-        """A client of one real host name, through the proxy."""
+        """A client for one real host name, through the proxy."""
         context = ssl.create_default_context(cafile=str(self.settings.ca))
         return httpx.Client(
             base_url=f"https://{host}", proxy=self.settings.proxy_url, verify=context, trust_env=False, timeout=20
         )
 
     def role(self, name: str, *statements: Json) -> Json:
-        """Make a role with these rights and return keys of a session of it."""
+        """Create a role with these permissions and return the keys of a session of it."""
         iam, principal = self.client("iam"), f"arn:aws:iam::{self.settings.account}:root"
         trust = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))["Role"]
@@ -91,7 +93,7 @@ def allow(action: str | list[str], resource: str = "*") -> Json:
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    """AWS as the rehearsal starts it, but for the supervisor."""
+    """AWS as the rehearsal starts it, without the supervisor."""
     with reserved_ports(PORT_COUNT) as base:
         yield from _started(tmp_path_factory.mktemp("cache"), base)
 
@@ -103,8 +105,8 @@ def _started(home: Path, base: int) -> Iterator[Aws]:
     env.pop("HTTPS_PROXY", None)
     processes = []
     try:
-        for name in PROGRAMS:
-            command = [sys.executable, "-m", f"rehearsal.aws.{name}"]
+        for name, module in PROGRAMS.items():
+            command = [sys.executable, "-m", module]
             with (home / f"{name}.log").open("wb") as log:
                 processes.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log))
         started = subprocess.run(
@@ -129,17 +131,17 @@ def _started(home: Path, base: int) -> Iterator[Aws]:
 @pytest.mark.parametrize(
     "host", ["s3.us-east-2.amazonaws.com", "sts.amazonaws.com", "iam.amazonaws.com", "eks.us-east-2.api.aws"]
 )
-def test_the_proxy_refuses_every_other_name_of_aws(aws: Aws, host: str) -> None:
+def test_proxy_refuses_other_aws_hosts(aws: Aws, host: str) -> None:
     with pytest.raises(httpx.ProxyError, match="403"):
         aws.https(host).get("/")
 
 
-def test_the_proxy_leads_no_other_port_of_a_known_name_anywhere(aws: Aws) -> None:
+def test_proxy_refuses_other_ports_of_known_hosts(aws: Aws) -> None:
     with pytest.raises(httpx.ProxyError, match="403"):
         aws.https("github.com:22").get("/")
 
 
-def test_the_proxy_is_for_tunnels_only(aws: Aws) -> None:
+def test_proxy_refuses_plain_requests(aws: Aws) -> None:
     assert httpx.get(aws.settings.proxy_url, trust_env=False).status_code == 405
 
 
@@ -153,7 +155,7 @@ def test_the_proxy_is_for_tunnels_only(aws: Aws) -> None:
         ("10.250.0.1", "10.250.0.1", False),
     ],
 )
-def test_of_the_cluster_only_the_docker_engine_may_use_the_proxy(listening: str, source: str, good: bool) -> None:
+def test_proxy_serves_only_the_docker_engine_of_the_cluster(listening: str, source: str, good: bool) -> None:
     with contextlib.nullcontext() if good else pytest.raises(proxy.Refused, match="403"):
         proxy.check_source(listening, source)
 
@@ -169,7 +171,7 @@ def test_of_the_cluster_only_the_docker_engine_may_use_the_proxy(listening: str,
         ("CONNECT", "405"),
     ],
 )
-def test_the_proxy_reads_the_authority(line: str, expected: tuple[str, int] | str) -> None:
+def test_proxy_parses_the_authority(line: str, expected: tuple[str, int] | str) -> None:
     if isinstance(expected, tuple):
         assert proxy.parse_target(line) == expected
         return
@@ -177,12 +179,12 @@ def test_the_proxy_reads_the_authority(line: str, expected: tuple[str, int] | st
         proxy.parse_target(line)
 
 
-def test_the_proxy_tunnels_everything_else(aws: Aws) -> None:
+def test_proxy_tunnels_other_hosts(aws: Aws) -> None:
     with listening(lambda connection: connection.sendall(connection.recv(100).upper())) as port:
         assert tunnel(aws.settings.ports.proxy, f"127.0.0.1:{port}", b"hello") == b"HELLO"
 
 
-def test_the_proxy_uses_the_machines_own_proxy(tmp_path: Path) -> None:
+def test_proxy_uses_the_machines_own_proxy(tmp_path: Path) -> None:
     heads: list[bytes] = []
 
     def upstream(connection: socket.socket) -> None:
@@ -223,15 +225,15 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def tunnel(port: int, authority: str, send: bytes) -> bytes:
-    """Send bytes through a tunnel and return what comes back until its end."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    """Send bytes through a tunnel and return what comes back until it ends."""
+
+    def connect() -> socket.socket | None:
+        with contextlib.suppress(OSError):
+            return socket.create_connection(("127.0.0.1", port), timeout=10)
+        return None
+
+    connection = waiting.until(connect, 20, f"port {port}")
+    assert connection
     with connection, connection.makefile("rb") as answer:
         connection.sendall(f"CONNECT {authority} HTTP/1.1\r\n\r\n".encode())
         assert answer.readline().split()[1] == b"200"
@@ -244,26 +246,26 @@ def tunnel(port: int, authority: str, send: bytes) -> bytes:
 # --- certificates
 
 
-def test_the_bundle_holds_the_machines_authorities_and_ours(aws: Aws) -> None:
+def test_bundle_has_the_authorities_of_machine_and_rehearsal(aws: Aws) -> None:
     bundle = aws.settings.ca_bundle.read_bytes()
-    assert bundle.startswith(tls.machine_bundle().read_bytes().rstrip())
+    assert bundle.startswith(machine_bundle().read_bytes().rstrip())
     assert bundle.endswith(aws.settings.ca.read_bytes())
     assert ssl.create_default_context(cafile=str(aws.settings.ca_bundle)).cert_store_stats()["x509_ca"] > 1
 
 
-def test_the_machines_bundle_is_the_one_its_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in tls.BUNDLE_VARIABLES:
+def test_machine_bundle_is_the_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in BUNDLE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    usual = tls.machine_bundle()
+    usual = machine_bundle()
     (tmp_path / "own.pem").write_text("own")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "own.pem"))
-    assert tls.machine_bundle() == tmp_path / "own.pem"
+    assert machine_bundle() == tmp_path / "own.pem"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
-    assert tls.machine_bundle() == usual
+    assert machine_bundle() == usual
 
 
-def test_keys_are_readable_by_their_owner_alone(aws: Aws) -> None:
-    aws.client("ecr").get_authorization_token()  # makes the registry's key
+def test_keys_are_readable_by_their_owner_only(aws: Aws) -> None:
+    aws.client("ecr").get_authorization_token()  # creates the registry's key
     for name in ("front.pem", "registry.key"):
         assert (aws.settings.run / name).stat().st_mode & 0o077 == 0
 
@@ -281,13 +283,13 @@ def test_aws_listens_on_loopback_only(aws: Aws) -> None:
     assert found == {"127.0.0.1"}
 
 
-def test_sts_is_itself_under_its_real_name(aws: Aws) -> None:
+def test_sts_answers_under_its_real_name(aws: Aws) -> None:
     keys = aws.role("sts-caller")
     real = aws.client("sts", keys, f"https://{aws.settings.sts_host}")
     assert real.get_caller_identity()["Arn"].endswith(":assumed-role/sts-caller/test")
 
 
-def test_a_role_is_assumed_under_the_real_name_if_policy_and_trust_allow_it(aws: Aws) -> None:
+def test_assume_role_under_the_real_name_needs_a_policy(aws: Aws) -> None:
     aws.role("target")
     target = f"arn:aws:iam::{aws.settings.account}:role/target"
     url = f"https://{aws.settings.sts_host}"
@@ -299,12 +301,12 @@ def test_a_role_is_assumed_under_the_real_name_if_policy_and_trust_allow_it(aws:
 
 @pytest.fixture(scope="module")
 def learner(aws: Aws) -> Json:
-    """Keys of the user that the rehearsal gives its learner."""
+    """Keys of the user that the rehearsal gives the learner."""
     env = os.environ | {
         "XDG_CACHE_HOME": str(aws.settings.cache.parent),
         "REHEARSAL_PORT": str(aws.settings.ports.base),
     }
-    code = "import json; from rehearsal.aws import learner; print(json.dumps(dict(learner.create()), default=str))"
+    code = "import json; from rehearsal import learner; print(json.dumps(dict(learner.create_user()), default=str))"
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, timeout=60, check=True)
     return dict(json.loads(made.stdout))
 
@@ -327,32 +329,32 @@ def learner(aws: Aws) -> Json:
         ("lambda", "list_functions", {}),
     ],
 )
-def test_the_learner_is_no_administrator(aws: Aws, learner: Json, service: str, call: str, arguments: Json) -> None:
+def test_learner_is_not_an_administrator(aws: Aws, learner: Json, service: str, call: str, arguments: Json) -> None:
     with pytest.raises(ClientError) as caught:
         getattr(aws.client(service, learner), call)(**arguments)
     assert caught.value.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException")
 
 
-def test_the_learner_may_look_around(aws: Aws, learner: Json) -> None:
+def test_learner_may_list_clusters(aws: Aws, learner: Json) -> None:
     assert aws.client("sts", learner).get_caller_identity()["Arn"].endswith(":user/learner")
     assert aws.client("eks", learner).list_clusters()["clusters"] == []
 
 
 @pytest.mark.parametrize("key", ["111122223333", "test", "", "AKIAIOSFODNN7EXAMPLE"])
-def test_sts_under_its_real_name_takes_no_key_that_iam_did_not_give_out(aws: Aws, key: str) -> None:
+def test_sts_under_its_real_name_refuses_keys_that_iam_did_not_issue(aws: Aws, key: str) -> None:
     real = aws.client("sts", {"AccessKeyId": key or "x", "SecretAccessKey": "test"}, f"https://{aws.settings.sts_host}")
     with pytest.raises(ClientError) as caught:
         real.get_caller_identity()
     assert caught.value.response["Error"]["Code"] == "InvalidClientTokenId"
 
 
-def test_an_unknown_path_or_host_of_the_front_is_not_found(aws: Aws) -> None:
+def test_front_does_not_serve_unknown_paths(aws: Aws) -> None:
     assert aws.https(aws.settings.sts_host).get("/health").status_code == 404
-    assert aws.https(aws.settings.registry).get("/_ministack/health").status_code == 404
+    assert aws.https(aws.settings.registry).get(ministack.HEALTH_PATH).status_code == 404
     assert aws.https("dl.k8s.io").get("/release/v1.30.0/bin/linux/amd64/kubectl").status_code == 404
 
 
-def test_the_checksum_is_that_of_the_kubectl_that_was_built(aws: Aws) -> None:
+def test_release_serves_the_built_kubectl_with_its_checksum(aws: Aws) -> None:
     aws.settings.bin.mkdir(parents=True, exist_ok=True)
     (aws.settings.bin / "kubectl").write_bytes(b"program")
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
@@ -395,7 +397,7 @@ def login(aws: Aws, keys: Json) -> httpx.Client:
 
 
 def push(client: httpx.Client, repository: str, tag: str, layer: bytes = b"layer") -> httpx.Response:
-    """Push one layer and a manifest of it, as Docker does; the answer is the first refusal, or the last step's."""
+    """Push one layer and its manifest, as Docker does; return the first refusal, or the last answer."""
     digest = "sha256:" + hashlib.sha256(layer).hexdigest()
     steps: list[Callable[[], httpx.Response]] = [
         lambda: client.post(f"/v2/{repository}/blobs/uploads/"),
@@ -424,7 +426,7 @@ def builder(aws: Aws, repositories: None) -> Json:  # noqa: ARG001 - made before
 
 
 @pytest.mark.usefixtures("repositories")
-def test_a_push_without_or_with_a_wrong_password_is_unauthorized(aws: Aws) -> None:
+def test_push_with_no_or_a_wrong_password_is_unauthorized(aws: Aws) -> None:
     client = aws.https(aws.settings.registry)
     refused = client.get("/v2/")
     assert (refused.status_code, refused.headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
@@ -433,7 +435,7 @@ def test_a_push_without_or_with_a_wrong_password_is_unauthorized(aws: Aws) -> No
     assert client.get("/v2/").status_code == 401
 
 
-def test_a_password_ends_after_twelve_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_expires_after_twelve_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Settings(cache=tmp_path)
     own.run.mkdir()
     monkeypatch.setattr(registry_password, "settings", own)
@@ -446,20 +448,20 @@ def test_a_password_ends_after_twelve_hours(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("header", ["", "Basic", "Basic ?", "Bearer x", "Basic QVdT", "Basic QVdTOmEuYi5j"])
-def test_a_malformed_login_is_nobodys(header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_login_is_refused(header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Settings(cache=tmp_path)
     own.run.mkdir()
     monkeypatch.setattr(registry_password, "settings", own)
     assert registry_password.caller(header) is None
 
 
-def test_a_password_needs_the_right_to_ask_for_it(aws: Aws) -> None:
+def test_password_needs_get_authorization_token(aws: Aws) -> None:
     with pytest.raises(ClientError, match="ecr:GetAuthorizationToken"):
         login(aws, aws.role("nobody"))
 
 
 @pytest.mark.usefixtures("repositories")
-def test_a_password_alone_is_no_right_to_push(aws: Aws) -> None:
+def test_password_alone_does_not_allow_a_push(aws: Aws) -> None:
     client = login(aws, aws.role("token-only", allow("ecr:GetAuthorizationToken")))
     assert client.get("/v2/").status_code == 200
     refused = push(client, "flask", "a")
@@ -469,14 +471,14 @@ def test_a_password_alone_is_no_right_to_push(aws: Aws) -> None:
 
 @pytest.mark.usefixtures("repositories")
 @pytest.mark.parametrize("missing", PUSH)
-def test_a_push_needs_each_of_its_rights_but_to_read(aws: Aws, missing: str) -> None:
+def test_push_needs_each_of_its_permissions_except_reading(aws: Aws, missing: str) -> None:
     rights = [action for action in PUSH if action != missing]
     client = login(aws, aws.role(missing.replace(":", "-"), allow("ecr:GetAuthorizationToken"), allow(rights)))
     expected = 201 if missing == "ecr:BatchGetImage" else 403
     assert push(client, "flask", missing.partition(":")[2]).status_code == expected
 
 
-def test_a_builder_pushes_to_its_own_repository_only(aws: Aws, builder: Json) -> None:
+def test_builder_may_push_to_its_own_repository_only(aws: Aws, builder: Json) -> None:
     client = login(aws, builder)
     assert push(client, "flask", "first").status_code == 201
     manifest = client.get("/v2/flask/manifests/first")
@@ -488,7 +490,7 @@ def test_a_builder_pushes_to_its_own_repository_only(aws: Aws, builder: Json) ->
 
 
 @pytest.mark.usefixtures("repositories")
-def test_a_user_may_push_too(aws: Aws) -> None:
+def test_user_may_push(aws: Aws) -> None:
     iam = aws.client("iam")
     iam.create_user(UserName="pusher")
     rights = policy(allow("ecr:GetAuthorizationToken"), allow(PUSH))
@@ -497,7 +499,7 @@ def test_a_user_may_push_too(aws: Aws) -> None:
     assert push(login(aws, keys), "other", "by-user").status_code == 201
 
 
-def test_a_tag_is_immutable_but_for_the_excluded_one(aws: Aws, builder: Json) -> None:
+def test_tags_are_immutable_except_excluded_ones(aws: Aws, builder: Json) -> None:
     client = login(aws, builder)
     assert push(client, "flask", "commit", b"one").status_code == 201
     assert push(client, "flask", "commit", b"one").status_code == 201
@@ -527,7 +529,7 @@ def test_mutability_follows_mode_and_filters(mode: str, filters: list[str], tag:
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH"])
-def test_nodes_may_not_write(method: str) -> None:
+def test_nodes_may_not_push(method: str) -> None:
     assert as_node(method, "/v2/flask/blobs/uploads/") == 403
 
 
@@ -547,18 +549,10 @@ def as_node(method: str, path: str) -> int:
     return asyncio.run(ask())
 
 
-# --- what the launcher adds to MiniStack
+# --- what the rehearsal adds to MiniStack
 
 
-def test_another_version_of_ministack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.metadata.version", lambda _: "1.5.34")
-    with pytest.raises(
-        SystemExit, match=r"ministack 1\.5\.34 is installed, but the rehearsal extends exactly 1\.5\.33"
-    ):
-        extensions.check_version()
-
-
-def test_an_added_services_refusal_is_an_aws_error(aws: Aws) -> None:
+def test_refusal_of_an_added_service_is_an_aws_error(aws: Aws) -> None:
     quotas = aws.client("service-quotas")
     assert quotas.get_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")["Quota"]["Value"] >= 4
     with pytest.raises(ClientError) as caught:
@@ -566,7 +560,7 @@ def test_an_added_services_refusal_is_an_aws_error(aws: Aws) -> None:
     assert caught.value.response["Error"]["Code"] == "NoSuchResourceException"
 
 
-def test_an_added_service_asks_iam(aws: Aws) -> None:
+def test_added_service_needs_permission(aws: Aws) -> None:
     keys = aws.role("no-quotas")
     with pytest.raises(ClientError, match="servicequotas:GetServiceQuota"):
         aws.client("service-quotas", keys).get_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")
@@ -589,7 +583,7 @@ def test_log_streams_need_a_policy_that_ends_in_a_star(aws: Aws, suffix: str, go
         aws.client("logs", keys).create_log_stream(logGroupName=group, logStreamName="s")
 
 
-def test_the_principal_of_a_session_is_its_role_in_a_condition(aws: Aws) -> None:
+def test_principal_arn_of_a_session_is_its_role(aws: Aws) -> None:
     iam, account = aws.client("iam"), aws.settings.account
     only = {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{account}:role/let-in"}}
     root = {"AWS": f"arn:aws:iam::{account}:root"}
@@ -605,7 +599,7 @@ def test_the_principal_of_a_session_is_its_role_in_a_condition(aws: Aws) -> None
 
 
 def create_stack(aws: Aws, name: str, template: Json, **parameters: str) -> Json:
-    """Create a stack, wait for its end and describe it."""
+    """Create a stack, wait until that has ended, and describe it."""
     cloudformation = aws.client("cloudformation")
     given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
     body = json.dumps(template)
@@ -660,7 +654,7 @@ def test_rules_and_patterns_refuse_a_stack(aws: Aws, parameters: dict[str, str],
         create_stack(aws, "ruled", RULED, **parameters)
 
 
-def test_a_bucket_that_is_not_empty_stays(aws: Aws) -> None:
+def test_stack_does_not_delete_a_bucket_that_is_not_empty(aws: Aws) -> None:
     bucket: Json = {"Type": "AWS::S3::Bucket", "Properties": {"VersioningConfiguration": {"Status": "Enabled"}}}
     made = create_stack(aws, "bucket", {"Resources": {"B": bucket}, "Outputs": {"Name": {"Value": {"Ref": "B"}}}})
     name = made["Outputs"][0]["OutputValue"]
@@ -680,14 +674,14 @@ def test_a_bucket_that_is_not_empty_stays(aws: Aws) -> None:
 
 
 @pytest.mark.usefixtures("repositories")
-def test_a_stack_does_not_take_over_a_repository(aws: Aws) -> None:
+def test_stack_does_not_take_over_a_repository(aws: Aws) -> None:
     repository = {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "other"}}
     assert create_stack(aws, "taken", {"Resources": {"R": repository}})["StackStatus"] == "ROLLBACK_COMPLETE"
     assert "already exists" in reasons(aws, "taken")
     assert aws.client("ecr").describe_repositories(repositoryNames=["other"])
 
 
-def test_a_generated_secret_keeps_to_its_characters_and_over_updates(aws: Aws) -> None:
+def test_generated_secret_has_only_allowed_characters_and_survives_updates(aws: Aws) -> None:
     asked = {"PasswordLength": 64, "ExcludePunctuation": True}
     secret = {"Type": "AWS::SecretsManager::Secret", "Properties": {"GenerateSecretString": asked}}
     copy = {"Type": "String", "Value": {"Fn::Sub": "{{resolve:secretsmanager:${Secret}}}"}}
@@ -739,7 +733,7 @@ def handler(event, context):
 """
 
 
-def test_a_function_runs_as_its_role_with_nothing_of_the_launchers_environment(aws: Aws) -> None:
+def test_function_runs_as_its_role_without_the_emulators_environment(aws: Aws) -> None:
     made = create_stack(aws, "function", function_stack(FUNCTION))
     assert made["StackStatus"] == "CREATE_COMPLETE", reasons(aws, "function")
     outputs = {output["OutputKey"]: output["OutputValue"] for output in made["Outputs"]}
@@ -747,10 +741,10 @@ def test_a_function_runs_as_its_role_with_nothing_of_the_launchers_environment(a
     assert "not authorized to perform: iam:ListUsers" in outputs["Denied"]
     names = outputs["Environment"].split()
     assert LEAKED not in names
-    assert not [name for name in names if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY", *tls.BUNDLE_VARIABLES)]
+    assert not [name for name in names if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY", *BUNDLE_VARIABLES)]
 
 
-def test_cfnresponse_is_there_only_where_aws_adds_it(aws: Aws) -> None:
+def test_cfnresponse_needs_the_statement_that_aws_needs(aws: Aws) -> None:
     code = FUNCTION.replace("import boto3\nimport cfnresponse", "import boto3, cfnresponse")
     assert create_stack(aws, "hidden", function_stack(code))["StackStatus"] == "ROLLBACK_COMPLETE"
     assert "import cfnresponse" in reasons(aws, "hidden")
@@ -775,7 +769,7 @@ def create_cluster(aws: Aws, name: str, mode: str) -> Json:
 
 @pytest.fixture
 def clusters(aws: Aws) -> Iterator[None]:
-    """No cluster before and none after."""
+    """Delete the clusters of a test."""
     yield
     eks = aws.client("eks")
     for name in eks.list_clusters()["clusters"]:
@@ -784,7 +778,7 @@ def clusters(aws: Aws) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("clusters")
-def test_a_cluster_is_active_once_kubernetes_is(aws: Aws, tmp_path: Path) -> None:
+def test_cluster_is_active_once_kubernetes_runs(aws: Aws, tmp_path: Path) -> None:
     made = create_cluster(aws, "c1", "API_AND_CONFIG_MAP")
     assert (made["status"], made.get("endpoint")) == ("CREATING", None)
     (tmp_path / "ca.crt").write_bytes(b"authority")
@@ -799,7 +793,7 @@ def test_a_cluster_is_active_once_kubernetes_is(aws: Aws, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("clusters")
-def test_the_authentication_mode_goes_one_way(aws: Aws) -> None:
+def test_authentication_mode_changes_in_one_direction(aws: Aws) -> None:
     create_cluster(aws, "c2", "CONFIG_MAP")
     eks = aws.client("eks")
 
@@ -808,7 +802,7 @@ def test_the_authentication_mode_goes_one_way(aws: Aws) -> None:
         return str(eks.describe_update(name="c2", updateId=update["id"])["update"]["status"])
 
     def backends() -> str:
-        text = aws.settings.access_entries.with_name("authenticator-backends.json").read_text()
+        text = aws.settings.authenticator_backends.read_text()
         return str(json.loads(text)["backendMode"])
 
     with pytest.raises(ClientError, match="must be set to one of"):
@@ -849,7 +843,7 @@ def test_access_entries_are_written_for_the_authenticator(aws: Aws) -> None:
     assert written() == []
 
 
-def test_the_default_version_is_the_one_that_was_built(aws: Aws) -> None:
+def test_default_version_is_the_one_that_was_built(aws: Aws) -> None:
     eks = aws.client("eks")
     found = eks.describe_cluster_versions(defaultOnly=True)["clusterVersions"]
     assert [item["clusterVersion"] for item in found] == [aws.settings.kubernetes_version.rpartition(".")[0]]

@@ -21,7 +21,7 @@ from tests.support.paths import ROOT
 
 ACCOUNT = "111122223333"
 REGION = "us-east-2"
-PROGRAMS = ("rehearsal.fronts.front", "rehearsal.fronts.proxy", "rehearsal.aws")
+PROGRAMS = ("rehearsal.fronts.tls_front", "rehearsal.fronts.proxy", "rehearsal.aws")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ def _started(cache: Path, port: int) -> Iterator[Loopback]:
     for name in ("log", "tmp"):
         (run / name).mkdir(parents=True)
     subprocess.run(
-        [sys.executable, "-c", "from rehearsal.aws import tls; tls.create()"], env=environment, cwd=ROOT, check=True
+        [sys.executable, "-c", "from rehearsal.fronts import certificates; certificates.create()"],
+        env=environment,
+        cwd=ROOT,
+        check=True,
     )
     processes = []
     try:

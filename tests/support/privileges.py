@@ -1,14 +1,14 @@
-"""Policies taken to pieces, and held against what IAM was asked in a run (rehearsal/emulator/decisions.py)."""
+"""Policies taken to pieces, and held against what IAM was asked in a run (rehearsal/emulator/decision_log.py)."""
 
 from __future__ import annotations
 
 import copy
 import json
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any
 
-from ministack.core import iam_evaluator
+from rehearsal.emulator import ministack
+from rehearsal.emulator.extensions import Question
 
 Json = dict[str, Any]
 
@@ -44,29 +44,14 @@ def without(policy: Json, index: int, keys: tuple[str, ...], value: str) -> Json
 
 def allows(policy: Json, question: Json) -> bool:
     """Whether a policy allows what was asked, by the same evaluator."""
-    _, _, _, region, account, _ = question["resource"].split(":", 5) if ":" in question["resource"] else [""] * 6
-    context = iam_evaluator.EvalContext(
-        principal_arn=question["principal"],
-        principal_type="User" if ":user/" in question["principal"] else "AssumedRole",
-        principal_account=account or question["principal"].split(":")[4],
-        action=question["action"],
-        resource_arn=question["resource"],
-        region=region,
-        secure_transport=True,
-        service_context=question["context"],
-    )
-    return bool(iam_evaluator.evaluate(context, [_parsed(json.dumps(policy))]).decision == "Allow")
+    asked = Question(*(question[name] for name in ("principal", "action", "resource", "context")))
+    return ministack.policy_allows(json.dumps(policy), asked)
 
 
 def needless(policy: Json, questions: Iterable[Json]) -> list[str]:
     """The pieces without which every question that the whole policy allows is still allowed."""
     asked = [question for question in questions if allows(policy, question)]
     return [name for name, left in pieces(policy) if all(allows(left, question) for question in asked)]
-
-
-@cache
-def _parsed(policy: str) -> Any:
-    return iam_evaluator.parse_policy_document(policy)
 
 
 def _values(condition: Json) -> Iterator[tuple[str, str]]:

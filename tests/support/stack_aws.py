@@ -1,25 +1,25 @@
 """AWS for tests of the template alone: MiniStack with IAM enforced, and the pipeline's types kept as records.
 
-``python -m tests.support.stack_aws FILE`` serves on the port of rehearsal.settings and writes to FILE, as JSON, the properties
-with which CloudFormation made each pipeline and webhook that stands. Nothing runs: no commit is fetched and nothing built.
+``python -m tests.support.stack_aws FILE`` serves on the port of rehearsal.settings. It writes to FILE, as JSON, the
+properties of each pipeline and webhook that CloudFormation has created and not deleted. Nothing runs: no commit is
+fetched and nothing is built.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from rehearsal import aws
-from rehearsal.emulator.extensions import Extensions, Json, ResourceHandler, check_version
+from rehearsal.emulator import ministack
+from rehearsal.emulator.extensions import Extensions, Json, ResourceHandler
 
 TYPES = ("AWS::CodePipeline::Pipeline", "AWS::CodePipeline::Webhook")
 
 
 def recorder(type_name: str, records: dict[str, Json], file: Path) -> ResourceHandler:
-    """A handler that only remembers what the template asked for."""
+    """A handler that only records the properties in the template."""
 
     def create(logical_id: str, properties: Json, stack: str) -> tuple[str, Json]:
         physical_id = properties.get("Name") or f"{stack}-{logical_id}"
@@ -37,22 +37,12 @@ def recorder(type_name: str, records: dict[str, Json], file: Path) -> ResourceHa
     return ResourceHandler(create, update, delete)
 
 
-def main() -> None:
-    """Serve until ended."""
-    check_version()
-    wanted = aws.environment()
-    os.environ.clear()
-    os.environ.update(wanted)
-    extensions = Extensions()
-    for part in aws.COMPLETED:  # all but the services that run pipelines and builds
-        part.register(extensions)
+def record_pipelines(extensions: Extensions) -> None:
+    """Record the pipeline's types in the file that the command line names."""
     records: dict[str, Json] = {}
     for type_name in TYPES:
         extensions.add_resource(type_name, recorder(type_name, records, Path(sys.argv[1])))
-    extensions.install()
-    sys.argv = ["ministack"]
-    import_module("ministack.app").main()
 
 
 if __name__ == "__main__":
-    main()
+    ministack.serve(aws.extensions(*aws.CORRECTIONS, record_pipelines))

@@ -1,8 +1,8 @@
-"""The module that AWS puts beside inline Python code of a Lambda function: one call answers CloudFormation.
+"""The module that AWS adds to the inline Python code of a Lambda function: one call answers CloudFormation.
 
 Follows https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cfn-lambda-function-code-cfnresponsemodule.html:
-the answer's fields, their defaults, and that a failure to send is printed, not raised. Lambda functions of the
-rehearsal find it on PYTHONPATH, which launcher.py sets; on AWS it is in the function's own archive.
+the answer's fields, their defaults, and that a failure to send is printed, not raised. In the rehearsal, functions find
+it on PYTHONPATH; on AWS it is in the function's own archive.
 """
 
 # ruff: noqa: INP001, N803, PLR0917 - a module on its own, with AWS's names and order
@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 SUCCESS = "SUCCESS"
 FAILED = "FAILED"
 LIMIT = 4096
-"""Bytes that CloudFormation takes."""
+"""Largest answer that CloudFormation accepts, in bytes."""
 
 
 def send(
@@ -28,7 +28,7 @@ def send(
     noEcho: bool = False,
     reason: str | None = None,
 ) -> None:
-    """Put the answer to the address that the event names."""
+    """Send the answer to the URL in the event."""
     answer = {
         "Status": responseStatus,
         "Reason": reason or f"See the details in CloudWatch Log Stream: {context.log_stream_name}",

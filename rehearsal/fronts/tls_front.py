@@ -1,6 +1,6 @@
 """The TLS front: one listener for every real host name that the rehearsal answers for, and the nodes' registry.
 
-The proxy leads the names here; the Host header chooses the part. It has no logic of its own.
+The proxy tunnels these names here; the Host header selects the part.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from starlette.applications import Starlette
 from starlette.routing import Host
 
 from rehearsal import github
-from rehearsal.fronts import kubectl_release, registry, sts, tls
+from rehearsal.fronts import certificates, kubectl_release, registry, sts
 from rehearsal.fronts.proxy import listener
+from rehearsal.sandbox.authorities import BUNDLE_VARIABLES
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 
 def app() -> Starlette:
-    """Return every part under its host name."""
+    """Return every part, by its host name."""
     return Starlette(
         routes=[
             Host(settings.sts_host, sts.app()),
@@ -36,19 +37,19 @@ def app() -> Starlette:
 
 
 def config(bind: str, *, encrypted: bool) -> Config:
-    """Hypercorn's settings for one listener."""
+    """Return Hypercorn's settings for one listener."""
     made = Config()
     made.bind = [bind]
     made.accesslog = "-"
     made.keep_alive_timeout = 75
     made.alpn_protocols = ["http/1.1"]
     if encrypted:
-        made.certfile = made.keyfile = str(tls.key_and_chain())
+        made.certfile = made.keyfile = str(certificates.key_and_chain())
     return made
 
 
 async def serve() -> None:
-    """Serve TLS on loopback and the nodes' registry on the region's address, for ever."""
+    """Serve TLS on loopback and the nodes' registry on the region's address, until the process is ended."""
     nodes = listener(settings.region_ip, settings.ports.pull)
     stopped = asyncio.Event()
     parts: list[tuple[Any, Config]] = [
@@ -59,11 +60,11 @@ async def serve() -> None:
 
 
 def program() -> Program:
-    """The front as a program of the machine, which knows of the machine's own authorities."""
-    own = {name: os.environ[name] for name in tls.BUNDLE_VARIABLES if os.environ.get(name)}
-    return Program("front", [sys.executable, "-m", "rehearsal.fronts.front"], own)
+    """Return the front as a program of the machine, with the variables that name the machine's own authorities."""
+    own = {name: os.environ[name] for name in BUNDLE_VARIABLES if os.environ.get(name)}
+    return Program("front", [sys.executable, "-m", "rehearsal.fronts.tls_front"], own)
 
 
 if __name__ == "__main__":
-    tls.create()
+    certificates.create()
     asyncio.run(serve())

@@ -1,11 +1,9 @@
-"""Two plain HTTP endpoints that AWS has beside its signed API, on loopback, in the process of launcher.py.
+"""The plain HTTP endpoints that AWS has besides its signed API: one listener on loopback, shared by the services.
 
-``GET /v2/credentials/<id>`` gives a build the credentials of its service role, to whoever shows the build's token: the
-container credential provider of the SDKs
-(https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html).
-``POST /trigger?t=...`` is a CodePipeline webhook's address.
+CodeBuild serves the credentials of a build's role here, and CodePipeline its webhooks and connections. It runs in the
+process of rehearsal/aws.py.
 
-Differs from AWS: builds reach the first at 127.0.0.1 by AWS_CONTAINER_CREDENTIALS_FULL_URI, not at 169.254.170.2.
+Differs from AWS: builds get their credentials at 127.0.0.1 by AWS_CONTAINER_CREDENTIALS_FULL_URI, not at 169.254.170.2.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from urllib.parse import urlsplit
 
 from rehearsal.settings import settings
 
-#: What a webhook's body may have at most; GitHub sends 25 MB at most.
+#: Largest body in bytes; GitHub sends webhooks of up to 25 MB.
 BODY_LIMIT = 25 * 1024 * 1024
 
 Answer = tuple[int, str, bytes]
@@ -30,7 +28,7 @@ _starting = threading.Lock()
 
 
 def serve(method: str, prefix: str, endpoint: Endpoint) -> None:
-    """Answer requests whose path begins with ``prefix``; the listener starts with the first call.
+    """Answer requests whose path starts with ``prefix``; the first call starts the listener.
 
     Raises:
         OSError: the port is taken.
@@ -77,4 +75,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the path of a webhook is a secret of sorts."""
+        """Log nothing: a webhook's path contains its token."""

@@ -1,7 +1,7 @@
-"""S3 buckets in stacks: one that is not empty cannot be deleted.
+"""S3 buckets in stacks: a bucket that is not empty cannot be deleted.
 
-CloudFormation's DeleteBucket fails with BucketNotEmpty while a version or a delete marker is left (S3 user guide,
-"Deleting a general purpose bucket"); MiniStack would delete it with all that is in it.
+On AWS the deletion fails with BucketNotEmpty while a version or a delete marker is left (S3 user guide, "Deleting a
+general purpose bucket"). MiniStack deletes the bucket with its objects.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ TYPE = "AWS::S3::Bucket"
 
 
 def refuse_unless_empty(bucket: str) -> None:
-    """Do what S3 does before it deletes a bucket.
+    """Check that a bucket is empty, as S3 does before it deletes one.
 
     Raises:
-        ValueError: something is in it; the text is S3's.
+        ValueError: the bucket is not empty; the message is S3's.
     """
     s3 = root("s3")
     try:
@@ -30,12 +30,16 @@ def refuse_unless_empty(bucket: str) -> None:
         )
 
 
-def register(extensions: Extensions) -> None:
-    """Put the check before MiniStack's deletion."""
-    own = extensions.original_resource(TYPE)
+def keep_unless_empty(own: ResourceHandler) -> ResourceHandler:
+    """Return MiniStack's handler with the check before its deletion."""
 
     def delete(physical_id: str, properties: Json) -> None:
         refuse_unless_empty(physical_id)
         own.delete(physical_id, properties)
 
-    extensions.add_resource(TYPE, ResourceHandler(own.create, own.update, delete))
+    return ResourceHandler(own.create, own.update, delete)
+
+
+def register(extensions: Extensions) -> None:
+    """Check every bucket that a stack deletes."""
+    extensions.wrap_resource(TYPE, keep_unless_empty)

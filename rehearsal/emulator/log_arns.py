@@ -1,19 +1,20 @@
-"""The ARNs that IAM checks, where MiniStack names another than AWS does.
+"""The ARNs that IAM checks for CloudWatch Logs.
 
-CloudWatch Logs checks streams, so that a policy must name ``log-group:NAME:*``: the Service Authorization Reference
-for Amazon CloudWatch Logs, and the AccessDenied messages of the service, which end in ``:log-stream:NAME``.
+AWS checks streams, so a policy must name ``log-group:NAME:*``; MiniStack checks the group. Sources: the Service
+Authorization Reference for Amazon CloudWatch Logs, and the service's AccessDenied messages, which end in
+``:log-stream:NAME``.
 """
 
 from __future__ import annotations
 
 from rehearsal.emulator.extensions import Extensions, Json
 
-#: Actions whose resource is the group by its ARN alone.
+#: Actions that are checked against the ARN of the group.
 TAGGING = ("ListTagsForResource", "TagResource", "UntagResource")
 
 
 def log_stream_arn(action: str, request: Json, prefix: str) -> str | None:
-    """Return the ARN of the log stream, or of all streams of the group, that a call names."""
+    """Return the ARN of the log stream that a call names, or of all streams of the group."""
     identifier = str(request.get("logGroupIdentifier", "")).removesuffix(":*")
     group = request.get("logGroupName") or identifier.rpartition(":")[2]
     if action in TAGGING or not group:
@@ -22,5 +23,5 @@ def log_stream_arn(action: str, request: Json, prefix: str) -> str | None:
 
 
 def register(extensions: Extensions) -> None:
-    """Tell MiniStack."""
+    """Let IAM check these ARNs."""
     extensions.resource("logs", log_stream_arn)
