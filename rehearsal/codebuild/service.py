@@ -21,7 +21,7 @@ from typing import Any
 from rehearsal.codebuild import environment
 from rehearsal.codebuild.duties import Build, PipelineJob
 from rehearsal.codebuild.record import Record
-from rehearsal.codebuild.run import BuildRun
+from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator.client import root
 from rehearsal.emulator.extensions import Call, Caller, Extensions, Proceed, ResourceHandler, Response, ServiceError
 from rehearsal.settings import settings

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from rehearsal.codebuild import artifacts, credentials, duties, environment, run
+from rehearsal.codebuild import artifacts, credentials, duties, environment, runner
 from rehearsal.codebuild.buildspec import Artifact, BuildspecError, parse
 from rehearsal.codebuild.container import Container
 from rehearsal.codebuild.duties import Build, PipelineJob
 from rehearsal.codebuild.record import Record
-from rehearsal.codebuild.run import BuildRun
+from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator import service_role
 from rehearsal.settings import Settings
 from tests.support.paths import ROOT
@@ -156,7 +156,7 @@ CASES = {
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings whose state lies in a temporary directory, and a service role that is granted everything."""
     made = Settings(cache=tmp_path)
-    for module in (run, duties, environment, credentials):
+    for module in (runner, duties, environment, credentials):
         monkeypatch.setattr(module, "settings", made)
     role = service_role.Credentials("arn:aws:iam::111122223333:role/r", "ASIA", "secret", "token", time.time() + 60)
     monkeypatch.setattr(service_role, "assume", lambda *_: role)
