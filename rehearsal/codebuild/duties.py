@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rehearsal.codebuild import artifacts, credentials, environment
 from rehearsal.codebuild.buildspec import Artifact, Buildspec, BuildspecError, parse
 from rehearsal.codebuild.logs import BuildLog
-from rehearsal.codebuild.record import Record
+from rehearsal.codebuild.model import Record
 from rehearsal.emulator import service_role
 from rehearsal.settings import settings
 

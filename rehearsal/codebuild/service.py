@@ -20,7 +20,7 @@ from typing import Any
 
 from rehearsal.codebuild import environment
 from rehearsal.codebuild.duties import Build, PipelineJob
-from rehearsal.codebuild.record import Record
+from rehearsal.codebuild.model import Record
 from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator.client import root
 from rehearsal.emulator.extensions import Call, Caller, Extensions, Proceed, ResourceHandler, Response, ServiceError

@@ -19,7 +19,7 @@ from rehearsal.codebuild import artifacts, credentials, duties, environment, run
 from rehearsal.codebuild.buildspec import Artifact, BuildspecError, parse
 from rehearsal.codebuild.container import Container
 from rehearsal.codebuild.duties import Build, PipelineJob
-from rehearsal.codebuild.record import Record
+from rehearsal.codebuild.model import Record
 from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator import service_role
 from rehearsal.settings import Settings
