@@ -19,10 +19,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rehearsal.codebuild import credentials, duties
+from rehearsal.codebuild import credentials, managed_phases
 from rehearsal.codebuild.buildspec import PHASES, Buildspec, Phase
 from rehearsal.codebuild.container import Container
-from rehearsal.codebuild.duties import Build, PhaseFailed
+from rehearsal.codebuild.managed_phases import Build, PhaseFailed
 from rehearsal.codebuild.shell import Shell, Stopped, TimedOut
 from rehearsal.settings import settings
 
@@ -72,11 +72,11 @@ class BuildRun:
 
     def _run(self) -> str:
         with self._phase("PROVISIONING"):
-            role = duties.provision(self.build)
+            role = managed_phases.provision(self.build)
             self._container = self._make_container()
         with self._phase("DOWNLOAD_SOURCE"):
-            buildspec = duties.download(self.build, role)
-            settled = duties.settle_environment(self.build, buildspec, role)
+            buildspec = managed_phases.download(self.build, role)
+            settled = managed_phases.settle_environment(self.build, buildspec, role)
         self._shell = Shell(
             self.build.directory / "shell",
             self.build.source,
@@ -86,12 +86,12 @@ class BuildRun:
             enter=self._container.enter if self._container else (),
             deadline=self.deadline,
         )
-        duties.restore_cache(self.build, buildspec)
+        managed_phases.restore_cache(self.build, buildspec)
         if self._run_phases(buildspec, self._shell):
             with self._phase("UPLOAD_ARTIFACTS"):
-                duties.upload(self.build, buildspec, role)
+                managed_phases.upload(self.build, buildspec, role)
         self._export(buildspec, self._shell)
-        duties.save_cache(self.build, buildspec, succeeding=self.succeeding)
+        managed_phases.save_cache(self.build, buildspec, succeeding=self.succeeding)
         return "SUCCEEDED" if self.succeeding else "FAILED"
 
     def _run_phases(self, buildspec: Buildspec, shell: Shell) -> bool:

@@ -19,7 +19,7 @@ import uuid
 from typing import Any
 
 from rehearsal.codebuild import environment
-from rehearsal.codebuild.duties import Build, PipelineJob
+from rehearsal.codebuild.managed_phases import Build, PipelineJob
 from rehearsal.codebuild.model import Record
 from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator.client import root
