@@ -5,7 +5,7 @@ buildspecs and their commands; the docstring of each says where it differs from 
 root a build still runs, without a Docker Engine and without namespaces of its own.
 """
 
-from rehearsal.codebuild.managed_phases import PipelineJob
+from rehearsal.codebuild.model import PipelineJob
 from rehearsal.codebuild.service import announce, register
 
 __all__ = ["PipelineJob", "announce", "register"]

@@ -32,14 +32,6 @@ class VariableError(Exception):
     """A variable's value cannot be had; the message names the variable."""
 
 
-def declared(project: Json, request: Json) -> list[Json]:
-    """Return the variables of the project and of StartBuild, as CodeBuild's API spells them."""
-    names: dict[str, Json] = {}
-    for one in (*project["environment"].get("environmentVariables", []), *_overrides(request)):
-        names[one["name"]] = {"type": "PLAINTEXT", **one}
-    return list(names.values())
-
-
 def values(buildspec: Buildspec, variables: Iterable[Json], role: Credentials) -> tuple[dict[str, str], list[str]]:
     """Return every declared variable's value, and which of these are secrets.
 
@@ -76,11 +68,6 @@ def base(home: Path, *, privileged: bool) -> dict[str, str]:
         "PATH": f"{programs}:{engine.SYSTEM_PATH}",
         "LANG": "C.UTF-8",
     }
-
-
-def _overrides(request: Json) -> list[Json]:
-    overrides: list[Json] = request.get("environmentVariablesOverride") or []
-    return overrides
 
 
 def _parameter(role: Credentials, name: str) -> str:

@@ -7,33 +7,14 @@ DOWNLOAD_SOURCE, UPLOAD_ARTIFACTS). All of it is done with the service role's cr
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rehearsal.codebuild import artifacts, credentials, environment
 from rehearsal.codebuild.buildspec import Artifact, Buildspec, BuildspecError, parse
-from rehearsal.codebuild.logs import BuildLog
-from rehearsal.codebuild.model import Record
+from rehearsal.codebuild.model import Build
 from rehearsal.emulator import service_role
-from rehearsal.settings import settings
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PipelineJob:
-    """What CodePipeline tells CodeBuild beside StartBuild: where the artifacts lie in the pipeline's bucket."""
-
-    pipeline: str
-    bucket: str
-    source: str
-    revision: str
-    #: Further inputs, and outputs, by artifact name: keys in the bucket.
-    more_sources: dict[str, str] = field(default_factory=dict)
-    outputs: dict[str, str] = field(default_factory=dict)
 
 
 class PhaseFailed(Exception):
@@ -42,40 +23,6 @@ class PhaseFailed(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-@dataclass
-class Build:
-    """What a build is given.
-
-    ``project`` is as BatchGetProjects gives it, with the overrides of StartBuild; ``variables`` are the declared ones
-    (``environment.declared``); ``job`` names the artifacts of a build of a pipeline.
-    """
-
-    record: Record
-    project: Json
-    variables: list[Json]
-    job: PipelineJob | None = None
-
-    def __post_init__(self) -> None:
-        self.directory: Path = settings.run / "builds" / self.record["id"].partition(":")[2]
-        self.log = BuildLog(self.directory.with_suffix(".log"))
-
-    @property
-    def source(self) -> Path:
-        """Where the source is unpacked."""
-        return self.directory / "src"
-
-    @property
-    def privileged(self) -> bool:
-        """Whether the project gives its builds a Docker Engine."""
-        return str(self.project["environment"].get("privilegedMode", False)).lower() == "true"
-
-    @property
-    def cache(self) -> Path | None:
-        """Where the project's own cache is kept, if it has one."""
-        modes = self.project.get("cache", {}).get("modes", [])
-        return settings.run / "build-cache" / self.project["name"] if "LOCAL_CUSTOM_CACHE" in modes else None
 
 
 def provision(build: Build) -> service_role.Credentials:
@@ -209,3 +156,10 @@ def save_cache(build: Build, buildspec: Buildspec, *, succeeding: bool) -> None:
             target = build.cache / path.relative_to(build.source) if build.cache else path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target, follow_symlinks=False)
+
+
+def finalize(build: Build) -> None:
+    """Withdraw the build's credentials, close its log and delete its files."""
+    credentials.revoke(build.record["id"])
+    build.log.close()
+    shutil.rmtree(build.directory, ignore_errors=True)

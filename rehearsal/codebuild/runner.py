@@ -13,16 +13,16 @@ say); of caches only LOCAL_CUSTOM_CACHE is kept; an unknown ``run-as`` user fail
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rehearsal.codebuild import credentials, managed_phases
+from rehearsal.codebuild import managed_phases
 from rehearsal.codebuild.buildspec import PHASES, Buildspec, Phase
 from rehearsal.codebuild.container import Container
-from rehearsal.codebuild.managed_phases import Build, PhaseFailed
+from rehearsal.codebuild.managed_phases import PhaseFailed
+from rehearsal.codebuild.model import Build
 from rehearsal.codebuild.shell import Shell, Stopped, TimedOut
 from rehearsal.settings import settings
 
@@ -178,9 +178,7 @@ class BuildRun:
 
     def _finalize(self) -> None:
         self.record.begin("FINALIZING")
-        credentials.revoke(self.record["id"])
         if self._container:
             self._container.stop()
-        self.log.close()
-        shutil.rmtree(self.build.directory, ignore_errors=True)
+        managed_phases.finalize(self.build)
         self.record.end("SUCCEEDED")

@@ -18,9 +18,7 @@ import time
 import uuid
 from typing import Any
 
-from rehearsal.codebuild import environment
-from rehearsal.codebuild.managed_phases import Build, PipelineJob
-from rehearsal.codebuild.model import Record
+from rehearsal.codebuild.model import Build, PipelineJob, Record
 from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator.client import root
 from rehearsal.emulator.extensions import Call, Caller, Extensions, Proceed, ResourceHandler, Response, ServiceError
@@ -87,7 +85,7 @@ def start_build(_action: str, request: Json, caller: Caller) -> Json:
         )
     with _changing:
         record = _new_record(project, request, caller, job)
-        run = BuildRun(Build(record, project, environment.declared(project, request), job))
+        run = BuildRun(Build(record, project, _variables(project, request), job))
         _runs[record["id"]] = run
     answer = {"build": record.snapshot()}
     run.start()
@@ -207,6 +205,13 @@ def _overridden(project: Json, request: Json) -> Json:
             parent = project[path[0]] if len(path) > 1 else project
             parent[path[-1]] = request[name]
     return project
+
+
+def _variables(project: Json, request: Json) -> list[Json]:
+    """Return the variables of the project and of StartBuild; where both set one, StartBuild wins."""
+    declared = project["environment"].get("environmentVariables") or []
+    overrides = request.get("environmentVariablesOverride") or []
+    return list({one["name"]: {"type": "PLAINTEXT", **one} for one in (*declared, *overrides)}.values())
 
 
 def _new_record(project: Json, request: Json, caller: Caller, job: PipelineJob | None) -> Record:

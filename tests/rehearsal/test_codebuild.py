@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from rehearsal.codebuild import artifacts, credentials, environment, managed_phases, runner
+from rehearsal.codebuild import artifacts, credentials, environment, model, runner
 from rehearsal.codebuild.buildspec import Artifact, BuildspecError, parse
 from rehearsal.codebuild.container import Container
-from rehearsal.codebuild.managed_phases import Build, PipelineJob
-from rehearsal.codebuild.model import Record
+from rehearsal.codebuild.model import Build, PipelineJob, Record
 from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator import service_role
 from rehearsal.settings import Settings
@@ -156,7 +155,7 @@ CASES = {
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings whose state lies in a temporary directory, and a service role that is granted everything."""
     made = Settings(cache=tmp_path)
-    for module in (runner, managed_phases, environment, credentials):
+    for module in (runner, model, environment, credentials):
         monkeypatch.setattr(module, "settings", made)
     role = service_role.Credentials("arn:aws:iam::111122223333:role/r", "ASIA", "secret", "token", time.time() + 60)
     monkeypatch.setattr(service_role, "assume", lambda *_: role)
