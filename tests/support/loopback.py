@@ -93,7 +93,7 @@ def _started(cache: Path, port: int) -> Iterator[Loopback]:
     for name in ("log", "tmp"):
         (run / name).mkdir(parents=True)
     subprocess.run(
-        [sys.executable, "-c", "from rehearsal.aws import tls; tls.create()"], env=environment, cwd=ROOT, check=True
+        [sys.executable, "-c", "from rehearsal.fronts import tls; tls.create()"], env=environment, cwd=ROOT, check=True
     )
     processes = []
     try:
