@@ -1,7 +1,7 @@
-"""What CodeBuild itself does around a buildspec's phases: role, log, source, environment, artifacts, cache.
+"""The phases that CodeBuild runs itself, before and after those of the buildspec.
 
 Follows https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html (PROVISIONING,
-DOWNLOAD_SOURCE, UPLOAD_ARTIFACTS). All of it is done with the service role's credentials.
+DOWNLOAD_SOURCE, UPLOAD_ARTIFACTS, FINALIZING). All calls to AWS use the service role's credentials.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rehearsal.emulator import service_role
 
 
 class PhaseFailed(Exception):
-    """A phase failed; ``code`` and message are its context."""
+    """A phase failed; ``code`` and the message become its context."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ def provision(build: Build) -> service_role.Credentials:
     """Assume the service role and open the log stream.
 
     Raises:
-        PhaseFailed: the role does not trust CodeBuild, or lacks the rights to write the log.
+        PhaseFailed: the role does not trust CodeBuild or may not write the log.
     """
     arn, role_arn = build.record["arn"], build.project["serviceRole"]
     session = f"AWSCodeBuild-{build.directory.name}"
@@ -51,10 +51,10 @@ def provision(build: Build) -> service_role.Credentials:
 
 
 def download(build: Build, role: service_role.Credentials) -> Buildspec:
-    """Fetch the source and read its buildspec.
+    """Download the source and parse its buildspec.
 
     Raises:
-        PhaseFailed: the role may not read the artifact, or the buildspec is missing or wrong.
+        PhaseFailed: the role may not read the artifact, or the buildspec is missing or invalid.
     """
     build.source.mkdir(parents=True)
     if build.job:
@@ -87,11 +87,11 @@ def _fetch(role: service_role.Credentials, bucket: str, key: str, target: Path) 
         raise PhaseFailed("CLIENT_ERROR", f"{error} for primary source and source version {bucket}/{key}") from error
 
 
-def settle_environment(build: Build, buildspec: Buildspec, role: service_role.Credentials) -> dict[str, str]:
+def resolve_environment(build: Build, buildspec: Buildspec, role: service_role.Credentials) -> dict[str, str]:
     """Return the environment of the first command.
 
     Raises:
-        PhaseFailed: a parameter or secret cannot be had.
+        PhaseFailed: a parameter or secret cannot be read.
     """
     try:
         declared, secrets = environment.values(buildspec, build.variables, role)
@@ -128,10 +128,10 @@ def _codebuild_variables(build: Build) -> dict[str, str]:
 
 
 def upload(build: Build, buildspec: Buildspec, role: service_role.Credentials) -> None:
-    """Put the output artifacts into the pipeline's bucket.
+    """Upload the output artifacts to the pipeline's bucket.
 
     Raises:
-        PhaseFailed: the buildspec names no such files, or the role may not.
+        PhaseFailed: no file matches, or the role may not write to the bucket.
     """
     for number, (name, key) in enumerate((build.job.outputs if build.job else {}).items()):
         main = buildspec.artifact if number == 0 else None
@@ -144,13 +144,13 @@ def upload(build: Build, buildspec: Buildspec, role: service_role.Credentials) -
 
 
 def restore_cache(build: Build, buildspec: Buildspec) -> None:
-    """Put what the build before kept among the source."""
+    """Copy the files that the previous build cached into the source directory."""
     if build.cache and build.cache.exists() and buildspec.cache_paths:
         shutil.copytree(build.cache, build.source, symlinks=True, dirs_exist_ok=True)
 
 
 def save_cache(build: Build, buildspec: Buildspec, *, succeeding: bool) -> None:
-    """Keep what the buildspec names for the next build."""
+    """Keep the files that the buildspec lists under ``cache`` for the next build."""
     for pattern in buildspec.cache_paths if build.cache and succeeding else ():
         for path in artifacts.matching_paths(pattern, build.source):
             target = build.cache / path.relative_to(build.source) if build.cache else path

@@ -1,6 +1,6 @@
-"""A build as BatchGetBuilds reports it.
+"""A build, and its record as BatchGetBuilds reports it.
 
-Follows https://docs.aws.amazon.com/codebuild/latest/APIReference/API_Build.html and API_BuildPhase.html.
+The record follows https://docs.aws.amazon.com/codebuild/latest/APIReference/API_Build.html and API_BuildPhase.html.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 class Record:
-    """One build's record; safe to read while the build changes it."""
+    """The record of one build; safe to read while the build changes it."""
 
     def __init__(self, data: Json) -> None:
         self._data = data
@@ -40,7 +40,7 @@ class Record:
 
     @property
     def ended(self) -> bool:
-        """Whether the build is over."""
+        """Whether the build has ended."""
         return bool(self._data["buildComplete"])
 
     def begin(self, phase: str) -> None:
@@ -50,7 +50,7 @@ class Record:
             self._data["phases"].append({"phaseType": phase, "startTime": time.time()})
 
     def end(self, status: str, code: str = "", message: str = "") -> None:
-        """Leave the phase entered last, with its outcome and the context that explains a failure."""
+        """Leave the current phase with its status and the context that explains a failure."""
         with self._lock:
             phase = self._data["phases"][-1]
             now = time.time()
@@ -71,23 +71,25 @@ class Record:
 
 @dataclass(frozen=True)
 class PipelineJob:
-    """What CodePipeline tells CodeBuild beside StartBuild: where the artifacts lie in the pipeline's bucket."""
+    """What CodePipeline passes to CodeBuild besides StartBuild: where the artifacts are in the pipeline's bucket.
+
+    ``source``, ``more_sources`` and ``outputs`` are object keys; the last two by artifact name.
+    """
 
     pipeline: str
     bucket: str
     source: str
     revision: str
-    #: Further inputs, and outputs, by artifact name: keys in the bucket.
     more_sources: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Build:
-    """What a build is given.
+    """A build.
 
-    ``project`` is as BatchGetProjects gives it, with the overrides of StartBuild; ``variables`` are the declared ones
-    (``environment.declared``); ``job`` names the artifacts of a build of a pipeline.
+    ``project`` is as BatchGetProjects returns it, with the overrides of StartBuild; ``variables`` are the environment
+    variables of both; ``job`` names the artifacts if a pipeline started the build.
     """
 
     record: Record
@@ -106,11 +108,11 @@ class Build:
 
     @property
     def privileged(self) -> bool:
-        """Whether the project gives its builds a Docker Engine."""
+        """Whether the build has a Docker Engine."""
         return str(self.project["environment"].get("privilegedMode", False)).lower() == "true"
 
     @property
     def cache(self) -> Path | None:
-        """Where the project's own cache is kept, if it has one."""
+        """Where the project's custom cache is kept, if it has one."""
         modes = self.project.get("cache", {}).get("modes", [])
         return settings.run / "build-cache" / self.project["name"] if "LOCAL_CUSTOM_CACHE" in modes else None
