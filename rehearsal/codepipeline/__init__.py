@@ -1,13 +1,13 @@
 """CodePipeline: executes the pipelines that stacks create.
 
-templates.py makes pipelines and webhooks from a stack, executor.py takes executions through the stages, actions.py does
+templates.py makes pipelines and webhooks from a stack, runner.py takes executions through the stages, actions.py does
 the work of an action as the pipeline's role, service.py answers the API, connections.py is CodeConnections; the
 docstring of each says where it differs from AWS. All of it lives in the process of launcher.py.
 """
 
 from __future__ import annotations
 
-from rehearsal.codepipeline import connections, executor, service, templates, webhooks
+from rehearsal.codepipeline import connections, runner, service, templates, webhooks
 from rehearsal.codepipeline.definition import Json
 from rehearsal.codepipeline.model import Pipeline
 from rehearsal.emulator.extensions import Extensions, ResourceHandler
@@ -29,7 +29,7 @@ def register(extensions: Extensions) -> None:
 
 
 def _start(pipeline: Pipeline, trigger: Json, revisions: dict[str, str]) -> object:
-    return executor.begin(pipeline, trigger, revisions=revisions, variables=templates.defaults(pipeline.declaration))
+    return runner.begin(pipeline, trigger, revisions=revisions, variables=templates.defaults(pipeline.declaration))
 
 
 def _pushed(event: Json) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from rehearsal.codepipeline import executor, webhooks
+from rehearsal.codepipeline import runner, webhooks
 from rehearsal.codepipeline.definition import Json, masked
 from rehearsal.codepipeline.model import Execution, Pipeline
 from rehearsal.emulator.extensions import Caller, ServiceError
@@ -117,9 +117,7 @@ def _start_pipeline_execution(request: Json, caller: Caller) -> Json:
     if unknown := given.keys() - declared.keys():
         raise ServiceError("ValidationException", f"the pipeline declares no variable {min(unknown)}")
     trigger = {"triggerType": "StartPipelineExecution", "triggerDetail": caller.arn}
-    return {
-        "pipelineExecutionId": executor.begin(pipeline, trigger, revisions=revisions, variables=declared | given).id
-    }
+    return {"pipelineExecutionId": runner.begin(pipeline, trigger, revisions=revisions, variables=declared | given).id}
 
 
 def _stop_pipeline_execution(request: Json, _caller: Caller) -> Json:
@@ -131,7 +129,7 @@ def _stop_pipeline_execution(request: Json, _caller: Caller) -> Json:
     if execution.stopping and not abandon:
         message = "the execution is being stopped already; abandon its actions, or wait"
         raise ServiceError("DuplicatedStopRequestException", message)
-    executor.stop(execution, request.get("reason", ""), abandon=abandon)
+    runner.stop(execution, request.get("reason", ""), abandon=abandon)
     return {"pipelineExecutionId": execution.id}
 
 
@@ -153,7 +151,7 @@ def _retry_stage_execution(request: Json, _caller: Caller) -> Json:
         only += [
             one["name"] for one in _stage(execution.pipeline, name)["actions"] if one["name"] not in {*done, *only}
         ]
-    executor.retry(execution, name, only)
+    runner.retry(execution, name, only)
     return {"pipelineExecutionId": execution.id}
 
 

@@ -13,7 +13,7 @@ import secrets
 import time
 from typing import Any
 
-from rehearsal.codepipeline import definition, executor, repositories, service
+from rehearsal.codepipeline import definition, repositories, runner, service
 from rehearsal.codepipeline.model import Pipeline
 from rehearsal.codepipeline.webhooks import Webhook, changing, webhooks
 from rehearsal.emulator import service_role
@@ -42,7 +42,7 @@ def create_pipeline(logical_id: str, properties: Json, stack_name: str) -> tuple
         _check_role(pipeline)
         _close_transitions(pipeline, properties)
         service.pipelines[name] = pipeline
-    executor.begin(pipeline, {"triggerType": "CreatePipeline", "triggerDetail": ""}, variables=defaults(declaration))
+    runner.begin(pipeline, {"triggerType": "CreatePipeline", "triggerDetail": ""}, variables=defaults(declaration))
     return name, {"Version": "1"}
 
 
@@ -63,7 +63,7 @@ def update_pipeline(physical_id: str, _old: Json, new: Json, stack_name: str) ->
         pipeline.updated = time.time()
         pipeline.changes.notify_all()
     if str(new.get("RestartExecutionOnUpdate", False)).lower() == "true":
-        executor.begin(pipeline, {"triggerType": "StartPipelineExecution", "triggerDetail": "update"})
+        runner.begin(pipeline, {"triggerType": "StartPipelineExecution", "triggerDetail": "update"})
     return physical_id, {"Version": str(pipeline.version)}
 
 
@@ -76,7 +76,7 @@ def delete_pipeline(physical_id: str, _properties: Json) -> None:
     pipeline.deleted = True
     for execution in pipeline.executions:
         if execution.status in service.RUNNING:
-            executor.stop(execution, "the pipeline was deleted", abandon=True)
+            runner.stop(execution, "the pipeline was deleted", abandon=True)
 
 
 def create_webhook(logical_id: str, properties: Json, stack_name: str) -> tuple[str, Json]:
@@ -153,7 +153,7 @@ def _declaration(properties: Json, name: str) -> Json:
 def _check_role(pipeline: Pipeline) -> None:
     role = pipeline.declaration.get("roleArn", "")
     try:
-        service_role.check(role, executor.SERVICE, pipeline.arn)
+        service_role.check(role, runner.SERVICE, pipeline.arn)
     except service_role.RoleRefused as error:
         raise Rejected(f"CodePipeline is not authorized to perform AssumeRole on role {role}: {error}") from error
 
