@@ -18,7 +18,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rehearsal import codebuild, github
-from rehearsal.codepipeline import connections, definition, repositories
+from rehearsal.codepipeline import connections, definition, github_client
 from rehearsal.codepipeline.model import ActionRun
 from rehearsal.emulator import service_role
 from rehearsal.emulator.extensions import ServiceError
@@ -62,7 +62,7 @@ def perform(run: ActionRun, role: Credentials) -> None:
     except ClientError as error:
         code = "PermissionError" if "Denied" in error.response["Error"]["Code"] else "ConfigurationError"
         raise ActionFailed(code, f"the role {role.role_arn} was refused: {error}") from error
-    except (BotoCoreError, repositories.GitHubError) as error:
+    except (BotoCoreError, github_client.GitHubError) as error:
         raise ActionFailed("ConfigurationError", str(error)) from error
 
 
@@ -97,9 +97,9 @@ def _connection(run: ActionRun, role: Credentials) -> None:
 def _take(run: ActionRun, role: Credentials, repository: str, branch: str, token: str) -> None:
     """Put a commit's files into the artifact bucket; what comes out is the action's revision."""
     asked = run.execution.revisions.get(run.name)
-    run.revision = repositories.commit(repository, asked or branch, token)
+    run.revision = github_client.commit(repository, asked or branch, token)
     bucket = run.execution.pipeline.declaration["artifactStore"]["location"]
-    data = repositories.files(repository, run.revision["id"], token)
+    data = github_client.files(repository, run.revision["id"], token)
     s3 = role.client("s3")
     s3.get_bucket_versioning(Bucket=bucket)
     name = run.declaration["outputArtifacts"][0]["name"]

@@ -13,7 +13,7 @@ import secrets
 import time
 from typing import Any
 
-from rehearsal.codepipeline import definition, repositories, runner, service
+from rehearsal.codepipeline import definition, github_client, runner, service
 from rehearsal.codepipeline.model import Pipeline
 from rehearsal.codepipeline.webhooks import Webhook, changing, webhooks
 from rehearsal.emulator import service_role
@@ -110,8 +110,8 @@ def create_webhook(logical_id: str, properties: Json, stack_name: str) -> tuple[
         webhooks[name] = webhook
     if _registers(properties):
         try:
-            repositories.create_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url, secret)
-        except (repositories.GitHubError, KeyError) as error:
+            github_client.create_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url, secret)
+        except (github_client.GitHubError, KeyError) as error:
             webhooks.pop(name)
             raise Rejected(f"Webhook could not be registered with GitHub. Error cause: {error}") from error
     return name, {"Url": webhook.url}
@@ -136,8 +136,8 @@ def delete_webhook(physical_id: str, properties: Json) -> None:
         return
     try:
         action = _source_action(webhook)
-        repositories.delete_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url)
-    except (Rejected, repositories.GitHubError, KeyError):
+        github_client.delete_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url)
+    except (Rejected, github_client.GitHubError, KeyError):
         return  # a hook that stays at GitHub finds no address here; the stack must not hang on that
 
 
