@@ -13,10 +13,10 @@ import secrets
 import time
 from typing import Any
 
-from rehearsal.codepipeline import definition, github_client, runner, service
-from rehearsal.codepipeline.model import Pipeline
-from rehearsal.codepipeline.webhooks import Webhook, changing, webhooks
+from rehearsal.codepipeline import definition, github_client, runner
+from rehearsal.codepipeline.model import RUNNING, Pipeline, Webhook, changing, pipelines, webhooks
 from rehearsal.emulator import service_role
+from rehearsal.emulator.extensions import Extensions, ResourceHandler
 
 Json = dict[str, Any]
 
@@ -27,6 +27,16 @@ class Rejected(Exception):
     """The resource cannot be made; the message becomes its status reason."""
 
 
+def register(extensions: Extensions) -> None:
+    """Add the types."""
+    extensions.add_resource(
+        "AWS::CodePipeline::Pipeline", ResourceHandler(create_pipeline, update_pipeline, delete_pipeline)
+    )
+    extensions.add_resource(
+        "AWS::CodePipeline::Webhook", ResourceHandler(create_webhook, update_webhook, delete_webhook)
+    )
+
+
 def create_pipeline(logical_id: str, properties: Json, stack_name: str) -> tuple[str, Json]:
     """Make a pipeline and start its first execution.
 
@@ -35,14 +45,14 @@ def create_pipeline(logical_id: str, properties: Json, stack_name: str) -> tuple
     """
     name = properties.get("Name") or f"{stack_name}-{logical_id}-{secrets.token_hex(6).upper()}"
     declaration = _declaration(properties, name)
-    with service.changing:
-        if name in service.pipelines:
+    with changing:
+        if name in pipelines:
             raise Rejected(f"A pipeline with the name '{name}' already exists in account")
         pipeline = Pipeline(declaration)
         _check_role(pipeline)
         _close_transitions(pipeline, properties)
-        service.pipelines[name] = pipeline
-    runner.begin(pipeline, {"triggerType": "CreatePipeline", "triggerDetail": ""}, variables=defaults(declaration))
+        pipelines[name] = pipeline
+    runner.begin(pipeline, {"triggerType": "CreatePipeline", "triggerDetail": ""})
     return name, {"Version": "1"}
 
 
@@ -54,7 +64,7 @@ def update_pipeline(physical_id: str, _old: Json, new: Json, stack_name: str) ->
     """
     if new.get("Name", physical_id) != physical_id:
         return create_pipeline("Pipeline", new, stack_name)
-    pipeline = service.pipelines[physical_id]
+    pipeline = pipelines[physical_id]
     declaration = _declaration(new, physical_id)
     _check_role(Pipeline(declaration))
     with pipeline.changes:
@@ -69,13 +79,13 @@ def update_pipeline(physical_id: str, _old: Json, new: Json, stack_name: str) ->
 
 def delete_pipeline(physical_id: str, _properties: Json) -> None:
     """Remove a pipeline; what it runs is abandoned."""
-    with service.changing:
-        pipeline = service.pipelines.pop(physical_id, None)
+    with changing:
+        pipeline = pipelines.pop(physical_id, None)
     if pipeline is None:
         return
     pipeline.deleted = True
     for execution in pipeline.executions:
-        if execution.status in service.RUNNING:
+        if execution.status in RUNNING:
             runner.stop(execution, "the pipeline was deleted", abandon=True)
 
 
@@ -164,13 +174,8 @@ def _close_transitions(pipeline: Pipeline, properties: Json) -> None:
         transition.enabled, transition.reason = False, one.get("Reason", "")
 
 
-def defaults(declaration: Json) -> dict[str, str]:
-    """Return the values of a pipeline's variables that nobody gave one."""
-    return {one["name"]: one.get("defaultValue", "") for one in declaration.get("variables", [])}
-
-
 def _source_action(webhook: Webhook) -> Json:
-    pipeline = service.pipelines.get(webhook.pipeline)
+    pipeline = pipelines.get(webhook.pipeline)
     actions = pipeline.declaration["stages"][0]["actions"] if pipeline else []
     for action in actions:
         if action["name"] == webhook.action:

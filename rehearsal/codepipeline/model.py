@@ -6,14 +6,18 @@ API_ListPipelineExecutions.html, API_GetPipelineExecution.html and API_ListActio
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from rehearsal.codepipeline.definition import Json, masked_configuration
+from rehearsal.codepipeline.definition import MASK, Json, masked_configuration
 from rehearsal.settings import settings
+
+#: Statuses of an execution that has not ended.
+RUNNING = ("InProgress", "Stopping")
 
 
 def new_id() -> str:
@@ -255,6 +259,10 @@ class Pipeline:
         """The pipeline's ARN."""
         return f"arn:aws:codepipeline:{settings.region}:{settings.account}:{self.name}"
 
+    def variables(self) -> dict[str, str]:
+        """Return the pipeline's variables with their default values."""
+        return {one["name"]: one.get("defaultValue", "") for one in self.declaration.get("variables", [])}
+
     def transition(self, stage: str) -> Transition:
         """Return the way into a stage."""
         return self.transitions.setdefault(stage, Transition())
@@ -290,3 +298,44 @@ class Pipeline:
             newest = max(runs, key=lambda run: run.started, default=None)
             states.append(newest.state() if newest else {"actionName": action["name"]})
         return states
+
+
+@dataclass(eq=False)
+class Webhook:
+    """A webhook; ``secret`` is what GitHub signs with."""
+
+    name: str
+    pipeline: str
+    action: str
+    filters: list[Json]
+    authentication: str
+    secret: str
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+
+    @property
+    def url(self) -> str:
+        """The address, in the form that AWS gives it."""
+        return f"https://{settings.region}.webhooks.aws/trigger?t={self.token}&v=1"
+
+    @property
+    def arn(self) -> str:
+        """The webhook's ARN."""
+        return f"arn:aws:codepipeline:{settings.region}:{settings.account}:webhook:{self.name}"
+
+    def listed(self) -> Json:
+        """Return a ListWebhookItem, without the secret."""
+        shown = {
+            "name": self.name,
+            "targetPipeline": self.pipeline,
+            "targetAction": self.action,
+            "filters": self.filters,
+            "authentication": self.authentication,
+            "authenticationConfiguration": {"SecretToken": MASK} if self.secret else {},
+        }
+        return {"definition": shown, "url": self.url, "arn": self.arn}
+
+
+#: What exists, by name; ``changing`` guards both.
+pipelines: dict[str, Pipeline] = {}
+webhooks: dict[str, Webhook] = {}
+changing = threading.Lock()

@@ -47,7 +47,7 @@ def begin(
             number=len(pipeline.executions) + 1,
             trigger=trigger,
             revisions=revisions or {},
-            variables=variables or {},
+            variables=pipeline.variables() | (variables or {}),
             version=pipeline.version,
         )
         pipeline.executions.append(execution)

@@ -10,19 +10,18 @@ are not there.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
-from rehearsal.codepipeline import runner, webhooks
+from rehearsal.codepipeline import runner
 from rehearsal.codepipeline.definition import Json, masked
-from rehearsal.codepipeline.model import Execution, Pipeline
-from rehearsal.emulator.extensions import Caller, ServiceError
+from rehearsal.codepipeline.model import RUNNING, Execution, Pipeline, pipelines, webhooks
+from rehearsal.emulator.extensions import Caller, Extensions, ServiceError
 
-pipelines: dict[str, Pipeline] = {}
-changing = threading.Lock()
 
-RUNNING = ("InProgress", "Stopping")
+def register(extensions: Extensions) -> None:
+    """Add the service."""
+    extensions.add_service("codepipeline", "CodePipeline_20150709", handle, resource=resource_of)
 
 
 def handle(action: str, request: Json, caller: Caller) -> Json:
@@ -112,12 +111,11 @@ def _list_action_executions(request: Json, _caller: Caller) -> Json:
 def _start_pipeline_execution(request: Json, caller: Caller) -> Json:
     pipeline = find(request["name"])
     revisions = {one["actionName"]: one["revisionValue"] for one in request.get("sourceRevisions", [])}
-    declared = {one["name"]: one.get("defaultValue", "") for one in pipeline.declaration.get("variables", [])}
-    given = {one["name"]: one["value"] for one in request.get("variables", [])}
-    if unknown := given.keys() - declared.keys():
+    variables = {one["name"]: one["value"] for one in request.get("variables", [])}
+    if unknown := variables.keys() - pipeline.variables().keys():
         raise ServiceError("ValidationException", f"the pipeline declares no variable {min(unknown)}")
     trigger = {"triggerType": "StartPipelineExecution", "triggerDetail": caller.arn}
-    return {"pipelineExecutionId": runner.begin(pipeline, trigger, revisions=revisions, variables=declared | given).id}
+    return {"pipelineExecutionId": runner.begin(pipeline, trigger, revisions=revisions, variables=variables).id}
 
 
 def _stop_pipeline_execution(request: Json, _caller: Caller) -> Json:
@@ -197,7 +195,7 @@ def _disable_transition(request: Json, caller: Caller) -> Json:
 
 
 def _list_webhooks(_request: Json, _caller: Caller) -> Json:
-    return {"webhooks": [one.listed() for one in webhooks.webhooks.values()]}
+    return {"webhooks": [one.listed() for one in webhooks.values()]}
 
 
 def _execution(name: str, identifier: str) -> Execution:
