@@ -22,7 +22,7 @@ SHELLS = ("bash", "/bin/sh", "sh")
 RUNTIMES = ("android", "docker", "dotnet", "golang", "java", "nodejs", "php", "python", "ruby")
 
 _TOP = ("version", "run-as", "env", "proxy", "phases", "artifacts", "cache")
-_NOT_HERE = ("batch", "reports")
+_UNSUPPORTED = ("batch", "reports")
 _ENV = ("shell", "variables", "parameter-store", "secrets-manager", "exported-variables", "git-credential-helper")
 _PHASE = ("run-as", "on-failure", "commands", "finally", "runtime-versions")
 _ARTIFACT = ("files", "name", "discard-paths", "base-directory", "exclude-paths", "enable-symlinks", "s3-prefix")
@@ -83,8 +83,8 @@ def parse(text: str) -> Buildspec:
         raise BuildspecError(f"{error.problem or error.context}{line}") from error
     except yaml.YAMLError as error:
         raise BuildspecError(str(error)) from error
-    top = _mapping(document, "the buildspec", (*_TOP, *_NOT_HERE))
-    for key in _NOT_HERE:
+    top = _mapping(document, "the buildspec", (*_TOP, *_UNSUPPORTED))
+    for key in _UNSUPPORTED:
         if key in top:
             raise BuildspecError(f"{key} is not supported by the rehearsal")
     if top.get("version") != "0.2":

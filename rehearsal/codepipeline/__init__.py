@@ -1,8 +1,16 @@
-"""CodePipeline: executes the pipelines that stacks create.
+"""CodePipeline and CodeConnections: execute the pipelines that stacks create.
 
-cloudformation.py makes pipelines and webhooks from a stack, runner.py takes executions through the stages, actions.py does
-the work of an action as the pipeline's role, service.py answers the API, connections.py is CodeConnections; the
-docstring of each says where it differs from AWS. All of it lives in the process of launcher.py.
+- ``model``: pipelines, their executions and their webhooks
+- ``service``: answers CodePipeline's API
+- ``runner``: takes executions through the stages of their pipeline
+- ``actions``: does the work of one action, with the pipeline role's credentials
+- ``definition``: the rules for a pipeline's structure
+- ``cloudformation``: creates, updates and deletes pipelines and webhooks for stacks
+- ``webhooks``, ``connections``: start pipelines when a commit is pushed; ``connections`` is the CodeConnections service
+- ``events``: reports every change of state to EventBridge
+- ``github_client``: calls GitHub's API
+
+The docstring of each module lists the differences from AWS. All of it runs in the process of ``rehearsal.aws``.
 """
 
 from __future__ import annotations
@@ -12,7 +20,7 @@ from rehearsal.emulator.extensions import Extensions
 
 
 def register(extensions: Extensions) -> None:
-    """Add the services, the CloudFormation types and the webhooks' addresses."""
+    """Add the services, the CloudFormation resource types and the webhooks' endpoint."""
     service.register(extensions)
     cloudformation.register(extensions)
     webhooks.register()

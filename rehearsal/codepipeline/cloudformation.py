@@ -1,10 +1,10 @@
-"""The CloudFormation types AWS::CodePipeline::Pipeline and AWS::CodePipeline::Webhook.
+"""Handles the CloudFormation types AWS::CodePipeline::Pipeline and AWS::CodePipeline::Webhook.
 
 Follows https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-codepipeline-pipeline.html
-and aws-resource-codepipeline-webhook.html: Ref gives the name; Fn::GetAtt gives a pipeline's Version and a webhook's
-Url. A new pipeline runs at once (https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-create.html).
+and aws-resource-codepipeline-webhook.html: Ref returns the name; Fn::GetAtt returns a pipeline's Version and a
+webhook's Url. A new pipeline runs immediately (https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-create.html).
 
-Differs from AWS: properties in ``NOT_HERE`` are refused, because nothing here would honour them.
+Differs from AWS: the properties in ``UNSUPPORTED`` are rejected.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from rehearsal.emulator.extensions import Extensions, ResourceHandler
 
 Json = dict[str, Any]
 
-NOT_HERE = ("ArtifactStores", "Triggers")
+UNSUPPORTED = ("ArtifactStores", "Triggers")
 
 
 class Rejected(Exception):
-    """The resource cannot be made; the message becomes its status reason."""
+    """The resource cannot be created; the message becomes its status reason."""
 
 
 def register(extensions: Extensions) -> None:
-    """Add the types."""
+    """Add the resource types."""
     extensions.add_resource(
         "AWS::CodePipeline::Pipeline", ResourceHandler(create_pipeline, update_pipeline, delete_pipeline)
     )
@@ -38,10 +38,10 @@ def register(extensions: Extensions) -> None:
 
 
 def create_pipeline(logical_id: str, properties: Json, stack_name: str) -> tuple[str, Json]:
-    """Make a pipeline and start its first execution.
+    """Create a pipeline and start its first execution.
 
     Raises:
-        Rejected: the structure is wrong, the role does not trust CodePipeline, or the name is taken.
+        Rejected: the structure is invalid, the role does not trust CodePipeline, or the name is taken.
     """
     name = properties.get("Name") or f"{stack_name}-{logical_id}-{secrets.token_hex(6).upper()}"
     declaration = _declaration(properties, name)
@@ -57,10 +57,10 @@ def create_pipeline(logical_id: str, properties: Json, stack_name: str) -> tuple
 
 
 def update_pipeline(physical_id: str, _old: Json, new: Json, stack_name: str) -> tuple[str, Json]:
-    """Change a pipeline in place; a new name is a new pipeline.
+    """Update a pipeline in place; a new name creates a new pipeline.
 
     Raises:
-        Rejected: as for a new one.
+        Rejected: as for a new pipeline.
     """
     if new.get("Name", physical_id) != physical_id:
         return create_pipeline("Pipeline", new, stack_name)
@@ -78,7 +78,7 @@ def update_pipeline(physical_id: str, _old: Json, new: Json, stack_name: str) ->
 
 
 def delete_pipeline(physical_id: str, _properties: Json) -> None:
-    """Remove a pipeline; what it runs is abandoned."""
+    """Delete a pipeline and abandon its executions."""
     with changing:
         pipeline = pipelines.pop(physical_id, None)
     if pipeline is None:
@@ -90,10 +90,10 @@ def delete_pipeline(physical_id: str, _properties: Json) -> None:
 
 
 def create_webhook(logical_id: str, properties: Json, stack_name: str) -> tuple[str, Json]:
-    """Make a webhook and, if asked, register it with GitHub by the token of the pipeline's source action.
+    """Create a webhook; RegisterWithThirdParty registers it with GitHub, with the source action's token.
 
     Raises:
-        Rejected: its pipeline or source action does not exist, or GitHub refuses.
+        Rejected: a property is invalid, its pipeline or source action does not exist, or GitHub refuses.
     """
     name = properties.get("Name") or f"{stack_name}-{logical_id}-{secrets.token_hex(6).upper()}"
     secret = properties.get("AuthenticationConfiguration", {}).get("SecretToken", "")
@@ -128,10 +128,10 @@ def create_webhook(logical_id: str, properties: Json, stack_name: str) -> tuple[
 
 
 def update_webhook(physical_id: str, old: Json, new: Json, stack_name: str) -> tuple[str, Json]:
-    """Make a webhook anew in the old one's place.
+    """Replace a webhook.
 
     Raises:
-        Rejected: as for a new one; the old one is gone then.
+        Rejected: as for a new webhook; the old one is deleted by then.
     """
     if new == old and physical_id in webhooks:
         return physical_id, {"Url": webhooks[physical_id].url}
@@ -140,7 +140,7 @@ def update_webhook(physical_id: str, old: Json, new: Json, stack_name: str) -> t
 
 
 def delete_webhook(physical_id: str, properties: Json) -> None:
-    """Remove a webhook, at GitHub too as far as the token still allows."""
+    """Delete a webhook, and its registration with GitHub if the token still allows it."""
     webhook = webhooks.pop(physical_id, None)
     if webhook is None or not _registers(properties):
         return
@@ -148,11 +148,11 @@ def delete_webhook(physical_id: str, properties: Json) -> None:
         action = _source_action(webhook)
         github_client.delete_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url)
     except (Rejected, github_client.GitHubError, KeyError):
-        return  # a hook that stays at GitHub finds no address here; the stack must not hang on that
+        return  # the stack must not fail because of a hook that remains at GitHub and reaches no address
 
 
 def _declaration(properties: Json, name: str) -> Json:
-    wrong = [key for key in NOT_HERE if properties.get(key)]
+    wrong = [key for key in UNSUPPORTED if properties.get(key)]
     if wrong:
         raise Rejected(f"{wrong[0]} is not supported by the rehearsal")
     declaration = definition.from_template(properties, name)

@@ -1,11 +1,10 @@
-"""CodePipeline's API.
+"""Answers CodePipeline's API.
 
-Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/Welcome.html; resources that IAM is asked about:
+Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/Welcome.html; the IAM resources of each action:
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscodepipeline.html.
 
-Differs from AWS: pipelines are made by CloudFormation alone (CreatePipeline, UpdatePipeline, DeletePipeline and job
-workers are not there); lists are cut at ``maxResults`` and have no next page; action types, rules, tags and rollback
-are not there.
+Differs from AWS: only CloudFormation creates, updates and deletes pipelines; lists end at ``maxResults`` and have no
+next page; job workers, custom action types, rules, tags and rollback are not supported.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ def handle(action: str, request: Json, caller: Caller) -> Json:
     """Answer one call.
 
     Raises:
-        ServiceError: the action is not there, or is refused.
+        ServiceError: the action is unknown or fails.
     """
     handler = _ACTIONS.get(action)
     if handler is None:
-        raise ServiceError("UnknownOperationException", f"the rehearsal does not have {action}")
+        raise ServiceError("UnknownOperationException", f"the rehearsal does not support {action}")
     return handler(request, caller)
 
 
 def resource_of(_action: str, request: Json, prefix: str) -> str | None:
-    """Name the pipeline, its stage or its stage's action that a call is about."""
+    """Return the ARN of the pipeline, stage or action that a call concerns."""
     name = request.get("name") or request.get("pipelineName")
     if not isinstance(name, str):
         return None
@@ -125,7 +124,7 @@ def _stop_pipeline_execution(request: Json, _caller: Caller) -> Json:
         message = f"the execution is {execution.status} and cannot be stopped"
         raise ServiceError("PipelineExecutionNotStoppableException", message)
     if execution.stopping and not abandon:
-        message = "the execution is being stopped already; abandon its actions, or wait"
+        message = "the execution is already stopping; abandon its actions or wait"
         raise ServiceError("DuplicatedStopRequestException", message)
     runner.stop(execution, request.get("reason", ""), abandon=abandon)
     return {"pipelineExecutionId": execution.id}
@@ -140,7 +139,7 @@ def _retry_stage_execution(request: Json, _caller: Caller) -> Json:
         raise ServiceError("StageNotRetryableException", f"stage {name} has not failed in this execution")
     newer = [one for one in execution.pipeline.executions if name in one.stages and one.number > execution.number]
     if newer:
-        message = "a more recent execution has entered the stage"
+        message = "a newer execution has entered the stage"
         raise ServiceError("NotLatestPipelineExecutionException", message)
     only = None
     if request["retryMode"] == "FAILED_ACTIONS":
@@ -161,10 +160,10 @@ def _put_approval_result(request: Json, caller: Caller) -> Json:
     runs = [run for one in pipeline.executions for run in one.actions]
     waiting = next((run for run in runs if run.token and run.token == request["token"]), None)
     if waiting is None or (waiting.stage, waiting.name) != (stage["name"], request["actionName"]):
-        raise ServiceError("InvalidApprovalTokenException", "the token is not the one of the approval that waits")
+        raise ServiceError("InvalidApprovalTokenException", "the token is not that of the waiting approval")
     with pipeline.changes:
         if waiting.status != "InProgress" or waiting.decided.is_set():
-            raise ServiceError("ApprovalAlreadyCompletedException", "the approval has been decided")
+            raise ServiceError("ApprovalAlreadyCompletedException", "the approval is already approved or rejected")
         approved = request["result"]["status"] == "Approved"
         fields = {"summary": request["result"]["summary"], "updated_by": caller.arn}
         if not approved:
@@ -178,7 +177,7 @@ def _set_transition(request: Json, caller: Caller, *, enabled: bool) -> Json:
     pipeline = find(request["pipelineName"])
     transition = pipeline.transition(_stage(pipeline, request["stageName"])["name"])
     if request["transitionType"] != "Inbound":
-        raise ServiceError("ValidationException", "the rehearsal has inbound transitions only")
+        raise ServiceError("ValidationException", "the rehearsal supports only inbound transitions")
     with pipeline.changes:
         transition.enabled, transition.reason = enabled, request.get("reason", "")
         transition.changed, transition.changed_by = time.time(), caller.arn

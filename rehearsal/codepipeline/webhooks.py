@@ -1,10 +1,10 @@
-"""CodePipeline's webhooks: an address that starts a pipeline when a signed push event of its branch arrives.
+"""Starts pipelines when push events arrive at their webhooks or from a connection.
 
-Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_WebhookDefinition.html (GITHUB_HMAC: the event
-is signed with the secret as GitHub does; filters: all must match, and ``{Branch}`` stands for the action's setting).
+Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_WebhookDefinition.html (GITHUB_HMAC: GitHub
+signs the event with the secret; all filters must match, and ``{Branch}`` is replaced by the action's setting).
 
-Differs from AWS: authentication IP is refused; filters are plain paths (``$.ref``), not all of JSONPath; what an
-address answers to an event that does not match is not documented, and is 200 here.
+Differs from AWS: authentication IP is rejected; filters are plain paths (``$.ref``), not all of JSONPath; an event that
+does not match is answered with 200 (AWS does not document its answer).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def register() -> None:
-    """Answer at the webhooks' addresses."""
+    """Serve the webhooks' endpoint."""
 
     def trigger(path: str, headers: Mapping[str, str], body: bytes) -> endpoints.Answer:
         token = parse_qs(urlsplit(path).query).get("t", [""])[0]
@@ -41,7 +41,7 @@ def register() -> None:
 
 
 def start_by_connection(event: Json) -> None:
-    """Start the pipelines whose source is the pushed branch by a connection, unless they do not detect changes."""
+    """Start the pipelines whose source is the pushed branch of a connection, unless DetectChanges is false."""
     for pipeline in list(pipelines.values()):
         for action in pipeline.declaration["stages"][0]["actions"]:
             wanted = action["configuration"]
