@@ -2,7 +2,8 @@
 
 Follows https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-codepipeline-pipeline.html
 and aws-resource-codepipeline-webhook.html: Ref returns the name; Fn::GetAtt returns a pipeline's Version and a
-webhook's Url. A new pipeline runs immediately (https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-create.html).
+webhook's Url. A new pipeline runs immediately:
+https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-create.html.
 
 Differs from AWS: the properties in ``UNSUPPORTED`` are rejected.
 """
