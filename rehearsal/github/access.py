@@ -12,8 +12,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from rehearsal.github import state
-from rehearsal.github.state import Json
+from rehearsal.github import model
+from rehearsal.github.model import Json
 
 
 class Refused(Exception):
@@ -38,9 +38,9 @@ def user_of(request: Request) -> Json | None:
             value = base64.b64decode(value).decode().partition(":")[2]
         except ValueError:
             value = ""
-    if hmac.compare_digest(value.encode(), state.app_token().encode()):
-        return {"owner": None, "scopes": list(state.SCOPES)}
-    known: Json | None = state.read(state.tokens_file()).get(state.digest(value))
+    if hmac.compare_digest(value.encode(), model.app_token().encode()):
+        return {"owner": None, "scopes": list(model.SCOPES)}
+    known: Json | None = model.read(model.tokens_file()).get(model.digest(value))
     if known is None:
         raise Refused(401, "Bad credentials")
     return known
@@ -66,7 +66,7 @@ def repository_of(request: Request) -> Path:
         Refused: there is none.
     """
     owner, name = request.path_params["owner"], request.path_params["name"].removesuffix(".git")
-    path: Path = state.directory() / owner / f"{name}.git"
+    path: Path = model.directory() / owner / f"{name}.git"
     if os.sep in owner + name or ".." in (owner, name) or not path.is_dir():
         raise Refused(404, "Not Found")
     return path

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
-from rehearsal.github import access, state, webhooks
+from rehearsal.github import access, model, webhooks
 from rehearsal.github.access import Refused
-from rehearsal.github.state import Json
+from rehearsal.github.model import Json
 
 
 def user(request: Request) -> Response:
@@ -31,13 +31,13 @@ def repository(request: Request) -> Response:
     path = access.repository_of(request)
     mine = bool(found and found["owner"] in (None, request.path_params["owner"]) and "repo" in found["scopes"])
     rights = {"admin": mine, "push": mine, "pull": True}
-    return JSONResponse(state.described(path) | {"permissions": rights}, headers=_scopes(found))
+    return JSONResponse(model.described(path) | {"permissions": rights}, headers=_scopes(found))
 
 
 def branches(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/branches``."""
     access.user_of(request)
-    refs = state.refs(access.repository_of(request))
+    refs = model.refs(access.repository_of(request))
     heads = {ref.removeprefix("refs/heads/"): sha for ref, sha in refs.items() if ref.startswith("refs/heads/")}
     return JSONResponse([{"name": name, "commit": {"sha": sha}} for name, sha in sorted(heads.items())])
 
@@ -45,7 +45,7 @@ def branches(request: Request) -> Response:
 def branch(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/branches/{branch}``."""
     access.user_of(request)
-    sha = state.refs(access.repository_of(request)).get(f"refs/heads/{request.path_params['branch']}")
+    sha = model.refs(access.repository_of(request)).get(f"refs/heads/{request.path_params['branch']}")
     if not sha:
         raise Refused(404, "Branch not found")
     return JSONResponse({"name": request.path_params["branch"], "commit": {"sha": sha}})
@@ -57,24 +57,24 @@ def commit(request: Request) -> Response:
     path = access.repository_of(request)
     sha = _resolve(path, request.path_params["ref"])
     return JSONResponse(
-        {"sha": sha, "commit": {"message": state.message(path, sha)}, "html_url": state.commit_url(path, sha)}
+        {"sha": sha, "commit": {"message": model.message(path, sha)}, "html_url": model.commit_url(path, sha)}
     )
 
 
 def zipball(request: Request) -> Response:
-    """``GET /repos/{owner}/{name}/zipball/{ref}``: the files of a commit, in one state.directory."""
+    """``GET /repos/{owner}/{name}/zipball/{ref}``: the files of a commit, in one model.directory."""
     access.user_of(request)
     path = access.repository_of(request)
     sha = _resolve(path, request.path_params["ref"])
     prefix = f"{path.parent.name}-{path.stem}-{sha[:7]}/"
-    data = state.git(path, "archive", "--format=zip", f"--prefix={prefix}", sha)
+    data = model.git(path, "archive", "--format=zip", f"--prefix={prefix}", sha)
     return Response(data, media_type="application/zip")
 
 
 def list_hooks(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/hooks``: without their secrets."""
     access.require(request, "admin:repo_hook")
-    return JSONResponse([_shown(hook) for hook in state.read(state.hooks_file(access.repository_of(request))).values()])
+    return JSONResponse([_shown(hook) for hook in model.read(model.hooks_file(access.repository_of(request))).values()])
 
 
 async def create_hook(request: Request) -> Response:
@@ -85,14 +85,14 @@ async def create_hook(request: Request) -> Response:
     settings_of = asked.get("config", {})
     if not settings_of.get("url"):
         raise Refused(422, "Validation Failed: config.url is missing")
-    with state.changing:
-        hooks = state.read(state.hooks_file(path))
+    with model.changing:
+        hooks = model.read(model.hooks_file(path))
         if any(hook["config"]["url"] == settings_of["url"] for hook in hooks.values()):
             raise Refused(422, "Validation Failed: Hook already exists on this repository")
         number = max(map(int, hooks), default=0) + 1
         hook = {"id": number, "active": True, "events": asked.get("events", ["push"]), "config": settings_of}
         hooks[str(number)] = hook
-        state.write(state.hooks_file(path), hooks)
+        model.write(model.hooks_file(path), hooks)
     webhooks.deliver_later(
         path, hook["config"]["url"], settings_of.get("secret", ""), "ping", {"hook_id": number, "zen": ""}
     )
@@ -103,11 +103,11 @@ def delete_hook(request: Request) -> Response:
     """``DELETE /repos/{owner}/{name}/hooks/{hook_id}``."""
     access.require(request, "admin:repo_hook")
     path = access.repository_of(request)
-    with state.changing:
-        hooks = state.read(state.hooks_file(path))
+    with model.changing:
+        hooks = model.read(model.hooks_file(path))
         if hooks.pop(str(request.path_params["hook_id"]), None) is None:
             raise Refused(404, "Not Found")
-        state.write(state.hooks_file(path), hooks)
+        model.write(model.hooks_file(path), hooks)
     return Response(status_code=204)
 
 
@@ -117,7 +117,7 @@ def delete_hook(request: Request) -> Response:
 def _resolve(path: Path, ref: str) -> str:
     try:
         return (
-            state.git(path, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+            model.git(path, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
             .decode()
             .strip()
         )

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from rehearsal.github import access, state, webhooks
+from rehearsal.github import access, model, webhooks
 from rehearsal.github.access import Refused
 
 
@@ -31,10 +31,10 @@ async def serve(request: Request) -> Response:
             return Response(f"{refused}\n", 401, {"WWW-Authenticate": 'Basic realm="GitHub"'})
         return Response("Permission denied.\n", 403)
     body = await request.body()
-    before = state.refs(path) if writes else {}
+    before = model.refs(path) if writes else {}
     answer = await asyncio.to_thread(_backend, request, path, body)
     if writes and request.method == "POST":
-        after = state.refs(path)
+        after = model.refs(path)
         for ref in sorted(before.keys() | after.keys()):
             if before.get(ref) != after.get(ref):
                 webhooks.pushed(path, ref, before.get(ref, webhooks.NOTHING), after.get(ref, webhooks.NOTHING))
@@ -43,7 +43,7 @@ async def serve(request: Request) -> Response:
 
 def _backend(request: Request, path: Path, body: bytes) -> Response:
     """Run git-http-backend as CGI (RFC 3875)."""
-    environment = state.environment() | {
+    environment = model.environment() | {
         "GIT_PROJECT_ROOT": str(path.parent.parent),
         "GIT_HTTP_EXPORT_ALL": "1",
         "PATH_INFO": f"/{path.parent.name}/{path.name}/{request.path_params['rest']}",
@@ -62,7 +62,7 @@ def _backend(request: Request, path: Path, body: bytes) -> Response:
         input=body,
         env=environment,
         capture_output=True,
-        timeout=state.GIT_TIMEOUT,
+        timeout=model.GIT_TIMEOUT,
         check=False,
     )
     head, _, content = result.stdout.partition(b"\r\n\r\n")

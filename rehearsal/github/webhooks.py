@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from rehearsal.github import state
-from rehearsal.github.state import Json
+from rehearsal.github import model
+from rehearsal.github.model import Json
 from rehearsal.settings import settings
 
 DELIVERY_TIMEOUT = 10
@@ -33,12 +33,12 @@ def signatures(secret: str, body: bytes) -> dict[str, str]:
 
 def pushed(path: Path, ref: str, before: str, after: str) -> None:
     """Send a push event to every hook of the repository, and to the App of AWS's connections."""
-    if ref.startswith("refs/heads/") and before == NOTHING and len(state.refs(path)) == 1:
-        state.git(path, "symbolic-ref", "HEAD", ref)
-    described = state.described(path)
+    if ref.startswith("refs/heads/") and before == NOTHING and len(model.refs(path)) == 1:
+        model.git(path, "symbolic-ref", "HEAD", ref)
+    described = model.described(path)
     head = None
     if after != NOTHING:
-        head = {"id": after, "message": state.message(path, after), "url": state.commit_url(path, after)}
+        head = {"id": after, "message": model.message(path, after), "url": model.commit_url(path, after)}
     event = {
         "ref": ref,
         "before": before,
@@ -49,11 +49,11 @@ def pushed(path: Path, ref: str, before: str, after: str) -> None:
         "pusher": {"name": path.parent.name},
         "head_commit": head,
     }
-    for hook in state.read(state.hooks_file(path)).values():
+    for hook in model.read(model.hooks_file(path)).values():
         if hook["active"] and {"push", "*"} & set(hook["events"]):
             deliver_later(path, hook["config"]["url"], hook["config"].get("secret", ""), "push", event)
     app_url = f"http://127.0.0.1:{settings.ports.credentials}/connections/push"
-    deliver_later(path, app_url, state.app_token(), "push", event)
+    deliver_later(path, app_url, model.app_token(), "push", event)
 
 
 def deliver_later(path: Path, url: str, secret: str, event: str, payload: Json) -> None:
@@ -77,7 +77,7 @@ def _deliver(path: Path, url: str, secret: str, event: str, payload: Json) -> No
         outcome = f"{answer.status_code} {answer.text[:200]}"
     except httpx.HTTPError as error:
         outcome = f"{type(error).__name__}: {error}"
-    with state.changing, path.with_suffix(".deliveries").open("a", encoding="utf-8") as file:
+    with model.changing, path.with_suffix(".deliveries").open("a", encoding="utf-8") as file:
         file.write(f"{event} {payload.get('ref', '')} {url.partition('?')[0]} {outcome}\n")
 
 

@@ -25,7 +25,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from rehearsal import github
-from rehearsal.github import app, state, webhooks
+from rehearsal.github import app, model, webhooks
 from rehearsal.settings import Settings
 
 pytestmark = pytest.mark.timeout(60)
@@ -85,7 +85,7 @@ class Hub:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """GitHub with one empty repository, and a work tree to push from."""
     made = Settings(cache=tmp_path / "cache")
-    for module in (state, webhooks):
+    for module in (model, webhooks):
         monkeypatch.setattr(module, "settings", made)
     github.create_repository("me", "app")
     github.add_token(TOKEN, "me")
@@ -232,7 +232,7 @@ def test_webhook_is_pinged_and_told_of_pushes(
 
 @pytest.mark.usefixtures("hub")
 def test_token_is_not_kept_in_clear() -> None:
-    for path in state.directory().rglob("*"):
+    for path in model.directory().rglob("*"):
         if path.is_file():
             assert TOKEN.encode() not in path.read_bytes()
 
@@ -240,4 +240,4 @@ def test_token_is_not_kept_in_clear() -> None:
 @pytest.mark.usefixtures("hub")
 def test_app_secret_is_private() -> None:
     assert github.app_token() == github.app_token()
-    assert (state.directory() / "app").stat().st_mode & 0o777 == 0o600
+    assert (model.directory() / "app").stat().st_mode & 0o777 == 0o600
