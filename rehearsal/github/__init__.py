@@ -15,7 +15,7 @@ from starlette.routing import Host
 from rehearsal.github import api, git_http
 from rehearsal.github.access import Refused
 from rehearsal.github.model import add_token, app_token, create_repository
-from rehearsal.github.webhooks import signatures
+from rehearsal.github.runner import signatures
 
 __all__ = ["add_token", "app", "app_token", "create_repository", "signatures"]
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
-from rehearsal.github import access, model, webhooks
+from rehearsal.github import access, model, runner
 from rehearsal.github.access import Refused
 from rehearsal.github.model import Json
 
@@ -93,7 +93,7 @@ async def create_hook(request: Request) -> Response:
         hook = {"id": number, "active": True, "events": asked.get("events", ["push"]), "config": settings_of}
         hooks[str(number)] = hook
         model.write(model.hooks_file(path), hooks)
-    webhooks.deliver_later(
+    runner.deliver_later(
         path, hook["config"]["url"], settings_of.get("secret", ""), "ping", {"hook_id": number, "zen": ""}
     )
     return JSONResponse(_shown(hook), status_code=201)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from rehearsal.github import access, model, webhooks
+from rehearsal.github import access, model, runner
 from rehearsal.github.access import Refused
 
 
@@ -37,7 +37,7 @@ async def serve(request: Request) -> Response:
         after = model.refs(path)
         for ref in sorted(before.keys() | after.keys()):
             if before.get(ref) != after.get(ref):
-                webhooks.pushed(path, ref, before.get(ref, webhooks.NOTHING), after.get(ref, webhooks.NOTHING))
+                runner.pushed(path, ref, before.get(ref, runner.NOTHING), after.get(ref, runner.NOTHING))
     return answer
 
 

@@ -25,7 +25,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from rehearsal import github
-from rehearsal.github import app, model, webhooks
+from rehearsal.github import app, model, runner
 from rehearsal.settings import Settings
 
 pytestmark = pytest.mark.timeout(60)
@@ -85,7 +85,7 @@ class Hub:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """GitHub with one empty repository, and a work tree to push from."""
     made = Settings(cache=tmp_path / "cache")
-    for module in (model, webhooks):
+    for module in (model, runner):
         monkeypatch.setattr(module, "settings", made)
     github.create_repository("me", "app")
     github.add_token(TOKEN, "me")
