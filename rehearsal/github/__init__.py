@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Host
 
 from rehearsal.github import api, git_http
-from rehearsal.github.access import Refused
+from rehearsal.github.authorization import Refused
 from rehearsal.github.model import add_token, app_token, create_repository
 from rehearsal.github.runner import signatures
 

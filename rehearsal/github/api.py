@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
-from rehearsal.github import access, model, runner
-from rehearsal.github.access import Refused
+from rehearsal.github import authorization, model, runner
+from rehearsal.github.authorization import Refused
 from rehearsal.github.model import Json
 
 
 def user(request: Request) -> Response:
     """``GET /user``: whose token it is; its scopes stand in a header."""
-    found = access.user_of(request)
+    found = authorization.user_of(request)
     if found is None:
         raise Refused(401, "Requires authentication")
     return JSONResponse({"login": found["owner"], "type": "User"}, headers=_scopes(found))
@@ -27,8 +27,8 @@ def user(request: Request) -> Response:
 
 def repository(request: Request) -> Response:
     """``GET /repos/{owner}/{name}``."""
-    found = access.user_of(request)
-    path = access.repository_of(request)
+    found = authorization.user_of(request)
+    path = authorization.repository_of(request)
     mine = bool(found and found["owner"] in (None, request.path_params["owner"]) and "repo" in found["scopes"])
     rights = {"admin": mine, "push": mine, "pull": True}
     return JSONResponse(model.described(path) | {"permissions": rights}, headers=_scopes(found))
@@ -36,16 +36,16 @@ def repository(request: Request) -> Response:
 
 def branches(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/branches``."""
-    access.user_of(request)
-    refs = model.refs(access.repository_of(request))
+    authorization.user_of(request)
+    refs = model.refs(authorization.repository_of(request))
     heads = {ref.removeprefix("refs/heads/"): sha for ref, sha in refs.items() if ref.startswith("refs/heads/")}
     return JSONResponse([{"name": name, "commit": {"sha": sha}} for name, sha in sorted(heads.items())])
 
 
 def branch(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/branches/{branch}``."""
-    access.user_of(request)
-    sha = model.refs(access.repository_of(request)).get(f"refs/heads/{request.path_params['branch']}")
+    authorization.user_of(request)
+    sha = model.refs(authorization.repository_of(request)).get(f"refs/heads/{request.path_params['branch']}")
     if not sha:
         raise Refused(404, "Branch not found")
     return JSONResponse({"name": request.path_params["branch"], "commit": {"sha": sha}})
@@ -53,8 +53,8 @@ def branch(request: Request) -> Response:
 
 def commit(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/commits/{ref}``."""
-    access.user_of(request)
-    path = access.repository_of(request)
+    authorization.user_of(request)
+    path = authorization.repository_of(request)
     sha = _resolve(path, request.path_params["ref"])
     return JSONResponse(
         {"sha": sha, "commit": {"message": model.message(path, sha)}, "html_url": model.commit_url(path, sha)}
@@ -63,8 +63,8 @@ def commit(request: Request) -> Response:
 
 def zipball(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/zipball/{ref}``: the files of a commit, in one model.directory."""
-    access.user_of(request)
-    path = access.repository_of(request)
+    authorization.user_of(request)
+    path = authorization.repository_of(request)
     sha = _resolve(path, request.path_params["ref"])
     prefix = f"{path.parent.name}-{path.stem}-{sha[:7]}/"
     data = model.git(path, "archive", "--format=zip", f"--prefix={prefix}", sha)
@@ -73,14 +73,16 @@ def zipball(request: Request) -> Response:
 
 def list_hooks(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/hooks``: without their secrets."""
-    access.require(request, "admin:repo_hook")
-    return JSONResponse([_shown(hook) for hook in model.read(model.hooks_file(access.repository_of(request))).values()])
+    authorization.require(request, "admin:repo_hook")
+    return JSONResponse(
+        [_shown(hook) for hook in model.read(model.hooks_file(authorization.repository_of(request))).values()]
+    )
 
 
 async def create_hook(request: Request) -> Response:
     """``POST /repos/{owner}/{name}/hooks``: the new hook is sent a ping."""
-    access.require(request, "admin:repo_hook")
-    path = access.repository_of(request)
+    authorization.require(request, "admin:repo_hook")
+    path = authorization.repository_of(request)
     asked = await request.json()
     settings_of = asked.get("config", {})
     if not settings_of.get("url"):
@@ -101,8 +103,8 @@ async def create_hook(request: Request) -> Response:
 
 def delete_hook(request: Request) -> Response:
     """``DELETE /repos/{owner}/{name}/hooks/{hook_id}``."""
-    access.require(request, "admin:repo_hook")
-    path = access.repository_of(request)
+    authorization.require(request, "admin:repo_hook")
+    path = authorization.repository_of(request)
     with model.changing:
         hooks = model.read(model.hooks_file(path))
         if hooks.pop(str(request.path_params["hook_id"]), None) is None:

@@ -13,19 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from rehearsal.github import access, model, runner
-from rehearsal.github.access import Refused
+from rehearsal.github import authorization, model, runner
+from rehearsal.github.authorization import Refused
 
 
 async def serve(request: Request) -> Response:
     """Smart HTTP (gitprotocol-http(5)) by git-http-backend; a push needs a token, and is told to the webhooks."""
-    path = access.repository_of(request)
+    path = authorization.repository_of(request)
     writes = "git-receive-pack" in (request.path_params["rest"], request.query_params.get("service"))
     try:
         if writes:
-            access.require(request, "repo")
+            authorization.require(request, "repo")
         else:
-            access.user_of(request)
+            authorization.user_of(request)
     except Refused as refused:
         if refused.status == 401:
             return Response(f"{refused}\n", 401, {"WWW-Authenticate": 'Basic realm="GitHub"'})
