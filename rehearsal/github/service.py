@@ -1,16 +1,19 @@
-"""The calls of api.github.com that are in use.
+"""Answers the REST calls in use at api.github.com, and git over HTTPS at github.com.
 
-Follows https://docs.github.com/en/rest: users, repositories, branches, commits, repository archives and webhooks.
+Follows https://docs.github.com/en/rest for users, repositories, branches, commits, archives and webhooks, and
+gitprotocol-http(5), served by git-http-backend(1) from bare repositories.
 """
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from pathlib import Path
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, Router
+from starlette.routing import Host, Route, Router
 
 from rehearsal.github import authorization, model, runner
 from rehearsal.github.authorization import Refused
@@ -113,7 +116,28 @@ def delete_hook(request: Request) -> Response:
     return Response(status_code=204)
 
 
-# github.com
+async def git(request: Request) -> Response:
+    """Smart HTTP (gitprotocol-http(5)) by git-http-backend; a push needs a token, and is told to the webhooks."""
+    path = authorization.repository_of(request)
+    writes = "git-receive-pack" in (request.path_params["rest"], request.query_params.get("service"))
+    try:
+        if writes:
+            authorization.require(request, "repo")
+        else:
+            authorization.user_of(request)
+    except Refused as refused:
+        if refused.status == 401:
+            return Response(f"{refused}\n", 401, {"WWW-Authenticate": 'Basic realm="GitHub"'})
+        return Response("Permission denied.\n", 403)
+    body = await request.body()
+    before = model.refs(path) if writes else {}
+    answer = await asyncio.to_thread(_backend, request, path, body)
+    if writes and request.method == "POST":
+        after = model.refs(path)
+        for ref in sorted(before.keys() | after.keys()):
+            if before.get(ref) != after.get(ref):
+                runner.pushed(path, ref, before.get(ref, runner.NOTHING), after.get(ref, runner.NOTHING))
+    return answer
 
 
 def _resolve(path: Path, ref: str) -> str:
@@ -135,7 +159,37 @@ def _scopes(found: Json | None) -> dict[str, str]:
     return {"X-OAuth-Scopes": ", ".join(found["scopes"])} if found else {}
 
 
-routes = Router(
+def _backend(request: Request, path: Path, body: bytes) -> Response:
+    """Run git-http-backend as CGI (RFC 3875)."""
+    environment = model.environment() | {
+        "GIT_PROJECT_ROOT": str(path.parent.parent),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "PATH_INFO": f"/{path.parent.name}/{path.name}/{request.path_params['rest']}",
+        "REQUEST_METHOD": request.method,
+        "QUERY_STRING": request.url.query,
+        "CONTENT_TYPE": request.headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(len(body)),
+        "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
+        "GIT_PROTOCOL": request.headers.get("git-protocol", ""),
+        "REMOTE_ADDR": "127.0.0.1",
+        # Its presence is what lets receive-pack run; who may push was asked before.
+        "REMOTE_USER": "git",
+    }
+    result = subprocess.run(
+        ["git", "http-backend"],
+        input=body,
+        env=environment,
+        capture_output=True,
+        timeout=model.GIT_TIMEOUT,
+        check=False,
+    )
+    head, _, content = result.stdout.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n") if ": " in line)
+    status = int(headers.pop("Status", "200" if head else "500").split()[0])
+    return Response(content, status, headers)
+
+
+api_routes = Router(
     [
         Route("/user", user),
         Route("/repos/{owner}/{name}", repository),
@@ -147,4 +201,17 @@ routes = Router(
         Route("/repos/{owner}/{name}/hooks", create_hook, methods=["POST"]),
         Route("/repos/{owner}/{name}/hooks/{hook_id:int}", delete_hook, methods=["DELETE"]),
     ]
+)
+git_routes = Router([Route("/{owner}/{name}/{rest:path}", git, methods=["GET", "POST"])])
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, Refused) else 500
+    return JSONResponse({"message": str(error), "documentation_url": "https://docs.github.com/rest"}, status)
+
+
+#: GitHub under both host names.
+app = Starlette(
+    routes=[Host("api.github.com", api_routes), Host("github.com", git_routes)],
+    exception_handlers={Refused: _refuse},
 )
