@@ -1,7 +1,7 @@
-"""Signed deliveries to webhooks, and to the GitHub App that AWS's connections are made with.
+"""Delivers signed events to webhooks, and to the GitHub App behind AWS's connections.
 
-Follows https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries. What came of each delivery is
-kept beside the repository; as on GitHub, none is tried twice.
+Follows https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries. The result of each delivery is
+written to a file next to the repository. As on GitHub, a failed delivery is not retried.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOTHING = "0" * 40
 
 
 def signatures(secret: str, body: bytes) -> dict[str, str]:
-    """Return the headers by which a delivery proves that it knows the webhook's secret."""
+    """Return the signature headers of a delivery."""
     return {
         "X-Hub-Signature": "sha1=" + hmac.new(secret.encode(), body, hashlib.sha1).hexdigest(),
         "X-Hub-Signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
@@ -32,7 +32,7 @@ def signatures(secret: str, body: bytes) -> dict[str, str]:
 
 
 def pushed(path: Path, ref: str, before: str, after: str) -> None:
-    """Send a push event to every hook of the repository, and to the App of AWS's connections."""
+    """Deliver a push event to the repository's webhooks and to the GitHub App; the first branch becomes the default."""
     if ref.startswith("refs/heads/") and before == NOTHING and len(model.refs(path)) == 1:
         model.git(path, "symbolic-ref", "HEAD", ref)
     described = model.described(path)
@@ -57,12 +57,12 @@ def pushed(path: Path, ref: str, before: str, after: str) -> None:
 
 
 def deliver_later(path: Path, url: str, secret: str, event: str, payload: Json) -> None:
-    """Send an event without waiting for what comes of it."""
+    """Deliver an event in a new thread."""
     threading.Thread(target=_deliver, args=(path, url, secret, event, payload), daemon=True).start()
 
 
 def _deliver(path: Path, url: str, secret: str, event: str, payload: Json) -> None:
-    """Post one event; as on GitHub, what came of it is kept and nothing is tried twice."""
+    """Post one event and record the result."""
     body = json.dumps(payload).encode()
     headers = {
         "Content-Type": "application/json",
@@ -82,6 +82,6 @@ def _deliver(path: Path, url: str, secret: str, event: str, payload: Json) -> No
 
 
 def _reachable(url: str) -> str:
-    """Lead CodePipeline's webhook addresses to where they are answered on this machine."""
+    """Replace the host of a CodePipeline webhook by this machine's."""
     aws = f"https://{settings.region}.webhooks.aws/"
     return f"http://127.0.0.1:{settings.ports.credentials}/" + url.removeprefix(aws) if url.startswith(aws) else url

@@ -21,7 +21,7 @@ from rehearsal.github.model import Json
 
 
 def user(request: Request) -> Response:
-    """``GET /user``: whose token it is; its scopes stand in a header."""
+    """``GET /user``: the token's owner; a header has its scopes."""
     found = authorization.user_of(request)
     if found is None:
         raise Refused(401, "Requires authentication")
@@ -65,7 +65,7 @@ def commit(request: Request) -> Response:
 
 
 def zipball(request: Request) -> Response:
-    """``GET /repos/{owner}/{name}/zipball/{ref}``: the files of a commit, in one model.directory."""
+    """``GET /repos/{owner}/{name}/zipball/{ref}``: a commit's files, in one top directory."""
     authorization.user_of(request)
     path = authorization.repository_of(request)
     sha = _resolve(path, request.path_params["ref"])
@@ -75,7 +75,7 @@ def zipball(request: Request) -> Response:
 
 
 def list_hooks(request: Request) -> Response:
-    """``GET /repos/{owner}/{name}/hooks``: without their secrets."""
+    """``GET /repos/{owner}/{name}/hooks``, with masked secrets."""
     authorization.require(request, "admin:repo_hook")
     return JSONResponse(
         [_shown(hook) for hook in model.read(model.hooks_file(authorization.repository_of(request))).values()]
@@ -83,24 +83,22 @@ def list_hooks(request: Request) -> Response:
 
 
 async def create_hook(request: Request) -> Response:
-    """``POST /repos/{owner}/{name}/hooks``: the new hook is sent a ping."""
+    """``POST /repos/{owner}/{name}/hooks``; the new webhook receives a ping."""
     authorization.require(request, "admin:repo_hook")
     path = authorization.repository_of(request)
     asked = await request.json()
-    settings_of = asked.get("config", {})
-    if not settings_of.get("url"):
+    config = asked.get("config", {})
+    if not config.get("url"):
         raise Refused(422, "Validation Failed: config.url is missing")
     with model.changing:
         hooks = model.read(model.hooks_file(path))
-        if any(hook["config"]["url"] == settings_of["url"] for hook in hooks.values()):
+        if any(hook["config"]["url"] == config["url"] for hook in hooks.values()):
             raise Refused(422, "Validation Failed: Hook already exists on this repository")
         number = max(map(int, hooks), default=0) + 1
-        hook = {"id": number, "active": True, "events": asked.get("events", ["push"]), "config": settings_of}
+        hook = {"id": number, "active": True, "events": asked.get("events", ["push"]), "config": config}
         hooks[str(number)] = hook
         model.write(model.hooks_file(path), hooks)
-    runner.deliver_later(
-        path, hook["config"]["url"], settings_of.get("secret", ""), "ping", {"hook_id": number, "zen": ""}
-    )
+    runner.deliver_later(path, config["url"], config.get("secret", ""), "ping", {"hook_id": number, "zen": ""})
     return JSONResponse(_shown(hook), status_code=201)
 
 
@@ -117,7 +115,7 @@ def delete_hook(request: Request) -> Response:
 
 
 async def git(request: Request) -> Response:
-    """Smart HTTP (gitprotocol-http(5)) by git-http-backend; a push needs a token, and is told to the webhooks."""
+    """Git's smart HTTP protocol; a push needs a token and is delivered to the webhooks."""
     path = authorization.repository_of(request)
     writes = "git-receive-pack" in (request.path_params["rest"], request.query_params.get("service"))
     try:
@@ -160,7 +158,7 @@ def _scopes(found: Json | None) -> dict[str, str]:
 
 
 def _backend(request: Request, path: Path, body: bytes) -> Response:
-    """Run git-http-backend as CGI (RFC 3875)."""
+    """Run git-http-backend as a CGI program (RFC 3875)."""
     environment = model.environment() | {
         "GIT_PROJECT_ROOT": str(path.parent.parent),
         "GIT_HTTP_EXPORT_ALL": "1",
@@ -172,7 +170,7 @@ def _backend(request: Request, path: Path, body: bytes) -> Response:
         "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
         "GIT_PROTOCOL": request.headers.get("git-protocol", ""),
         "REMOTE_ADDR": "127.0.0.1",
-        # Its presence is what lets receive-pack run; who may push was asked before.
+        # receive-pack runs only if this is set; the token was checked before.
         "REMOTE_USER": "git",
     }
     result = subprocess.run(
