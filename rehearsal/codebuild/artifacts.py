@@ -1,7 +1,7 @@
-"""Zip files between pipeline and build: unpacking the source, packing what the buildspec names.
+"""Unpacks source artifacts and packs output artifacts.
 
 Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.artifacts.path. Differs
-from AWS: symbolic links are followed (``enable-symlinks`` is passed over), and artifact names are CodePipeline's.
+from AWS: symbolic links are followed (``enable-symlinks`` is ignored), and CodePipeline names the artifacts.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from rehearsal.codebuild.buildspec import Artifact
 
 
 class ArtifactError(Exception):
-    """There is nothing to pack, or what came is not a source."""
+    """No file matches the artifact, or the source cannot be unpacked."""
 
 
 def unpack(data: bytes, target: Path) -> None:
     """Unpack a zip file with its permissions and symbolic links.
 
     Raises:
-        ArtifactError: it is no zip file, or would write outside of ``target``.
+        ArtifactError: it is not a zip file, or a path in it is outside ``target``.
     """
     target.mkdir(parents=True, exist_ok=True)
     root = target.resolve()
@@ -33,7 +33,7 @@ def unpack(data: bytes, target: Path) -> None:
             for entry in archive.infolist():
                 path = root / entry.filename
                 if not path.resolve().is_relative_to(root):
-                    raise ArtifactError(f"{entry.filename} lies outside of the source")
+                    raise ArtifactError(f"{entry.filename} is outside the source directory")
                 mode = entry.external_attr >> 16
                 if stat.S_ISLNK(mode):
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def pack(artifact: Artifact, source: Path) -> bytes:
 
 
 def matching_paths(pattern: str, base: Path) -> list[Path]:
-    """Return the files below ``base`` that one pattern of a buildspec means; ``**/*`` is every file."""
+    """Return the files below ``base`` that match a buildspec's pattern; ``**/*`` is every file."""
     found = {base / pattern} if not any(sign in pattern for sign in "*?[") else set(base.glob(pattern))
     return sorted(path for path in found if path.is_file())
 

@@ -1,11 +1,11 @@
-"""Reads a buildspec and refuses what CodeBuild refuses.
+"""Parses a buildspec and rejects what CodeBuild rejects.
 
-Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html. A fault is a YAML_FILE_ERROR of the
-DOWNLOAD_SOURCE phase, as in CodeBuild.
+Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html. As in CodeBuild, an error is
+a YAML_FILE_ERROR of the DOWNLOAD_SOURCE phase.
 
-Differs from AWS: keys that the reference does not name are refused wherever they stand (which of them CodeBuild passes
-over is not documented); ``batch``, ``reports`` and ``on-failure: RETRY`` are refused, because nothing here would honour
-them; version 0.1 is refused.
+Differs from AWS: keys that the reference does not list are rejected at every level (AWS does not document which ones
+CodeBuild ignores); ``batch``, ``reports``, ``on-failure: RETRY`` and version 0.1 are rejected because the rehearsal
+does not implement them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import yaml
 
 PHASES = ("install", "pre_build", "build", "post_build")
 SHELLS = ("bash", "/bin/sh", "sh")
-#: Of the standard images; https://docs.aws.amazon.com/codebuild/latest/userguide/available-runtimes.html
+#: Runtimes of the standard images: https://docs.aws.amazon.com/codebuild/latest/userguide/available-runtimes.html
 RUNTIMES = ("android", "docker", "dotnet", "golang", "java", "nodejs", "php", "python", "ruby")
 
 _TOP = ("version", "run-as", "env", "proxy", "phases", "artifacts", "cache")
-_NOT_HERE = ("batch", "reports")
+_UNSUPPORTED = ("batch", "reports")
 _ENV = ("shell", "variables", "parameter-store", "secrets-manager", "exported-variables", "git-credential-helper")
 _PHASE = ("run-as", "on-failure", "commands", "finally", "runtime-versions")
 _ARTIFACT = ("files", "name", "discard-paths", "base-directory", "exclude-paths", "enable-symlinks", "s3-prefix")
@@ -30,22 +30,22 @@ _CACHE = ("paths", "key", "fallback-keys", "action")
 
 
 class BuildspecError(ValueError):
-    """The buildspec is not one that CodeBuild would run; the message is what its log says."""
+    """CodeBuild would reject the buildspec; the message is what its log says."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """The commands of one phase, and what follows when one fails (``on_failure``: ABORT, CONTINUE or nothing)."""
+    """The commands of one phase; ``on_failure`` is ABORT, CONTINUE or empty."""
 
     commands: tuple[str, ...] = ()
-    at_end: tuple[str, ...] = ()
+    finally_commands: tuple[str, ...] = ()
     on_failure: str = ""
     run_as: str = ""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """Which files of the build make up one output artifact."""
+    """The files that make up one output artifact."""
 
     files: tuple[str, ...]
     base_directory: str = ""
@@ -55,7 +55,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Buildspec:
-    """A buildspec whose form is right."""
+    """A valid buildspec."""
 
     phases: Mapping[str, Phase]
     shell: str = "/bin/sh"
@@ -69,37 +69,37 @@ class Buildspec:
 
 
 def parse(text: str) -> Buildspec:
-    """Read a buildspec.
+    """Parse a buildspec.
 
     Raises:
-        BuildspecError: it is not YAML, or not a buildspec.
+        BuildspecError: it is not YAML or not a valid buildspec.
     """
     try:
-        # BaseLoader, because every scalar of a buildspec is text: 0.2 is a version and yes a word.
-        document = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes strings, lists and mappings only
+        # BaseLoader keeps scalars as text: 0.2 is a version, not a number, and yes is a word.
+        document = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - creates only strings, lists and mappings
         node = yaml.compose(text, yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise BuildspecError(f"{error.problem or error.context}{line}") from error
     except yaml.YAMLError as error:
         raise BuildspecError(str(error)) from error
-    top = _mapping(document, "the buildspec", (*_TOP, *_NOT_HERE))
-    for key in _NOT_HERE:
+    top = _mapping(document, "the buildspec", (*_TOP, *_UNSUPPORTED))
+    for key in _UNSUPPORTED:
         if key in top:
             raise BuildspecError(f"{key} is not supported by the rehearsal")
     if top.get("version") != "0.2":
         raise BuildspecError(f"version {top.get('version', 'is missing')}: the rehearsal runs version 0.2")
-    return _Learner(top, node).read()
+    return _Parser(top, node).parse()
 
 
-class _Learner:
-    """Turns a parsed document into a Buildspec; keeps the YAML nodes to name a line."""
+class _Parser:
+    """Turns a YAML document into a Buildspec; keeps the YAML nodes to report line numbers."""
 
     def __init__(self, top: Mapping[str, Any], node: yaml.Node | None) -> None:
         self.top = top
         self.node = node
 
-    def read(self) -> Buildspec:
+    def parse(self) -> Buildspec:
         env = _mapping(self.top.get("env") or {}, "env", _ENV)
         artifacts = _mapping(self.top.get("artifacts") or {}, "artifacts", (*_ARTIFACT, "secondary-artifacts"))
         secondary = _mapping(artifacts.get("secondary-artifacts") or {}, "artifacts/secondary-artifacts")
@@ -145,7 +145,7 @@ class _Learner:
             raise BuildspecError(f"phases/{name}/commands: at least one command is required")
         return Phase(
             commands=commands,
-            at_end=self._list(phase, "finally", ("phases", name, "finally")),
+            finally_commands=self._list(phase, "finally", ("phases", name, "finally")),
             on_failure=on_failure,
             run_as=_word(phase.get("run-as", self.top.get("run-as", "")), f"phases/{name}/run-as"),
         )
@@ -170,7 +170,7 @@ class _Learner:
         )
 
     def _list(self, document: Mapping[str, Any], key: str, at: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the words under ``key``; a mapping among them is the usual slip of a colon in an unquoted command."""
+        """Return the strings under ``key``. A mapping among them is usually an unquoted command with a colon."""
         items = document.get(key) or []
         if not isinstance(items, list):
             raise BuildspecError(f"{'/'.join(at)}: a list is required")
@@ -189,7 +189,7 @@ class _Learner:
             node = next((value for name, value in children if name.value == key), None)
         if not isinstance(node, yaml.SequenceNode):
             return ""
-        return f" at line {node.value[number].start_mark.line + 1}, a command with a colon needs quotes"
+        return f" at line {node.value[number].start_mark.line + 1}; quote a command that contains a colon"
 
 
 def _mapping(document: object, where: str, keys: Iterable[str] = ()) -> dict[str, Any]:

@@ -1,21 +1,23 @@
-"""The namespaces that a build runs in, so that all of it ends with the build.
+"""The namespaces that a build runs in, so that everything it starts ends with it.
 
-CodeBuild gives each build a container of its own. Here it is a mount and a PID namespace: killing its first process
-kills whatever the build has started, in the background or not, and /run is the build's own, with the Docker Engine's
-socket in it only if the project is privileged.
+CodeBuild runs each build in its own container. Here the container is a mount and a PID namespace: killing its first
+process kills everything that the build started, including background processes. The build has its own /run, with the
+Docker Engine's socket in it only if the project is privileged.
 
-Differs from AWS: the file system is the machine's, not the build image's; the network is the machine's.
+Differs from AWS: the build uses the machine's file system, not the build image's, and the machine's network.
 """
 
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
-START_TIMEOUT = 5.0
+from rehearsal import waiting
 
-#: The first process makes /run, says that it is ready by a file in it, and waits for its end.
+START_TIMEOUT = 5.0
+"""Seconds."""
+
+#: The first process mounts /run, creates a file there to signal that it is ready, and sleeps until it is killed.
 _INIT = """mount -t tmpfs tmpfs /run
 if [ -n "$0" ]; then : >/run/docker.sock; mount --bind "$0" /run/docker.sock; fi
 : >/run/ready; exec sleep infinity
@@ -26,10 +28,10 @@ class Container:
     """A running pair of namespaces.
 
     Args:
-        docker: the Docker Engine's socket, for a privileged build.
+        docker: the Docker Engine's socket for a privileged build.
 
     Raises:
-        OSError: the namespaces cannot be made: not root, or not Linux.
+        OSError: the namespaces cannot be created; they need root and Linux.
     """
 
     def __init__(self, docker: Path | None = None) -> None:
@@ -41,27 +43,37 @@ class Container:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        self._first = self._wait()
+        self._first = self._wait_until_ready()
 
     @property
     def enter(self) -> list[str]:
-        """The words that put a command into the container."""
+        """The command prefix that runs a command in the container."""
         return ["nsenter", f"--target={self._first}", "--mount", "--pid"]
 
     def stop(self) -> None:
-        """Kill everything in it."""
+        """Kill everything in the container."""
         self._process.kill()
         self._process.communicate()
 
-    def _wait(self) -> int:
+    def _wait_until_ready(self) -> int:
         """Return the PID of the first process once it is ready."""
-        end = time.monotonic() + START_TIMEOUT
+        try:
+            return waiting.until(self._ready, START_TIMEOUT, "the first process", pause=0.005)
+        except OSError as error:  # includes TimeoutError
+            self._process.kill()
+            output = self._process.communicate()[1].decode(errors="replace").strip()
+            raise OSError(f"cannot create the build's namespaces: {output or error}") from error
+
+    def _ready(self) -> int:
+        """Return the PID of the first process, or 0 if it is not ready yet.
+
+        Raises:
+            OSError: unshare(1) has exited.
+        """
+        if self._process.poll() is not None:
+            raise OSError(f"unshare exited with status {self._process.returncode}")
         pid = self._process.pid
-        while self._process.poll() is None and time.monotonic() < end:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-            if children and Path(f"/proc/{children[0]}/root/run/ready").exists():
-                return int(children[0])
-            time.sleep(0.005)
-        self._process.kill()
-        said = self._process.communicate()[1].decode(errors="replace").strip()
-        raise OSError(f"cannot make the build's namespaces: {said or 'no answer'}")
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        if children and Path(f"/proc/{children[0]}/root/run/ready").exists():
+            return int(children[0])
+        return 0

@@ -1,7 +1,7 @@
-"""Hands a running build the credentials of its service role, as CodeBuild's container credentials do.
+"""Gives a running build its service role's credentials through a container credentials endpoint, as CodeBuild does.
 
-See https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html. Each build has a path and a
-token of its own; both end with the build.
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html. Each build has its
+own path and token; both become invalid when the build ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _changing = threading.Lock()
 
 
 def grant(build: str, role: Credentials) -> dict[str, str]:
-    """Offer a role's credentials to a build; return the environment variables that lead the SDKs to them."""
+    """Serve a role's credentials to a build; return the environment variables with which the SDKs find them."""
     path, token = PREFIX + secrets.token_hex(16), secrets.token_urlsafe(32)
     with _changing:
         _granted[build] = (path, token, role)
@@ -36,7 +36,7 @@ def grant(build: str, role: Credentials) -> dict[str, str]:
 
 
 def revoke(build: str) -> None:
-    """Offer a build's credentials no longer; those it has fetched work until they expire, as on AWS."""
+    """Stop serving a build's credentials. Those that it has fetched work until they expire, as on AWS."""
     with _changing:
         _granted.pop(build, None)
 

@@ -1,11 +1,11 @@
-"""What a build's commands find in their environment, and nothing of the host's.
+"""Builds the environment of a build's commands; nothing of the host's environment is in it.
 
-Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-env-vars.html. Where a name is set more
-than once, StartBuild wins over the project, and the project over the buildspec.
+Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-env-vars.html. If a variable is
+set more than once, StartBuild takes precedence over the project, and the project over the buildspec.
 
-Differs from AWS: HOME is a directory of the build's, not /root; of the programs in CodeBuild's images there are those
-that the tutorial uses, at the machine's versions; CODEBUILD_KMS_KEY_ID is not set; the variables that lead the AWS
-CLI, curl, git and kubectl to this machine are the rehearsal's.
+Differs from AWS: HOME is a directory of the build, not /root; of the programs in CodeBuild's images, only those that
+the tutorial uses are installed, in the machine's versions; CODEBUILD_KMS_KEY_ID is not set; the rehearsal adds the
+variables that direct the AWS CLI, curl, git and kubectl to this machine.
 """
 
 from __future__ import annotations
@@ -29,19 +29,11 @@ Json = dict[str, Any]
 
 
 class VariableError(Exception):
-    """A variable's value cannot be had; the message names the variable."""
-
-
-def declared(project: Json, request: Json) -> list[Json]:
-    """Return the variables of the project and of StartBuild, as CodeBuild's API spells them."""
-    names: dict[str, Json] = {}
-    for one in (*project["environment"].get("environmentVariables", []), *_overrides(request)):
-        names[one["name"]] = {"type": "PLAINTEXT", **one}
-    return list(names.values())
+    """A variable's value cannot be read; the message names the variable."""
 
 
 def values(buildspec: Buildspec, variables: Iterable[Json], role: Credentials) -> tuple[dict[str, str], list[str]]:
-    """Return every declared variable's value, and which of these are secrets.
+    """Return the value of every declared variable, and a list of those values that are secret.
 
     Raises:
         VariableError: a parameter or secret does not exist, or the service role may not read it.
@@ -65,7 +57,7 @@ def values(buildspec: Buildspec, variables: Iterable[Json], role: Credentials) -
 
 
 def base(home: Path, *, privileged: bool) -> dict[str, str]:
-    """Return what every build finds; ``home`` is made, with the programs that its PATH begins with."""
+    """Return the variables that every build has; create ``home`` with the programs that come first in its PATH."""
     programs = _programs(home / "bin")
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     if privileged:
@@ -78,20 +70,15 @@ def base(home: Path, *, privileged: bool) -> dict[str, str]:
     }
 
 
-def _overrides(request: Json) -> list[Json]:
-    overrides: list[Json] = request.get("environmentVariablesOverride") or []
-    return overrides
-
-
 def _parameter(role: Credentials, name: str) -> str:
     answer = role.client("ssm").get_parameters(Names=[name], WithDecryption=True)
     if not answer["Parameters"]:
-        raise ValueError("there is no such parameter")
+        raise ValueError("parameter not found")
     return str(answer["Parameters"][0]["Value"])
 
 
 def _secret(role: Credentials, reference: str) -> str:
-    """Read ``secret-id:json-key:version-stage:version-id``, of which an ARN may be the first part."""
+    """Read ``secret-id:json-key:version-stage:version-id``; ``secret-id`` may be an ARN."""
     parts = reference.split(":")
     width = 7 if reference.startswith("arn:") else 1
     identifier, (key, stage, version) = ":".join(parts[:width]), (parts[width:] + [""] * 3)[:3]
@@ -104,7 +91,7 @@ def _secret(role: Credentials, reference: str) -> str:
 
 
 def _programs(directory: Path) -> Path:
-    """Link the programs that are not among the system's, or not the right ones there."""
+    """Link the programs that the system lacks or has in another version."""
     directory.mkdir(parents=True, exist_ok=True)
     wanted: Mapping[str, str | Path | None] = {
         "aws": settings.venv_bin / "aws" if (settings.venv_bin / "aws").exists() else shutil.which("aws"),

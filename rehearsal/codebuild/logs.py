@@ -1,7 +1,7 @@
-"""A build's output: into CloudWatch Logs as the service role, and into a file that can be followed live.
+"""Writes a build's output to CloudWatch Logs, with the service role's credentials, and to a local file.
 
-Lines that CodeBuild itself writes begin with ``[Container]`` and a time, as in its logs. Values that came from
-Parameter Store or Secrets Manager, and access key ids, appear as ``***``
+Lines from CodeBuild itself begin with ``[Container]`` and a time, as in its own logs. Values from Parameter Store and
+Secrets Manager, and access key ids, appear as ``***``
 (https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.env).
 """
 
@@ -16,18 +16,18 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-#: How long lines are gathered before they are sent, in seconds.
+#: Seconds for which lines are collected before they are sent.
 INTERVAL = 0.3
-#: PutLogEvents takes at most 10,000 events; lines are cut so that a full batch stays below its megabyte.
+#: PutLogEvents accepts at most 10,000 events and 1 MB; lines are split so that a full batch stays below 1 MB.
 BATCH = 1000
 LINE_LIMIT = 900
 
 
 class BuildLog:
-    """Takes what is written to ``descriptor``; one for each build.
+    """The log of one build; everything written to ``descriptor`` goes into it.
 
     Args:
-        path: the file that takes every line.
+        path: the file that every line is written to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class BuildLog:
         self._reader.start()
 
     def send_to(self, client: Any, group: str, stream: str) -> None:
-        """Make the log stream, and its group if there is none, and send all lines to it from now on.
+        """Create the log stream, and its group if it does not exist, and send all lines there from now on.
 
         Raises:
             ClientError: the role lacks a right, or CloudWatch Logs refuses.
@@ -56,17 +56,17 @@ class BuildLog:
         self._sender.start()
 
     def hide(self, secret: str) -> None:
-        """Show a value as ``***``."""
+        """Replace a value by ``***`` in the log."""
         self._secrets += [part for part in secret.splitlines() if part]
 
     def say(self, message: str) -> None:
-        """Write a line of CodeBuild's own."""
+        """Write a line that CodeBuild itself logs."""
         moment = time.time()
         stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime(moment))
         os.write(self.descriptor, f"[Container] {stamp}.{int(moment % 1 * 1e6):06d} {message}\n".encode())
 
     def close(self) -> None:
-        """Write out what is left; bounded, also if a process that escaped still holds the pipe."""
+        """Write the remaining lines; bounded in time, in case an escaped process still holds the pipe open."""
         os.close(self.descriptor)
         self._reader.join(5)
         self._events.put(None)
@@ -88,7 +88,7 @@ class BuildLog:
         return line
 
     def _send(self, client: Any, group: str, stream: str) -> None:
-        """Send in batches; a build does not fail because its log could not be sent, as on AWS."""
+        """Send lines in batches. As on AWS, a build does not fail because its log cannot be written."""
         last = False
         while not last:
             batch: list[dict[str, Any]] = []

@@ -1,12 +1,12 @@
-"""CodeBuild's build actions, answered by builds that truly run; projects stay MiniStack's.
+"""Answers CodeBuild's build actions; MiniStack answers those on projects.
 
-Follows https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html and its neighbours BatchGetBuilds,
-StopBuild, ListBuilds and ListBuildsForProject. MiniStack's projects lack ``cache`` and ``logsConfig``; they are kept
-here and added to its answers.
+Follows https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html and the pages of BatchGetBuilds,
+StopBuild, ListBuilds and ListBuildsForProject. MiniStack drops a project's ``cache`` and ``logsConfig``; this module
+keeps them and adds them to MiniStack's answers.
 
-Differs from AWS: of StartBuild's overrides there are those in ``OVERRIDES``; lists come whole, never paged; builds are
-forgotten when the rehearsal ends; a project with source type CODEPIPELINE is started by its pipeline alone, and
-GITHUB and other direct sources are not there.
+Differs from AWS: StartBuild accepts only the overrides in ``OVERRIDES`` and environment variables; lists are not
+paginated; builds are forgotten when the rehearsal ends; only its pipeline can start a project with source type
+CODEPIPELINE; GITHUB and other direct sources are not supported.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ import time
 import uuid
 from typing import Any
 
-from rehearsal.codebuild import environment
-from rehearsal.codebuild.duties import Build, PipelineJob
-from rehearsal.codebuild.record import Record
-from rehearsal.codebuild.run import BuildRun
+from rehearsal.codebuild.model import Build, PipelineJob, Record
+from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator.client import root
 from rehearsal.emulator.extensions import Call, Caller, Extensions, Proceed, ResourceHandler, Response, ServiceError
 from rehearsal.settings import settings
 
 Json = dict[str, Any]
 
-#: Overrides of StartBuild, and where in the project each belongs.
+#: Overrides of StartBuild, and the path in the project that each one replaces.
 OVERRIDES = {
     "buildspecOverride": ("source", "buildspec"),
     "imageOverride": ("environment", "image"),
@@ -36,7 +34,7 @@ OVERRIDES = {
     "timeoutInMinutesOverride": ("timeoutInMinutes",),
 }
 SOURCES = ("CODEPIPELINE", "NO_SOURCE", "S3")
-#: Members of a project that MiniStack drops, by the names of template and API.
+#: Members of a project that MiniStack drops: their names in a template and in the API.
 DROPPED = {"LogsConfig": "logsConfig", "Cache": "cache"}
 
 _runs: dict[str, BuildRun] = {}
@@ -46,7 +44,7 @@ _changing = threading.Lock()
 
 
 def register(extensions: Extensions) -> None:
-    """Put these in MiniStack's place."""
+    """Answer the build actions instead of MiniStack."""
     actions = {
         "StartBuild": start_build,
         "BatchGetBuilds": batch_get_builds,
@@ -62,7 +60,7 @@ def register(extensions: Extensions) -> None:
 
 
 def announce(token: str, job: PipelineJob) -> None:
-    """Take from CodePipeline what belongs to the StartBuild that comes with this idempotency token."""
+    """Record what CodePipeline passes along with the StartBuild that will have this idempotency token."""
     with _changing:
         _jobs[token] = job
 
@@ -71,7 +69,7 @@ def start_build(_action: str, request: Json, caller: Caller) -> Json:
     """Start a build.
 
     Raises:
-        ServiceError: there is no such project, an override is not supported, or the source is not to be had.
+        ServiceError: the project does not exist, or an override or the source type is not supported.
     """
     project = _project(request.get("projectName", ""))
     with _changing:
@@ -82,11 +80,11 @@ def start_build(_action: str, request: Json, caller: Caller) -> Json:
         raise ServiceError("InvalidInputException", f"source type {kind} is not supported by the rehearsal")
     if kind == "CODEPIPELINE" and job is None:
         raise ServiceError(
-            "InvalidInputException", "a project with source type CODEPIPELINE is started by its pipeline"
+            "InvalidInputException", "a project with source type CODEPIPELINE can only be started by its pipeline"
         )
     with _changing:
         record = _new_record(project, request, caller, job)
-        run = BuildRun(Build(record, project, environment.declared(project, request), job))
+        run = BuildRun(Build(record, project, _variables(project, request), job))
         _runs[record["id"]] = run
     answer = {"build": record.snapshot()}
     run.start()
@@ -106,10 +104,10 @@ def batch_get_builds(_action: str, request: Json, _caller: Caller) -> Json:
 
 
 def stop_build(_action: str, request: Json, _caller: Caller) -> Json:
-    """Stop a build; one that has ended stays as it is.
+    """Stop a build; a build that has ended is left unchanged.
 
     Raises:
-        ServiceError: there is no such build.
+        ServiceError: the build does not exist.
     """
     run = _runs.get(_id(request.get("id", "")))
     if run is None:
@@ -119,7 +117,7 @@ def stop_build(_action: str, request: Json, _caller: Caller) -> Json:
 
 
 def list_builds(_action: str, request: Json, _caller: Caller) -> Json:
-    """List all builds, the newest first unless asked otherwise."""
+    """List all builds, newest first by default."""
     ids = list(_runs)
     return {"ids": ids if request.get("sortOrder") == "ASCENDING" else ids[::-1]}
 
@@ -128,14 +126,14 @@ def list_builds_for_project(action: str, request: Json, caller: Caller) -> Json:
     """List the builds of a project.
 
     Raises:
-        ServiceError: there is no such project.
+        ServiceError: the project does not exist.
     """
     name = _project(request.get("projectName", ""))["name"]
     return {"ids": [one for one in list_builds(action, request, caller)["ids"] if one.partition(":")[0] == name]}
 
 
 def resource_of(_action: str, request: Json, prefix: str) -> str | None:
-    """Name the project that a call on builds is about; IAM knows no build resources."""
+    """Return the ARN of the project that a call on builds concerns; builds are not IAM resources."""
     ids = request.get("ids") or [request.get("id")]
     if isinstance(ids[0], str) and ":" in ids[0]:
         return f"{prefix}project/{_id(ids[0]).partition(':')[0]}"
@@ -143,7 +141,7 @@ def resource_of(_action: str, request: Json, prefix: str) -> str | None:
 
 
 def keep_extras(call: Call, proceed: Proceed) -> Response:
-    """Keep what MiniStack drops of a project, and add it to what MiniStack says of one."""
+    """Keep the members of a project that MiniStack drops, and add them to its answers."""
     status, headers, body = proceed()
     if status != 200 or not call.action.endswith(("Project", "Projects")):
         return status, headers, body
@@ -158,7 +156,7 @@ def keep_extras(call: Call, proceed: Proceed) -> Response:
 
 
 def _with_extras(own: ResourceHandler) -> ResourceHandler:
-    """MiniStack's handler of a project, with what it drops kept."""
+    """Return MiniStack's handler of a project, extended to keep the members that it drops."""
 
     def create(logical_id: str, properties: Json, stack_name: str) -> tuple[str, Json]:
         made = own.create(logical_id, properties, stack_name)
@@ -206,6 +204,13 @@ def _overridden(project: Json, request: Json) -> Json:
             parent = project[path[0]] if len(path) > 1 else project
             parent[path[-1]] = request[name]
     return project
+
+
+def _variables(project: Json, request: Json) -> list[Json]:
+    """Return the variables of the project and of StartBuild, which takes precedence."""
+    declared = project["environment"].get("environmentVariables") or []
+    overrides = request.get("environmentVariablesOverride") or []
+    return list({one["name"]: {"type": "PLAINTEXT", **one} for one in (*declared, *overrides)}.values())
 
 
 def _new_record(project: Json, request: Json, caller: Caller, job: PipelineJob | None) -> Record:
@@ -259,7 +264,7 @@ def _logs(project: Json, unique: str) -> Json:
 
 
 def _initiator(arn: str) -> str:
-    """Return a user's name, or a role's with the session's."""
+    """Return the user's name, or the role's and the session's."""
     return arn.rpartition(":")[2].partition("/")[2] or "root"
 
 

@@ -1,9 +1,9 @@
-"""Runs a build's commands one after another, so that each finds what the one before left.
+"""Runs a build's commands one after another, each in the state that the previous one left.
 
 Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec-ref-versions: in version
-0.2 the current directory and variables carry over from command to command. As CodeBuild's own logs show
-(``script.sh: line 4``), each command is a script, between which directory and variables are handed on. So shell options
-(``set -e``) and functions end with their command, and ``exit`` ends the command, not the build.
+0.2 the current directory and the variables carry over from command to command. As CodeBuild's logs show
+(``script.sh: line 4``), each command is a script of its own. So shell options (``set -e``) and functions do not outlive
+their command, and ``exit`` ends the command, not the build.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-#: Everything the command sets is exported (``-a``), because the next command reads it back from the environment. State is
-#: kept by a trap, for commands that exit, and again at the end, for those that set a trap of their own.
+#: ``-a`` exports every variable that the command sets, because the next command reads it from the environment. A trap
+#: saves the state of commands that exit; the last line saves that of commands that set their own trap.
 _SCRIPT = """cd "$(cat {state}/directory)" || exit 1
 . {state}/environment
 __state() {{ export -p >{state}/environment; pwd >{state}/directory; }}
@@ -31,24 +31,24 @@ set -- $?; __state; exit "$1"
 
 
 class TimedOut(Exception):
-    """The build had no time left for the command."""
+    """The build ran out of time."""
 
 
 class Stopped(Exception):
-    """The build was stopped while the command ran."""
+    """The build was stopped."""
 
 
 class Shell:
     """The shell of one build.
 
     Args:
-        state: a directory for the shell's own files.
-        source: where the first command starts.
-        environment: the whole environment of the first command.
-        output: the descriptor that takes standard output and error.
+        state: a directory for the files of the shell itself.
+        source: the working directory of the first command.
+        environment: the complete environment of the first command.
+        output: the file descriptor for standard output and standard error.
         shell: ``bash`` or ``/bin/sh``.
-        enter: words that put a command into the build's container.
-        deadline: the ``time.monotonic`` moment at which the build has used up its time.
+        enter: the command prefix that runs a command in the build's container.
+        deadline: the ``time.monotonic`` value at which the build times out.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Shell:
         self._write("directory", f"{source}\n")
 
     def run(self, command: str, *, user: str = "") -> int:
-        """Run a command to its end and return its exit status.
+        """Run a command and return its exit status.
 
         Raises:
             TimedOut: the deadline passed; the command was killed.
@@ -102,12 +102,12 @@ class Shell:
             self._process = None
 
     def set(self, name: str, value: str) -> None:
-        """Give a variable a value, for the commands to come."""
+        """Set a variable for the following commands."""
         with (self.state / "environment").open("a", encoding="utf-8") as file:
             file.write(f"export {name}={shlex.quote(value)}\n")
 
     def variables(self) -> dict[str, str]:
-        """Return the environment that the last command left."""
+        """Return the environment after the last command."""
         result = subprocess.run(
             [self.shell, "-c", '. "$0"; env -0', str(self.state / "environment")],
             env={"PATH": self.path},
@@ -120,7 +120,7 @@ class Shell:
         return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
     def stop(self) -> None:
-        """Kill the command that runs; ``run`` raises Stopped, now or when it is called next."""
+        """Kill the running command; this call of ``run``, or the next one, raises Stopped."""
         self._stopped = True
         if process := self._process:
             self._kill(process)

@@ -1,36 +1,27 @@
-"""CodePipeline: executes the pipelines that stacks create.
+"""CodePipeline and CodeConnections: execute the pipelines that stacks create.
 
-templates.py makes pipelines and webhooks from a stack, executor.py takes executions through the stages, actions.py does
-the work of an action as the pipeline's role, service.py answers the API, connections.py is CodeConnections; the
-docstring of each says where it differs from AWS. All of it lives in the process of launcher.py.
+- ``model``: pipelines, their executions and their webhooks
+- ``service``: answers CodePipeline's API
+- ``runner``: takes executions through the stages of their pipeline
+- ``actions``: does the work of one action, with the pipeline role's credentials
+- ``definition``: the rules for a pipeline's structure
+- ``cloudformation``: creates, updates and deletes pipelines and webhooks for stacks
+- ``webhooks``, ``connections``: start pipelines when a commit is pushed; ``connections`` is the CodeConnections service
+- ``events``: reports every change of state to EventBridge
+- ``github_client``: calls GitHub's API
+
+The docstring of each module lists the differences from AWS. All of it runs in the process of ``rehearsal.aws``.
 """
 
 from __future__ import annotations
 
-from rehearsal.codepipeline import connections, executor, service, templates, webhooks
-from rehearsal.codepipeline.definition import Json
-from rehearsal.codepipeline.model import Pipeline
-from rehearsal.emulator.extensions import Extensions, ResourceHandler
+from rehearsal.codepipeline import cloudformation, connections, service, webhooks
+from rehearsal.emulator.extensions import Extensions
 
 
 def register(extensions: Extensions) -> None:
-    """Add the services, the CloudFormation types and the addresses."""
-    extensions.add_service("codepipeline", "CodePipeline_20150709", service.handle, resource=service.resource_of)
-    extensions.add_resource(
-        "AWS::CodePipeline::Pipeline",
-        ResourceHandler(templates.create_pipeline, templates.update_pipeline, templates.delete_pipeline),
-    )
-    extensions.add_resource(
-        "AWS::CodePipeline::Webhook",
-        ResourceHandler(templates.create_webhook, templates.update_webhook, templates.delete_webhook),
-    )
-    webhooks.serve(service.pipelines.get, _start)
-    connections.register(extensions, _pushed)
-
-
-def _start(pipeline: Pipeline, trigger: Json, revisions: dict[str, str]) -> object:
-    return executor.begin(pipeline, trigger, revisions=revisions, variables=templates.defaults(pipeline.declaration))
-
-
-def _pushed(event: Json) -> None:
-    webhooks.start_by_connection(event, list(service.pipelines.values()), _start)
+    """Add the services, the CloudFormation resource types and the webhooks' endpoint."""
+    service.register(extensions)
+    cloudformation.register(extensions)
+    webhooks.register()
+    connections.register(extensions, on_push=webhooks.start_by_connection)

@@ -1,38 +1,38 @@
-"""What each kind of action does, with the pipeline role's credentials.
+"""Does the work of each kind of action, with the pipeline role's credentials.
 
 Follows the action structure reference: https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference.html,
-for GitHub (OAuth), CodeStarSourceConnection, CodeBuild and manual approval; outputs that later actions may name as
-variables: https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-variables.html.
+for GitHub (OAuth), CodeStarSourceConnection, CodeBuild and manual approval. Output variables:
+https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-variables.html.
 
-Differs from AWS: an execution that a push started takes that push's commit from GitHub (OAuth) as well, where AWS takes
-the head of the branch; OutputArtifactFormat CODEBUILD_CLONE_REF is refused; artifacts are not encrypted with a KMS key.
+Differs from AWS: an execution that a push started uses that push's commit for GitHub (OAuth) too, where AWS uses the
+head of the branch; OutputArtifactFormat CODEBUILD_CLONE_REF is rejected; artifacts are not encrypted with a KMS key.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import time
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rehearsal import codebuild, github
-from rehearsal.codepipeline import connections, definition, repositories
+from rehearsal import codebuild, github, waiting
+from rehearsal.codepipeline import connections, definition, github_client
 from rehearsal.codepipeline.model import ActionRun
 from rehearsal.emulator import service_role
 from rehearsal.emulator.extensions import ServiceError
 from rehearsal.emulator.service_role import Credentials
 from rehearsal.settings import settings
 
-#: How long an approval waits: seven days, as on AWS.
+#: Seconds for which an approval waits: seven days, as on AWS.
 APPROVAL_TIMEOUT = 7 * 24 * 3600.0
+#: Seconds between two checks of a build, or of whether the execution was abandoned.
 POLL = 0.25
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class ActionFailed(Exception):
-    """The action failed; code and message become its error details."""
+    """The action failed; ``code`` and the message become its error details."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -40,15 +40,15 @@ class ActionFailed(Exception):
 
 
 class Abandoned(Exception):
-    """The execution was stopped without waiting for its actions."""
+    """The execution was stopped without waiting for its running actions."""
 
 
 def perform(run: ActionRun, role: Credentials) -> None:
-    """Do what an action is for; its run is given summary, outputs and variables.
+    """Do the work of an action and set the summary, outputs and variables of its run.
 
     Raises:
-        ActionFailed: it failed, or the role lacks a right.
-        Abandoned: the execution was abandoned meanwhile.
+        ActionFailed: the action failed, or the role lacks a permission.
+        Abandoned: the execution was abandoned while the action ran.
     """
     perform_one = {
         definition.GITHUB: _github,
@@ -61,22 +61,22 @@ def perform(run: ActionRun, role: Credentials) -> None:
         perform_one(run, role)
     except ClientError as error:
         code = "PermissionError" if "Denied" in error.response["Error"]["Code"] else "ConfigurationError"
-        raise ActionFailed(code, f"the role {role.role_arn} was refused: {error}") from error
-    except (BotoCoreError, repositories.GitHubError) as error:
+        raise ActionFailed(code, f"the role {role.role_arn} was denied: {error}") from error
+    except (BotoCoreError, github_client.GitHubError) as error:
         raise ActionFailed("ConfigurationError", str(error)) from error
 
 
 def _github(run: ActionRun, role: Credentials) -> None:
-    """Take a commit by the token in the configuration."""
+    """Store a commit's files; the token is in the action's configuration."""
     wanted = run.configuration
-    _take(run, role, f"{wanted['Owner']}/{wanted['Repo']}", wanted["Branch"], wanted["OAuthToken"])
+    _store_source(run, role, f"{wanted['Owner']}/{wanted['Repo']}", wanted["Branch"], wanted["OAuthToken"])
 
 
 def _connection(run: ActionRun, role: Credentials) -> None:
-    """Take a commit by a connection, which the role must be allowed to use."""
+    """Store a commit's files; the role must be allowed to use the connection."""
     arn = run.configuration["ConnectionArn"]
     if run.configuration.get("OutputArtifactFormat", "CODE_ZIP") != "CODE_ZIP":
-        raise ActionFailed("ConfigurationError", "OutputArtifactFormat: the rehearsal has CODE_ZIP only")
+        raise ActionFailed("ConfigurationError", "OutputArtifactFormat: the rehearsal supports only CODE_ZIP")
     service = arn.split(":")[2] if arn.count(":") > 4 else "codeconnections"
     if not service_role.may(role.role_arn, f"{service}:UseConnection", arn):
         message = f"The provided role does not have sufficient permissions to access connection {arn}: {service}:UseConnection"
@@ -87,19 +87,19 @@ def _connection(run: ActionRun, role: Credentials) -> None:
         raise ActionFailed("ConfigurationError", error.message) from error
     if status != "AVAILABLE":
         raise ActionFailed(
-            "ConfigurationError", f"Connection {arn} is not available: complete it in the console ({status})"
+            "ConfigurationError", f"Connection {arn} is not available ({status}): complete it in the console"
         )
-    _take(run, role, run.configuration["FullRepositoryId"], run.configuration["BranchName"], github.app_token())
+    _store_source(run, role, run.configuration["FullRepositoryId"], run.configuration["BranchName"], github.app_token())
     run.variables["ConnectionArn"] = arn
     run.variables["FullRepositoryName"] = run.configuration["FullRepositoryId"]
 
 
-def _take(run: ActionRun, role: Credentials, repository: str, branch: str, token: str) -> None:
-    """Put a commit's files into the artifact bucket; what comes out is the action's revision."""
-    asked = run.execution.revisions.get(run.name)
-    run.revision = repositories.commit(repository, asked or branch, token)
+def _store_source(run: ActionRun, role: Credentials, repository: str, branch: str, token: str) -> None:
+    """Put a commit's files into the artifact bucket and record the commit as the action's revision."""
+    wanted = run.execution.revisions.get(run.name)
+    run.revision = github_client.commit(repository, wanted or branch, token)
     bucket = run.execution.pipeline.declaration["artifactStore"]["location"]
-    data = repositories.files(repository, run.revision["id"], token)
+    data = github_client.files(repository, run.revision["id"], token)
     s3 = role.client("s3")
     s3.get_bucket_versioning(Bucket=bucket)
     name = run.declaration["outputArtifacts"][0]["name"]
@@ -125,12 +125,12 @@ def _take(run: ActionRun, role: Credentials, repository: str, branch: str, token
 
 
 def _in_one_line(text: str) -> str:
-    """Return what fits in an HTTP header; a commit's message may have many lines, as that of ``git revert`` has."""
+    """Return text that an HTTP header can carry; a commit message can have several lines."""
     return " ".join(text.split()).encode("ascii", "replace").decode()
 
 
 def _build(run: ActionRun, role: Credentials) -> None:
-    """Start a build, wait for its end and take over its outcome."""
+    """Start a build, wait until it has ended and adopt its outcome."""
     bucket = run.execution.pipeline.declaration["artifactStore"]["location"]
     run.outputs = {artifact["name"]: _key(run, artifact["name"]) for artifact in run.declaration["outputArtifacts"]}
     primary = run.configuration.get("PrimarySource") or next(iter(run.inputs))
@@ -181,16 +181,20 @@ def _why(build: dict[str, Any]) -> str:
 
 
 def _approve(run: ActionRun, role: Credentials) -> None:
-    """Wait for somebody's decision, which PutApprovalResult leaves in the run."""
+    """Wait for a decision, which PutApprovalResult stores in the run."""
     topic = run.configuration.get("NotificationArn")
     if topic:
         _ask_for_approval(run, role, topic)
-    end = time.monotonic() + APPROVAL_TIMEOUT
-    while not run.decided.wait(POLL):
+
+    def decided() -> bool:
         if run.execution.abandoned.is_set():
             raise Abandoned
-        if time.monotonic() > end:
-            raise ActionFailed("TimeoutError", "nobody approved within seven days")
+        return run.decided.wait(POLL)
+
+    try:
+        waiting.until(decided, APPROVAL_TIMEOUT, "an approval", pause=0)
+    except TimeoutError as error:
+        raise ActionFailed("TimeoutError", "no one approved or rejected within seven days") from error
 
 
 def _ask_for_approval(run: ActionRun, role: Credentials, topic: str) -> None:
@@ -214,7 +218,7 @@ def _ask_for_approval(run: ActionRun, role: Credentials, topic: str) -> None:
 
 
 def _key(run: ActionRun, artifact: str) -> str:
-    """Return the object key of a new artifact, in the form that CodePipeline gives it."""
+    """Return an object key for a new artifact, in CodePipeline's format."""
     unique = "".join(secrets.choice(ALPHABET) for _ in range(7))
     return f"{run.execution.pipeline.name[:20]}/{artifact[:10]}/{unique}"
 

@@ -1,11 +1,11 @@
-"""CodeConnections: the connection to GitHub that a CodeStarSourceConnection source uses in place of a token.
+"""CodeConnections: the connections to GitHub that CodeStarSourceConnection sources use instead of a token.
 
 Follows https://docs.aws.amazon.com/codeconnections/latest/APIReference/Welcome.html: a new connection is PENDING until
 its owner has completed the handshake with GitHub in the console
 (https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-update.html).
 
 Differs from AWS: the handshake is ``POST /connections/handshake?arn=...`` on loopback (``complete`` below); GitHub is
-the only provider; hosts, tags and repository links are not there; the App reaches every repository.
+the only provider; hosts, tags and repository links are not supported; the GitHub App has access to every repository.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _changing = threading.Lock()
 
 
 def register(extensions: Extensions, on_push: Callable[[Json], None]) -> None:
-    """Add the service under both of its names; ``on_push`` is given each push event of GitHub's."""
+    """Add the service under both of its names; ``on_push`` is called with each push event from GitHub."""
     for service, prefix in (
         ("codeconnections", "com.amazonaws.codeconnections.CodeConnections_20231201"),
         ("codestar-connections", "com.amazonaws.codestar.connections.CodeStar_connections_20191201"),
@@ -57,7 +57,7 @@ def handle(action: str, request: Json, caller: Caller) -> Json:
     """Answer one call of the service.
 
     Raises:
-        ServiceError: the action is not there, or is refused.
+        ServiceError: the action is unknown or fails.
     """
     if action == "CreateConnection":
         return _create(request, caller)
@@ -71,20 +71,20 @@ def handle(action: str, request: Json, caller: Caller) -> Json:
         with _changing:
             _connections.pop(request.get("ConnectionArn", ""), None)
         return {}
-    raise ServiceError("UnknownOperationException", f"the rehearsal does not have {action}")
+    raise ServiceError("UnknownOperationException", f"the rehearsal does not support {action}")
 
 
 def resource_of(_action: str, request: Json, prefix: str) -> str | None:
-    """Name the connection that a call is about; a call about none is about any."""
+    """Return the ARN of the connection that a call concerns, or of all connections if it names none."""
     arn = request.get("ConnectionArn")
     return arn if isinstance(arn, str) else f"{prefix}connection/*"
 
 
 def get(arn: str) -> Json:
-    """Return a connection; the same one has an ARN of either service name.
+    """Return a connection; its ARN may have either service name.
 
     Raises:
-        ServiceError: there is none.
+        ServiceError: the connection does not exist.
     """
     identifier = arn.rpartition("/")[2]
     for connection in list(_connections.values()):
@@ -94,10 +94,10 @@ def get(arn: str) -> Json:
 
 
 def complete(arn: str) -> None:
-    """Complete a connection's handshake, from any process: what the console's "Update pending connection" does.
+    """Complete a connection's handshake, as "Update pending connection" in the console does; works from any process.
 
     Raises:
-        httpx.HTTPError: there is no such connection, or AWS does not run.
+        httpx.HTTPError: the connection does not exist, or ``rehearsal.aws`` is not running.
     """
     url = f"http://127.0.0.1:{settings.ports.credentials}/connections/handshake"
     httpx.post(url, params={"arn": arn}, trust_env=False, timeout=5).raise_for_status()
@@ -108,11 +108,11 @@ def _create(request: Json, caller: Caller) -> Json:
     if not NAME.fullmatch(name):
         raise ServiceError("ValidationException", f"ConnectionName must match {NAME.pattern}")
     if request.get("ProviderType", "GitHub") != "GitHub":
-        raise ServiceError("InvalidInputException", "the rehearsal has the provider GitHub only")
+        raise ServiceError("InvalidInputException", "the rehearsal supports only the provider GitHub")
     arn = f"arn:aws:codeconnections:{settings.region}:{settings.account}:connection/{uuid.uuid4()}"
     with _changing:
         if any(one["ConnectionName"] == name for one in _connections.values()):
-            raise ServiceError("InvalidInputException", f"a connection named {name} exists")
+            raise ServiceError("InvalidInputException", f"a connection named {name} already exists")
         _connections[arn] = {
             "ConnectionName": name,
             "ConnectionArn": arn,

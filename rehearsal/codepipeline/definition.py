@@ -1,11 +1,11 @@
-"""The structure of a pipeline: from the template's spelling to the API's, and what CodePipeline refuses.
+"""Converts a pipeline's structure from the template's spelling to the API's, and validates it.
 
 Follows https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-pipeline-structure.html and
 https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-action-artifacts.html. Declarations are plain
 dictionaries in the API's spelling (PipelineDeclaration).
 
-Differs from AWS: of action providers there are those in ``PROVIDERS``; conditions, automatic rollback and retry of a
-stage (OnFailure, OnSuccess, BeforeEntry) are refused, since nothing here would honour them.
+Differs from AWS: the only action providers are those in ``PROVIDERS``; conditions, automatic rollback and retry of a
+stage (OnFailure, OnSuccess, BeforeEntry) are rejected because the rehearsal does not implement them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ APPROVAL = ("Approval", "AWS", "Manual")
 
 @dataclass(frozen=True)
 class Rules:
-    """What an action of one provider must and may have; ``inputs`` and ``outputs`` are least and most artifacts."""
+    """Rules for the actions of one provider.
+
+    ``inputs`` and ``outputs`` are the least and the greatest number of artifacts; ``required`` and ``optional`` are
+    configuration keys.
+    """
 
     inputs: tuple[int, int]
     outputs: tuple[int, int]
@@ -52,11 +56,11 @@ MODES = ("SUPERSEDED", "QUEUED", "PARALLEL")
 NAME = re.compile(r"[A-Za-z0-9.@\-_]{1,100}")
 ARTIFACT = re.compile(r"[A-Za-z0-9_\-]{1,100}")
 MASK = "****"
-_NOT_HERE = ("onFailure", "onSuccess", "beforeEntry")
+_UNSUPPORTED = ("onFailure", "onSuccess", "beforeEntry")
 
 
 def from_template(properties: Json, name: str) -> Json:
-    """Return the declaration that an AWS::CodePipeline::Pipeline means."""
+    """Return the declaration of an AWS::CodePipeline::Pipeline resource."""
     declaration: Json = {
         key: _api(properties[cfn])
         for cfn, key in (
@@ -75,7 +79,7 @@ def from_template(properties: Json, name: str) -> Json:
 
 
 def normal(declaration: Json) -> Json:
-    """Return a declaration with its defaults filled in and numbers as numbers."""
+    """Return a copy with defaults filled in, and with numbers and configuration values in the API's types."""
     declaration = copy.deepcopy(declaration)
     declaration.setdefault("pipelineType", "V1")
     declaration.setdefault("executionMode", "SUPERSEDED")
@@ -89,7 +93,7 @@ def normal(declaration: Json) -> Json:
 
 
 def masked(declaration: Json) -> Json:
-    """Return a copy without the GitHub token, as GetPipeline shows it."""
+    """Return a copy with the GitHub token masked, as GetPipeline shows it."""
     shown = copy.deepcopy(declaration)
     for stage in shown["stages"]:
         for action in stage["actions"]:
@@ -98,7 +102,7 @@ def masked(declaration: Json) -> Json:
 
 
 def masked_configuration(configuration: Json) -> Json:
-    """Return an action's configuration without the GitHub token."""
+    """Return an action's configuration with the GitHub token masked."""
     return {key: MASK if key == "OAuthToken" else value for key, value in configuration.items()}
 
 
@@ -109,7 +113,7 @@ def provider(action: Json) -> Provider:
 
 
 def validate(declaration: Json) -> None:
-    """Check a declaration.
+    """Validate a declaration.
 
     Raises:
         ServiceError: InvalidStructureException, InvalidStageDeclarationException or InvalidActionDeclarationException.
@@ -126,7 +130,7 @@ def _validate_pipeline(declaration: Json) -> None:
     if declaration.get("artifactStore", {}).get("type") != "S3" or not declaration["artifactStore"].get("location"):
         raise _structure("an artifact store of type S3 with a location is required")
     if declaration["pipelineType"] not in ("V1", "V2") or declaration["executionMode"] not in MODES:
-        raise _structure("pipelineType is V1 or V2, executionMode one of " + ", ".join(MODES))
+        raise _structure("pipelineType must be V1 or V2 and executionMode one of " + ", ".join(MODES))
     if declaration["executionMode"] != "SUPERSEDED" and declaration["pipelineType"] != "V2":
         raise _structure(f"execution mode {declaration['executionMode']} needs pipeline type V2")
     stages = declaration.get("stages", [])
@@ -139,7 +143,7 @@ def _validate_pipeline(declaration: Json) -> None:
 
 def _validate_stage(stage: Json, produced: set[str], *, first: bool) -> set[str]:
     name, actions = stage.get("name", ""), stage.get("actions", [])
-    wrong = [key for key in _NOT_HERE if key in stage]
+    wrong = [key for key in _UNSUPPORTED if key in stage]
     if not NAME.fullmatch(name) or not actions or wrong:
         reason = f"{wrong[0]} is not supported by the rehearsal" if wrong else "a valid name and an action are required"
         raise ServiceError("InvalidStageDeclarationException", f"stage {name!r}: {reason}")
@@ -162,7 +166,7 @@ def _validate_action(stage: str, action: Json, available: set[str], *, first: bo
     if rules is None or action["actionTypeId"].get("version") != "1":
         raise _action(stage, action, f"action type {action['actionTypeId']} is not supported by the rehearsal")
     if (action["actionTypeId"]["category"] == "Source") != first:
-        raise _action(stage, action, "the first stage, and no other, consists of source actions")
+        raise _action(stage, action, "source actions must be in the first stage, and only source actions can be there")
     for key in rules.required:
         if not action["configuration"].get(key):
             raise _action(stage, action, f"configuration is missing required key '{key}'")
@@ -181,10 +185,10 @@ def _validate_artifacts(stage: str, action: Json, rules: Rules, available: set[s
             raise _action(stage, action, f"{key}: artifact names must match {ARTIFACT.pattern}")
     missing = [one["name"] for one in action["inputArtifacts"] if one["name"] not in available]
     if missing:
-        raise _action(stage, action, f"input artifact {missing[0]} is no output of an earlier action")
+        raise _action(stage, action, f"input artifact {missing[0]} is not an output of an earlier action")
     primary = action["configuration"].get("PrimarySource")
     if len(action["inputArtifacts"]) > 1 and primary not in [one["name"] for one in action["inputArtifacts"]]:
-        raise _action(stage, action, "PrimarySource must name one of several input artifacts")
+        raise _action(stage, action, "with several input artifacts, PrimarySource must name one of them")
 
 
 def _structure(message: str) -> ServiceError:
@@ -197,7 +201,7 @@ def _action(stage: str, action: Json, message: str) -> ServiceError:
 
 
 def _api(value: Any, key: str = "") -> Any:
-    """Spell a template's value as the API does; the keys of an action's Configuration are the provider's own."""
+    """Spell keys as the API does, except in an action's Configuration, where the provider defines them."""
     if isinstance(value, dict):
         if key == "Configuration":
             return dict(value)

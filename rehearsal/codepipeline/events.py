@@ -1,4 +1,4 @@
-"""Tells EventBridge of each change of state, so that a rule can lead it to a topic.
+"""Reports every change of state to EventBridge, where a rule can forward it to a topic.
 
 Follows https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html. Events
 with a source that begins with ``aws.`` are refused by PutEvents, here as on AWS, so they are put on the bus without it.
@@ -14,7 +14,7 @@ from typing import Any
 from rehearsal.codepipeline.model import ActionRun, Execution
 from rehearsal.emulator import ministack
 
-#: The API's words, and the events'.
+#: Statuses in the API, and their names in events.
 STATES = {
     "InProgress": "STARTED",
     "Succeeded": "SUCCEEDED",
@@ -28,7 +28,7 @@ STATES = {
 
 
 def pipeline_changed(execution: Execution, state: str = "") -> None:
-    """Tell of an execution."""
+    """Report an execution's status."""
     detail = {"state": state or STATES[execution.status], "start-time": execution.started}
     if execution.trigger.get("triggerType"):
         detail["execution-trigger"] = _dashed(execution.trigger)
@@ -36,13 +36,13 @@ def pipeline_changed(execution: Execution, state: str = "") -> None:
 
 
 def stage_changed(execution: Execution, stage: str, state: str = "") -> None:
-    """Tell of a stage."""
+    """Report a stage's status."""
     detail = {"stage": stage, "state": state or STATES[execution.stages[stage].status]}
     _put("CodePipeline Stage Execution State Change", execution, detail)
 
 
 def action_changed(run: ActionRun) -> None:
-    """Tell of an action."""
+    """Report an action's status."""
     kind = run.declaration["actionTypeId"]
     detail: dict[str, Any] = {
         "stage": run.stage,
@@ -71,5 +71,5 @@ def _put(kind: str, execution: Execution, detail: dict[str, Any]) -> None:
     entry = {"Source": "aws.codepipeline", "DetailType": kind, "Detail": json.dumps(whole), "Resources": [pipeline.arn]}
     try:
         ministack.put_event(entry)
-    except Exception:  # an event that cannot be delivered must not end the execution that it tells of
+    except Exception:  # an event that cannot be delivered must not end its execution
         logging.getLogger(__name__).exception("event of %s", pipeline.name)

@@ -1,34 +1,38 @@
-"""Pipelines and their executions, and how the API shows them.
+"""Pipelines, their executions and webhooks, and their shapes in the API.
 
-Shapes follow https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html,
+The shapes follow https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html,
 API_ListPipelineExecutions.html, API_GetPipelineExecution.html and API_ListActionExecutions.html.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from rehearsal.codepipeline.definition import Json, masked_configuration
+from rehearsal.codepipeline.definition import MASK, Json, masked_configuration
 from rehearsal.settings import settings
+
+#: Statuses of an execution that has not ended.
+RUNNING = ("InProgress", "Stopping")
 
 
 def new_id() -> str:
-    """Return an identifier of an execution."""
+    """Return a new identifier for an execution or an approval."""
     return str(uuid.uuid4())
 
 
 def without_empty(shape: Json) -> Json:
-    """Leave out members that have no value."""
+    """Return a copy without the members that have no value."""
     return {key: value for key, value in shape.items() if value not in (None, "", [], {})}
 
 
 @dataclass(eq=False)
 class ActionRun:
-    """One run of one action. ``outputs`` are object keys by artifact name."""
+    """One run of one action; ``inputs`` and ``outputs`` are object keys by artifact name."""
 
     stage: str
     declaration: Json
@@ -137,7 +141,7 @@ class StageRun:
 
 @dataclass(eq=False)
 class Execution:
-    """One execution of a pipeline; ``revisions`` are commits by the name of the source action that is to take them."""
+    """One execution of a pipeline; ``revisions`` are the commits that it was started for, by source action."""
 
     pipeline: Pipeline
     number: int
@@ -222,7 +226,7 @@ class Execution:
 
 @dataclass(eq=False)
 class Transition:
-    """The way into a stage: who is in it, who waits before it, and whether it is open."""
+    """The transition into a stage: the executions in and before the stage, and whether the transition is enabled."""
 
     occupant: Execution | None = None
     waiting: list[Execution] = field(default_factory=list)
@@ -234,7 +238,7 @@ class Transition:
 
 @dataclass(eq=False)
 class Pipeline:
-    """A pipeline with all that it has run; ``changes`` guards the transitions and statuses of its executions."""
+    """A pipeline and its executions; ``changes`` guards its transitions and the statuses of its executions."""
 
     declaration: Json
     version: int = 1
@@ -255,8 +259,12 @@ class Pipeline:
         """The pipeline's ARN."""
         return f"arn:aws:codepipeline:{settings.region}:{settings.account}:{self.name}"
 
+    def variables(self) -> dict[str, str]:
+        """Return the pipeline's variables with their default values."""
+        return {one["name"]: one.get("defaultValue", "") for one in self.declaration.get("variables", [])}
+
     def transition(self, stage: str) -> Transition:
-        """Return the way into a stage."""
+        """Return the transition into a stage."""
         return self.transitions.setdefault(stage, Transition())
 
     def execution(self, identifier: str) -> Execution | None:
@@ -290,3 +298,44 @@ class Pipeline:
             newest = max(runs, key=lambda run: run.started, default=None)
             states.append(newest.state() if newest else {"actionName": action["name"]})
         return states
+
+
+@dataclass(eq=False)
+class Webhook:
+    """A webhook; ``secret`` is the key of GitHub's signatures."""
+
+    name: str
+    pipeline: str
+    action: str
+    filters: list[Json]
+    authentication: str
+    secret: str
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+
+    @property
+    def url(self) -> str:
+        """The URL, in AWS's format."""
+        return f"https://{settings.region}.webhooks.aws/trigger?t={self.token}&v=1"
+
+    @property
+    def arn(self) -> str:
+        """The webhook's ARN."""
+        return f"arn:aws:codepipeline:{settings.region}:{settings.account}:webhook:{self.name}"
+
+    def listed(self) -> Json:
+        """Return a ListWebhookItem, without the secret."""
+        shown = {
+            "name": self.name,
+            "targetPipeline": self.pipeline,
+            "targetAction": self.action,
+            "filters": self.filters,
+            "authentication": self.authentication,
+            "authenticationConfiguration": {"SecretToken": MASK} if self.secret else {},
+        }
+        return {"definition": shown, "url": self.url, "arn": self.arn}
+
+
+#: The pipelines and webhooks that exist, by name; ``changing`` guards both.
+pipelines: dict[str, Pipeline] = {}
+webhooks: dict[str, Webhook] = {}
+changing = threading.Lock()

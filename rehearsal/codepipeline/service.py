@@ -1,44 +1,42 @@
-"""CodePipeline's API.
+"""Answers CodePipeline's API.
 
-Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/Welcome.html; resources that IAM is asked about:
+Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/Welcome.html; the IAM resources of each action:
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscodepipeline.html.
 
-Differs from AWS: pipelines are made by CloudFormation alone (CreatePipeline, UpdatePipeline, DeletePipeline and job
-workers are not there); lists are cut at ``maxResults`` and have no next page; action types, rules, tags and rollback
-are not there.
+Differs from AWS: only CloudFormation creates, updates and deletes pipelines; lists end at ``maxResults`` and have no
+next page; job workers, custom action types, rules, tags and rollback are not supported.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
-from rehearsal.codepipeline import executor, webhooks
+from rehearsal.codepipeline import runner
 from rehearsal.codepipeline.definition import Json, masked
-from rehearsal.codepipeline.model import Execution, Pipeline
-from rehearsal.emulator.extensions import Caller, ServiceError
+from rehearsal.codepipeline.model import RUNNING, Execution, Pipeline, pipelines, webhooks
+from rehearsal.emulator.extensions import Caller, Extensions, ServiceError
 
-pipelines: dict[str, Pipeline] = {}
-changing = threading.Lock()
 
-RUNNING = ("InProgress", "Stopping")
+def register(extensions: Extensions) -> None:
+    """Add the service."""
+    extensions.add_service("codepipeline", "CodePipeline_20150709", handle, resource=resource_of)
 
 
 def handle(action: str, request: Json, caller: Caller) -> Json:
     """Answer one call.
 
     Raises:
-        ServiceError: the action is not there, or is refused.
+        ServiceError: the action is unknown or fails.
     """
     handler = _ACTIONS.get(action)
     if handler is None:
-        raise ServiceError("UnknownOperationException", f"the rehearsal does not have {action}")
+        raise ServiceError("UnknownOperationException", f"the rehearsal does not support {action}")
     return handler(request, caller)
 
 
 def resource_of(_action: str, request: Json, prefix: str) -> str | None:
-    """Name the pipeline, its stage or its stage's action that a call is about."""
+    """Return the ARN of the pipeline, stage or action that a call concerns."""
     name = request.get("name") or request.get("pipelineName")
     if not isinstance(name, str):
         return None
@@ -112,14 +110,11 @@ def _list_action_executions(request: Json, _caller: Caller) -> Json:
 def _start_pipeline_execution(request: Json, caller: Caller) -> Json:
     pipeline = find(request["name"])
     revisions = {one["actionName"]: one["revisionValue"] for one in request.get("sourceRevisions", [])}
-    declared = {one["name"]: one.get("defaultValue", "") for one in pipeline.declaration.get("variables", [])}
-    given = {one["name"]: one["value"] for one in request.get("variables", [])}
-    if unknown := given.keys() - declared.keys():
+    variables = {one["name"]: one["value"] for one in request.get("variables", [])}
+    if unknown := variables.keys() - pipeline.variables().keys():
         raise ServiceError("ValidationException", f"the pipeline declares no variable {min(unknown)}")
     trigger = {"triggerType": "StartPipelineExecution", "triggerDetail": caller.arn}
-    return {
-        "pipelineExecutionId": executor.begin(pipeline, trigger, revisions=revisions, variables=declared | given).id
-    }
+    return {"pipelineExecutionId": runner.begin(pipeline, trigger, revisions=revisions, variables=variables).id}
 
 
 def _stop_pipeline_execution(request: Json, _caller: Caller) -> Json:
@@ -129,9 +124,9 @@ def _stop_pipeline_execution(request: Json, _caller: Caller) -> Json:
         message = f"the execution is {execution.status} and cannot be stopped"
         raise ServiceError("PipelineExecutionNotStoppableException", message)
     if execution.stopping and not abandon:
-        message = "the execution is being stopped already; abandon its actions, or wait"
+        message = "the execution is already stopping; abandon its actions or wait"
         raise ServiceError("DuplicatedStopRequestException", message)
-    executor.stop(execution, request.get("reason", ""), abandon=abandon)
+    runner.stop(execution, request.get("reason", ""), abandon=abandon)
     return {"pipelineExecutionId": execution.id}
 
 
@@ -144,7 +139,7 @@ def _retry_stage_execution(request: Json, _caller: Caller) -> Json:
         raise ServiceError("StageNotRetryableException", f"stage {name} has not failed in this execution")
     newer = [one for one in execution.pipeline.executions if name in one.stages and one.number > execution.number]
     if newer:
-        message = "a more recent execution has entered the stage"
+        message = "a newer execution has entered the stage"
         raise ServiceError("NotLatestPipelineExecutionException", message)
     only = None
     if request["retryMode"] == "FAILED_ACTIONS":
@@ -153,7 +148,7 @@ def _retry_stage_execution(request: Json, _caller: Caller) -> Json:
         only += [
             one["name"] for one in _stage(execution.pipeline, name)["actions"] if one["name"] not in {*done, *only}
         ]
-    executor.retry(execution, name, only)
+    runner.retry(execution, name, only)
     return {"pipelineExecutionId": execution.id}
 
 
@@ -165,10 +160,10 @@ def _put_approval_result(request: Json, caller: Caller) -> Json:
     runs = [run for one in pipeline.executions for run in one.actions]
     waiting = next((run for run in runs if run.token and run.token == request["token"]), None)
     if waiting is None or (waiting.stage, waiting.name) != (stage["name"], request["actionName"]):
-        raise ServiceError("InvalidApprovalTokenException", "the token is not the one of the approval that waits")
+        raise ServiceError("InvalidApprovalTokenException", "the token is not that of the waiting approval")
     with pipeline.changes:
         if waiting.status != "InProgress" or waiting.decided.is_set():
-            raise ServiceError("ApprovalAlreadyCompletedException", "the approval has been decided")
+            raise ServiceError("ApprovalAlreadyCompletedException", "the approval is already approved or rejected")
         approved = request["result"]["status"] == "Approved"
         fields = {"summary": request["result"]["summary"], "updated_by": caller.arn}
         if not approved:
@@ -182,7 +177,7 @@ def _set_transition(request: Json, caller: Caller, *, enabled: bool) -> Json:
     pipeline = find(request["pipelineName"])
     transition = pipeline.transition(_stage(pipeline, request["stageName"])["name"])
     if request["transitionType"] != "Inbound":
-        raise ServiceError("ValidationException", "the rehearsal has inbound transitions only")
+        raise ServiceError("ValidationException", "the rehearsal supports only inbound transitions")
     with pipeline.changes:
         transition.enabled, transition.reason = enabled, request.get("reason", "")
         transition.changed, transition.changed_by = time.time(), caller.arn
@@ -199,7 +194,7 @@ def _disable_transition(request: Json, caller: Caller) -> Json:
 
 
 def _list_webhooks(_request: Json, _caller: Caller) -> Json:
-    return {"webhooks": [one.listed() for one in webhooks.webhooks.values()]}
+    return {"webhooks": [one.listed() for one in webhooks.values()]}
 
 
 def _execution(name: str, identifier: str) -> Execution:

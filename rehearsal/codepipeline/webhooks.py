@@ -1,10 +1,10 @@
-"""CodePipeline's webhooks: an address that starts a pipeline when a signed push event of its branch arrives.
+"""Starts pipelines when push events arrive at their webhooks or from a connection.
 
-Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_WebhookDefinition.html (GITHUB_HMAC: the event
-is signed with the secret as GitHub does; filters: all must match, and ``{Branch}`` stands for the action's setting).
+Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_WebhookDefinition.html (GITHUB_HMAC: GitHub
+signs the event with the secret; all filters must match, and ``{Branch}`` is replaced by the action's setting).
 
-Differs from AWS: authentication IP is refused; filters are plain paths (``$.ref``), not all of JSONPath; what an
-address answers to an event that does not match is not documented, and is 200 here.
+Differs from AWS: authentication IP is rejected; filters are plain paths (``$.ref``), not all of JSONPath; an event that
+does not match is answered with 200 (AWS does not document its answer).
 """
 
 from __future__ import annotations
@@ -12,67 +12,21 @@ from __future__ import annotations
 import hmac
 import json
 import re
-import secrets
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from rehearsal import github
-from rehearsal.codepipeline import definition
+from rehearsal.codepipeline import definition, runner
 from rehearsal.codepipeline.definition import Json
-from rehearsal.codepipeline.model import Pipeline
+from rehearsal.codepipeline.model import Pipeline, Webhook, pipelines, webhooks
 from rehearsal.emulator import http_endpoints
-from rehearsal.settings import settings
-
-#: Starts a pipeline: ``start(pipeline, trigger, revisions)``.
-Start = Callable[[Pipeline, Json, dict[str, str]], object]
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
-@dataclass
-class Webhook:
-    """A webhook; ``secret`` is what GitHub signs with."""
-
-    name: str
-    pipeline: str
-    action: str
-    filters: list[Json]
-    authentication: str
-    secret: str
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(48))
-
-    @property
-    def url(self) -> str:
-        """The address, in the form that AWS gives it."""
-        return f"https://{settings.region}.webhooks.aws/trigger?t={self.token}&v=1"
-
-    @property
-    def arn(self) -> str:
-        """The webhook's ARN."""
-        return f"arn:aws:codepipeline:{settings.region}:{settings.account}:webhook:{self.name}"
-
-    def listed(self) -> Json:
-        """Return a ListWebhookItem, without the secret."""
-        shown = {
-            "name": self.name,
-            "targetPipeline": self.pipeline,
-            "targetAction": self.action,
-            "filters": self.filters,
-            "authentication": self.authentication,
-            "authenticationConfiguration": {"SecretToken": definition.MASK} if self.secret else {},
-        }
-        return {"definition": shown, "url": self.url, "arn": self.arn}
-
-
-webhooks: dict[str, Webhook] = {}
-changing = threading.Lock()
-
-
-def serve(find: Callable[[str], Pipeline | None], start: Start) -> None:
-    """Answer at the webhooks' addresses."""
+def register() -> None:
+    """Serve the webhooks' endpoint."""
 
     def trigger(path: str, headers: Mapping[str, str], body: bytes) -> http_endpoints.Answer:
         token = parse_qs(urlsplit(path).query).get("t", [""])[0]
@@ -81,14 +35,14 @@ def serve(find: Callable[[str], Pipeline | None], start: Start) -> None:
             return 404, "text/plain", b"Webhook not found\n"
         if not _authentic(webhook, headers, body):
             return 403, "text/plain", b"Signature does not match\n"
-        return _receive(webhook, headers, body, find, start)
+        return _receive(webhook, headers, body)
 
     http_endpoints.serve("POST", "/trigger", trigger)
 
 
-def start_by_connection(event: Json, pipelines: list[Pipeline], start: Start) -> None:
-    """Start the pipelines whose source is the pushed branch by a connection, unless they do not detect changes."""
-    for pipeline in pipelines:
+def start_by_connection(event: Json) -> None:
+    """Start the pipelines whose source is the pushed branch of a connection, unless DetectChanges is false."""
+    for pipeline in list(pipelines.values()):
         for action in pipeline.declaration["stages"][0]["actions"]:
             wanted = action["configuration"]
             if (
@@ -102,7 +56,7 @@ def start_by_connection(event: Json, pipelines: list[Pipeline], start: Start) ->
                     "triggerType": "WebhookV2",
                     "triggerDetail": json.dumps({"connectionArn": wanted["ConnectionArn"]}),
                 }
-                start(pipeline, trigger, {action["name"]: event["after"]})
+                runner.begin(pipeline, trigger, revisions={action["name"]: event["after"]})
 
 
 def _authentic(webhook: Webhook, headers: Mapping[str, str], body: bytes) -> bool:
@@ -113,14 +67,12 @@ def _authentic(webhook: Webhook, headers: Mapping[str, str], body: bytes) -> boo
     return bool(shown) and all(hmac.compare_digest(value.encode(), given.encode()) for value, given in shown)
 
 
-def _receive(
-    webhook: Webhook, headers: Mapping[str, str], body: bytes, find: Callable[[str], Pipeline | None], start: Start
-) -> http_endpoints.Answer:
+def _receive(webhook: Webhook, headers: Mapping[str, str], body: bytes) -> http_endpoints.Answer:
     try:
         event = json.loads(body)
     except ValueError:
         return 400, "text/plain", b"The payload is not JSON\n"
-    pipeline = find(webhook.pipeline)
+    pipeline = pipelines.get(webhook.pipeline)
     action = _target(pipeline, webhook.action) if pipeline else None
     if pipeline is None or action is None:
         return 404, "text/plain", b"The target does not exist\n"
@@ -130,7 +82,7 @@ def _receive(
         return 200, "text/plain", b"The event does not match the filters\n"
     commit = event.get("after", "")
     revisions = {action["name"]: commit} if re.fullmatch(r"(?!0{40})[0-9a-f]{40}", commit) else {}
-    start(pipeline, {"triggerType": "Webhook", "triggerDetail": webhook.arn}, revisions)
+    runner.begin(pipeline, {"triggerType": "Webhook", "triggerDetail": webhook.arn}, revisions=revisions)
     return 200, "text/plain", b"OK\n"
 
 

@@ -16,7 +16,7 @@ from rehearsal.settings import settings
 
 
 async def serve_until(app: Starlette, bind: str, stopped: Callable[[], Awaitable[object]]) -> None:
-    """Serve ``app`` on ``bind`` until ``stopped`` returns; streams are told to end, for they never would."""
+    """Serve ``app`` on ``bind`` until ``stopped`` returns; end the event streams, which would otherwise stay open."""
     config = Config()
     config.bind = [bind]
     config.graceful_timeout = 2
@@ -29,7 +29,7 @@ async def serve_until(app: Starlette, bind: str, stopped: Callable[[], Awaitable
 
 
 async def main() -> None:
-    """Serve until a signal, asking AWS as the rehearsal's own root and not as the learner."""
+    """Serve until a signal arrives; AWS is read with the rehearsal's root keys, not the learner's."""
     os.environ.update(settings.root_environment())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

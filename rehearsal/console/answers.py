@@ -1,4 +1,4 @@
-"""Asks the app what a visitor would see, and remembers the last answers and when they changed."""
+"""Requests the app's page as a visitor would, and remembers the last answers and changes of version."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import httpx
 
 from rehearsal.console.snapshot import Answer, App, Change, Cluster, Execution, clean
 
-REMEMBERED = 60
+REMEMBERED = 60  # answers
 CHANGES = 4
-SETTLED = 8
-GAP = 15.0  # seconds
-SHORT_COMMIT = 7  # characters, as git abbreviates
+SETTLED = 8  # answers; a version that none of them had is a change
+GAP = 15.0  # seconds without an answer, after which the earlier answers are dropped
+SHORT_COMMIT = 7  # characters of an abbreviated commit
 HEADERS = {"Accept": "application/json", "User-Agent": "rehearsal-console"}
 
 
 class Visitor:
-    """One visitor of the app. Each visit is a new connection, so that the Service picks a pod anew."""
+    """A visitor of the app; each visit is a new connection, so that the Service chooses a pod each time."""
 
     async def read(self, address: str) -> Answer:
-        """Return what the app at ``address`` answers."""
+        """Return the answer of the app at ``address``."""
         at = time.time()
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=2, headers=HEADERS) as client:
@@ -37,13 +37,13 @@ class Visitor:
 
 
 def _answer(at: float, status: int = 0, body: dict[str, Any] | None = None, error: str = "") -> Answer:
-    said = body or {}
+    body = body or {}
     return {
         "at": at,
         "status": status,
         "milliseconds": round((time.time() - at) * 1000, 1),
-        "version": clean(said.get("version"), 64),
-        "pod": clean(said.get("pod") or said.get("host") or said.get("hostname"), 80),
+        "version": clean(body.get("version"), 64),
+        "pod": clean(body.get("pod") or body.get("host") or body.get("hostname"), 80),
         "error": error,
     }
 
@@ -58,21 +58,21 @@ class Memory:
         self._seen: set[str] = set()
 
     def add(self, answer: Answer, executions: list[Execution]) -> None:
-        """Remember ``answer``; a version that none of the few before it had is a change.
+        """Remember ``answer``; it is a change if none of the last ``SETTLED`` answers had its version.
 
-        During a rollout old and new pods answer in turn, which is one change and not many. After a time in which nobody
-        looked, nothing is known of when a version came.
+        So a rollout, during which old and new pods answer in turn, is a single change. The first answer, also after a
+        gap in which the page was closed, is not a change, because the version may have changed earlier.
         """
         if self.answers and answer["at"] - self.answers[-1]["at"] > GAP:
             self.answers.clear()
-        looked = bool(self.answers)
+        first = not self.answers
         before = [one["version"] for one in self.answers if one["version"]]
         version = answer["version"]
         self.answers.append(answer)
         if not version:
             return
         self._pods[answer["pod"]] = version
-        if looked and version not in before[-SETTLED:]:
+        if not first and version not in before[-SETTLED:]:
             seconds = None if version in self._seen else _since_push(answer, executions)
             last = before[-1] if before else ""
             self.changes.append({"at": answer["at"], "before": last, "version": version, "seconds": seconds})
@@ -89,7 +89,7 @@ class Memory:
         }
 
     def name_versions(self, cluster: Cluster) -> Cluster:
-        """Return ``cluster`` with the version of each pod of which it, or its image, is known."""
+        """Set the version of each pod that has answered, and of other pods with the same image."""
         pods = [pod for node in cluster["nodes"] for pod in node["pods"]] + cluster["waiting"]
         images = {pod["image"]: self._pods[pod["name"]] for pod in pods if pod["name"] in self._pods}
         for pod in pods:
@@ -98,9 +98,9 @@ class Memory:
 
 
 def _since_push(answer: Answer, executions: list[Execution]) -> float | None:
-    """Return the time from the start of the execution that brought this version, if one is known."""
+    """Return the seconds since the start of the execution that deployed this version, if it is known."""
     for execution in executions:
-        brought = len(answer["version"]) >= SHORT_COMMIT and execution["revision"].startswith(answer["version"])
-        if brought and execution["started"]:
+        deployed = len(answer["version"]) >= SHORT_COMMIT and execution["revision"].startswith(answer["version"])
+        if deployed and execution["started"]:
             return round(answer["at"] - execution["started"], 1)
     return None

@@ -1,4 +1,4 @@
-"""The page and its two endpoints, on loopback only and without anything that changes the world."""
+"""Serves the page and its two read-only endpoints."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds ``HEADERS`` to every response: logs and commits are other people's text, and must stay text."""
+    """Adds ``HEADERS`` to every response, so that text from logs and commits cannot run as code."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and mark the response."""
+        """Pass the request on and add the headers to its response."""
 
-        async def marked(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self.app(scope, receive, marked)
+        await self.app(scope, receive, send_with_headers)
 
 
 async def events(watch: Watch, heartbeat: float = HEARTBEAT) -> AsyncIterator[str]:
-    """Yield a ``snapshot`` event whenever the state changed, and a ``heartbeat`` event when it did not for a while.
+    """Yield a ``snapshot`` event when the state changes, and a ``heartbeat`` event if it does not for a while.
 
     The format is that of server-sent events in the HTML standard.
     """
     async with watch.viewing():
-        yield "retry: 1000\n\n"  # milliseconds until a browser that lost the stream asks for it again
+        yield "retry: 1000\n\n"  # milliseconds until a browser reconnects
         sent, last = "", 0.0
         while not watch.closed:
             now = json.dumps(watch.snapshot(), separators=(",", ":"))
@@ -77,7 +77,7 @@ async def page(_request: Request) -> Response:
 
 
 async def snapshot(request: Request) -> Response:
-    """Answer what the page shows, as JSON: ``rehearsal.console.snapshot.Snapshot``.
+    """Return the state that the page shows, as JSON: ``rehearsal.console.snapshot.Snapshot``.
 
     ``region``; ``pipeline`` {note, name, stages[{name, status, open, queued, actions[{name, status, summary, revision,
     url, since, error, approval}]}], executions[{id, status, revision, message, trigger, started, ended}]};
@@ -86,21 +86,21 @@ async def snapshot(request: Request) -> Response:
     with pods {name, image, version, status, ready, restarts};
     ``app`` {note, url, answers[{at, status, milliseconds, version, pod, error}],
     changes[{at, before, version, seconds}]}.
-    A ``note`` that is not empty says why its part is empty.
+    If a ``note`` is not empty, it says why its part is empty.
     """
     watch: Watch = request.app.state.watch
     return JSONResponse(await watch.fresh())
 
 
 async def stream(request: Request) -> Response:
-    """Answer the same as server-sent events, one a second at most."""
+    """Return the same as server-sent events, at most one per second."""
     return StreamingResponse(events(request.app.state.watch), media_type="text/event-stream")
 
 
 def application(world: World | None = None, interval: float = 1.0) -> Starlette:
-    """Return the page's application over ``world``, by default the rehearsal on this machine.
+    """Return the application that shows ``world``, by default the rehearsal on this machine.
 
-    Only requests for a loopback name are answered, so that no web page can reach this one by rebinding its DNS name.
+    It answers only requests for a loopback name, so that no other web page can reach it by DNS rebinding.
     """
     app = Starlette(
         routes=[

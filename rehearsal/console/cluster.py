@@ -1,4 +1,4 @@
-"""Reads nodes, the app's pods and its load balancer from the Kubernetes API, as the cluster's administrator.
+"""Reads the nodes, the app's pods and its load balancer from the Kubernetes API, as the cluster's administrator.
 
 Field names are those of the API reference: core/v1 Node, Pod and Service, apps/v1 Deployment.
 """
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 
 class Kubernetes:
-    """The cluster side of the page; follows the administrator's kubeconfig as clusters come and go."""
+    """Reads the cluster; reconnects when the administrator's kubeconfig changes."""
 
     def __init__(self, kubeconfig: Path | None = None) -> None:
         self._kubeconfig = kubeconfig or settings.run / "kubernetes" / "admin.conf"
@@ -34,7 +34,7 @@ class Kubernetes:
         self._written = 0
 
     async def read(self) -> Cluster:
-        """Return the cluster, or why there is none."""
+        """Return the cluster, or a note that says why it cannot be read."""
         try:
             client = await self._connect()
             paths = ("/version", "/api/v1/nodes", "/api/v1/pods", "/api/v1/services", "/apis/apps/v1/deployments")
@@ -43,12 +43,12 @@ class Kubernetes:
         except FileNotFoundError:
             return no_cluster("No cluster yet.")
         except httpx.HTTPStatusError as error:
-            return no_cluster(f"The cluster's API server refuses: {error.response.status_code}.")
+            return no_cluster(f"The cluster's API server refused the request: HTTP {error.response.status_code}.")
         except (httpx.HTTPError, OSError, ValueError, TypeError, LookupError, yaml.YAMLError):
             return no_cluster("The cluster's API server does not answer yet.")
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         if self._client:
             await self._client.aclose()
         self._client = None
@@ -62,10 +62,10 @@ class Kubernetes:
 
 
 def connect(kubeconfig: Json) -> httpx.AsyncClient:
-    """Return a client for the first cluster and user of ``kubeconfig``, by client certificate."""
+    """Return a client for the first cluster and user of ``kubeconfig``; it authenticates with a client certificate."""
     cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
     context = ssl.create_default_context(cadata=_pem(cluster, "certificate-authority").decode())
-    with tempfile.NamedTemporaryFile() as both:  # the ssl module reads a key from a file only
+    with tempfile.NamedTemporaryFile() as both:  # the ssl module reads keys only from files
         both.write(_pem(user, "client-certificate") + b"\n" + _pem(user, "client-key"))
         both.flush()
         context.load_cert_chain(both.name)
@@ -79,7 +79,7 @@ def _pem(entry: Json, name: str) -> bytes:
 
 
 def describe(version: Json, nodes: Json, pods: Json, services: Json, deployments: Json) -> Cluster:
-    """Return the cluster as the page shows it, from the API server's answers."""
+    """Return the page's view of the cluster from the API server's answers."""
     own = [pod for pod in pods["items"] if pod["metadata"].get("labels", {}).get(LABEL) == APP]
     return {
         "note": "",
@@ -124,7 +124,7 @@ def _pod(pod: Json) -> Pod:
 
 
 def _status(pod: Json, containers: list[Json]) -> str:
-    """Return what ``kubectl get pods`` prints as the pod's status."""
+    """Return the pod's status as ``kubectl get pods`` prints it."""
     if "deletionTimestamp" in pod["metadata"]:
         return "Terminating"
     for container in containers:
@@ -146,7 +146,7 @@ def _address(services: list[Json]) -> str:
 
 
 def _rollout(deployments: list[Json]) -> str:
-    """Return how far the app's Deployment is, in the words of ``kubectl rollout status``."""
+    """Return the progress of the app's rollout, worded like ``kubectl rollout status``."""
     for deployment in deployments:
         if _name(deployment) == APP:
             wanted, status = deployment["spec"].get("replicas", 1), deployment["status"]

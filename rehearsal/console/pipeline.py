@@ -1,7 +1,7 @@
 """Reads the pipeline and its latest build from AWS.
 
 Shapes follow the API references of CodePipeline (GetPipelineState, ListPipelineExecutions), CodeBuild (BatchGetBuilds)
-and CloudWatch Logs (GetLogEvents). A field that is missing reads as empty: the page shows what there is.
+and CloudWatch Logs (GetLogEvents). A missing field is read as empty.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from rehearsal.console.snapshot import Action, Build, Execution, Phase, Pipeline
 
 LOG_LINES = 300
 EXECUTIONS = 6
-# Phases in which CodeBuild, not the commit, has something to do: of interest only if they fail.
+# Phases that do not depend on the commit; shown only if they fail.
 HOUSEKEEPING = {"SUBMITTED", "QUEUED", "FINALIZING", "COMPLETED"}
 
 Json = dict[str, Any]
 
 
 def aws_client(service: str) -> Any:
-    """Return a client that answers soon or fails soon, and that never takes the way through a proxy."""
+    """Return a client that fails quickly and never uses a proxy."""
     config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}, proxies={})
     return boto3.Session().client(service, config=config)
 
 
 class Aws:
-    """The AWS side of the page; blocking, so called in a thread."""
+    """Reads AWS; its calls block."""
 
     def __init__(self, client: Any = aws_client) -> None:
         self._make = client
@@ -44,7 +44,7 @@ class Aws:
         return self._clients[service]
 
     def read(self) -> tuple[Pipeline, Build]:
-        """Return the pipeline that changed last and its latest build."""
+        """Return the pipeline that was updated last, and its latest build."""
         try:
             return self._read()
         except ClientError as error:
@@ -84,7 +84,7 @@ class Aws:
             "started": _seconds(build.get("startTime")),
             "ended": _seconds(build.get("endTime")),
             "error": _error(build),
-            "phases": [_phase(one) for one in build.get("phases", []) if _is_of_interest(one)],
+            "phases": [_phase(one) for one in build.get("phases", []) if _is_shown(one)],
             "lines": self._log(build.get("logs", {})),
         }
 
@@ -96,7 +96,7 @@ class Aws:
                 logGroupName=where["groupName"], logStreamName=where["streamName"], startFromHead=False, limit=LOG_LINES
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceNotFoundException":  # nothing written yet
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":  # nothing is logged yet
                 return []
             raise
         lines = [line for event in log.get("events", []) for line in event["message"].rstrip("\r\n").split("\n")]
@@ -146,7 +146,7 @@ def _execution(summary: Json) -> Execution:
 
 
 def _message(summary: Any) -> str:
-    """Return the first line of a commit message; a connection's source action wraps the message in JSON."""
+    """Return the first line of a commit message, which the source action of a connection wraps in JSON."""
     text = str(summary or "")
     with suppress(ValueError, KeyError, TypeError):
         text = json.loads(text)["CommitMessage"]
@@ -158,7 +158,7 @@ def _link(url: Any) -> str:
 
 
 def _build_id(state: Json) -> str:
-    """Return the id of the latest build, which CodePipeline keeps as the action's external execution."""
+    """Return the id of the latest build, which is the external execution id of its action."""
     actions = [action for stage in state.get("stageStates", []) for action in stage.get("actionStates", [])]
     builds = [one["latestExecution"] for one in actions if ":" in _external_id(one)]
     latest: Json = max(builds, key=lambda one: _seconds(one.get("lastStatusChange")) or 0, default={})
@@ -169,7 +169,7 @@ def _external_id(action: Json) -> str:
     return str(action.get("latestExecution", {}).get("externalExecutionId") or "")
 
 
-def _is_of_interest(phase: Json) -> bool:
+def _is_shown(phase: Json) -> bool:
     return phase.get("phaseType") not in HOUSEKEEPING or phase.get("phaseStatus", "SUCCEEDED") != "SUCCEEDED"
 
 
@@ -186,7 +186,7 @@ def _phase(phase: Json) -> Phase:
 
 
 def _error(build: Json) -> str:
-    """Return the first phase that failed and CodeBuild's reason."""
+    """Return the first failed phase and the reason."""
     for phase in build.get("phases", []):
         if phase.get("phaseStatus") not in {None, "SUCCEEDED", "IN_PROGRESS"}:
             reasons = [one.get("message") for one in phase.get("contexts", []) if one.get("message")]

@@ -1,6 +1,6 @@
 """Saves the page as a picture: ``python -m rehearsal.console.screenshot URL FILE [--dark] [--answers N]``.
 
-Drives Debian's chromium by its own chromium-driver, so that browser and driver always fit each other.
+Uses Debian's chromium and chromium-driver, whose versions always match.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ ARGUMENTS = (
 
 @contextmanager
 def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Chrome]:
-    """Yield a headless browser whose page is ``size`` CSS pixels; its profile is new and goes with it."""
+    """Yield a headless browser with a page of ``size`` CSS pixels and a temporary profile."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ChromeOptions()
         options.binary_location = CHROMIUM
-        with warnings.catch_warnings():  # the way that is to replace this one is not open to Chrome yet
+        with warnings.catch_warnings():  # the replacement does not support Chrome yet
             warnings.simplefilter("ignore", DeprecationWarning)
             options.ignore_local_proxy_environment_variables()
         for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
@@ -57,7 +57,7 @@ def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Chrome
 
 
 def resize(driver: Chrome, size: tuple[int, int]) -> None:
-    """Set the page's size, whatever the window's own edges take."""
+    """Set the size of the page, without the window's borders."""
     metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
@@ -69,25 +69,29 @@ def emulate(driver: Chrome, **features: str) -> None:
 
 
 def wait_until(driver: Chrome, script: str, seconds: float = 10) -> None:
-    """Wait until the JavaScript expression ``script`` is true; raises TimeoutException after ``seconds``."""
+    """Wait until the JavaScript expression ``script`` is true.
+
+    Raises:
+        TimeoutException: it is not true after ``seconds``.
+    """
     WebDriverWait(driver, seconds, 0.1).until(lambda one: one.execute_script(f"return {script}"), script)
 
 
 def save(driver: Chrome, file: Path) -> None:
-    """Write the page as a PNG of 256 colours, a third of the bytes of what the browser makes and no worse to read."""
+    """Write the page as a PNG of 256 colours, a third of the size of the browser's PNG and as readable."""
     with Image.open(BytesIO(driver.get_screenshot_as_png())) as picture:
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
 
 
 def main() -> None:
-    """Wait for the page to be filled, then save it."""
+    """Wait until the page shows what is asked for, then save it."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal.console.screenshot", description="Save the page as PNG.")
     parser.add_argument("url")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--dark", action="store_true", help="as in dark mode")
+    parser.add_argument("--dark", action="store_true", help="use dark mode")
     parser.add_argument("--answers", type=int, default=0, metavar="N", help="wait for N answers of the app")
     parser.add_argument("--changes", type=int, default=0, metavar="N", help="wait for N changes of its version")
-    parser.add_argument("--within", type=float, default=120, metavar="SECONDS", help="give up after so long")
+    parser.add_argument("--within", type=float, default=120, metavar="SECONDS", help="give up after this time")
     wanted = parser.parse_args()
     needed = {"#connection.ok": 1, "#strip i:not(.empty)": wanted.answers, "#changes li": wanted.changes}
     with browser(dark=wanted.dark) as driver:

@@ -1,7 +1,7 @@
-"""What the page shows at one moment. Times are seconds since the epoch, durations are seconds.
+"""The state that the page shows. Times are seconds since the epoch, durations are seconds.
 
-``note`` is empty, or says why the rest of its part is empty, in words for the learner. Text from logs, commits and the
-app is untrusted: ``clean`` has taken control characters out of it, and the page never treats it as markup.
+A ``note`` is empty, or says why its part has no data; the page shows it. Text from logs, commits and the app is
+untrusted: ``clean`` removes control characters, and the page never treats it as markup.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any, TypedDict
 
-LOOKING = "Looking …"
+LOADING = "Loading …"
 ANSI_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-# Characters that would move, hide or reorder the text around them.
+# Characters that move, hide or reorder the text around them.
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 class Action(TypedDict):
-    """One action of a stage; ``status`` as in codepipeline GetPipelineState, or empty if it never ran."""
+    """One action of a stage; ``status`` is that of GetPipelineState, or empty if the action has not run yet."""
 
     name: str
     status: str
@@ -29,7 +29,7 @@ class Action(TypedDict):
 
 
 class Stage(TypedDict):
-    """One stage; ``open`` is false while its inbound transition is disabled, ``queued`` counts who waits to enter."""
+    """One stage; ``open``: its inbound transition is enabled; ``queued``: how many executions wait to enter."""
 
     name: str
     status: str
@@ -39,7 +39,7 @@ class Stage(TypedDict):
 
 
 class Execution(TypedDict):
-    """One run of the pipeline; ``ended`` is none while it goes on."""
+    """One execution of the pipeline; ``ended`` is None while it runs."""
 
     id: str
     status: str
@@ -51,7 +51,7 @@ class Execution(TypedDict):
 
 
 class Pipeline(TypedDict):
-    """The pipeline that changed last; executions newest first."""
+    """The pipeline that was updated last; ``executions`` are newest first."""
 
     note: str
     name: str
@@ -60,7 +60,7 @@ class Pipeline(TypedDict):
 
 
 class Phase(TypedDict):
-    """One phase of a build; ``seconds`` is none while it goes on."""
+    """One phase of a build; ``seconds`` is None while it runs."""
 
     name: str
     status: str
@@ -68,7 +68,7 @@ class Phase(TypedDict):
 
 
 class Build(TypedDict):
-    """The pipeline's latest build; ``lines`` is the end of its log and ``error`` the reason of a failure."""
+    """The pipeline's latest build; ``lines`` is the end of its log, ``error`` the reason of a failure."""
 
     note: str
     id: str
@@ -81,7 +81,7 @@ class Build(TypedDict):
 
 
 class Pod(TypedDict):
-    """One pod of the app; ``version`` is what it, or another pod of its image, answered, if any did yet."""
+    """One pod of the app; ``version`` is from its answers or those of a pod with the same image, or empty."""
 
     name: str
     image: str
@@ -92,7 +92,7 @@ class Pod(TypedDict):
 
 
 class Node(TypedDict):
-    """One node; ``others`` counts the pods on it that are not the app's."""
+    """One node; ``pods`` are the app's, ``others`` is the number of other pods."""
 
     name: str
     address: str
@@ -103,7 +103,7 @@ class Node(TypedDict):
 
 
 class Cluster(TypedDict):
-    """The cluster; ``waiting`` are the app's pods without a node, ``address`` is the load balancer's."""
+    """The cluster; ``waiting`` are the app's pods without a node, ``address`` is that of the load balancer."""
 
     note: str
     version: str
@@ -114,7 +114,7 @@ class Cluster(TypedDict):
 
 
 class Answer(TypedDict):
-    """One answer of the app; ``status`` is 0 and ``error`` set where there was none."""
+    """One answer of the app; without an answer, ``status`` is 0 and ``error`` says why."""
 
     at: float
     status: int
@@ -125,9 +125,9 @@ class Answer(TypedDict):
 
 
 class Change(TypedDict):
-    """The app began to answer with another version, or at all if ``before`` is empty.
+    """The app's version changed; ``before`` is empty if the app did not answer before.
 
-    ``seconds`` is the time since the execution of the pipeline that brought the version began, if that is known.
+    ``seconds`` is the time since the start of the execution that deployed the version, or None if it is unknown.
     """
 
     at: float
@@ -137,7 +137,7 @@ class Change(TypedDict):
 
 
 class App(TypedDict):
-    """The app as its visitors see it: the last answers and the last changes of version, oldest first."""
+    """The app as a visitor sees it: the last answers and the last changes of version, oldest first."""
 
     note: str
     url: str
@@ -146,7 +146,7 @@ class App(TypedDict):
 
 
 class Snapshot(TypedDict):
-    """All that the page shows."""
+    """Everything that the page shows."""
 
     region: str
     pipeline: Pipeline
@@ -156,12 +156,12 @@ class Snapshot(TypedDict):
 
 
 def no_pipeline(note: str) -> Pipeline:
-    """A pipeline that is not there, and why."""
+    """Return an empty pipeline with a note."""
     return {"note": note, "name": "", "stages": [], "executions": []}
 
 
 def no_build(note: str) -> Build:
-    """A build that is not there, and why."""
+    """Return an empty build with a note."""
     return {
         "note": note,
         "id": "",
@@ -175,12 +175,12 @@ def no_build(note: str) -> Build:
 
 
 def no_cluster(note: str) -> Cluster:
-    """A cluster that is not there, and why."""
+    """Return an empty cluster with a note."""
     return {"note": note, "version": "", "address": "", "rollout": "", "nodes": [], "waiting": []}
 
 
 def clean(text: Any, limit: int = 300) -> str:
-    """Return ``text`` as one harmless line: no terminal codes, no control or invisible characters, cut at ``limit``."""
+    """Return ``text`` as one line of at most ``limit`` characters, without terminal codes and control characters."""
     line = ANSI_ESCAPE.sub("", "" if text is None else str(text)).rstrip("\r\n").rpartition("\r")[2]
     line = UNPRINTABLE.sub("\ufffd", line.replace("\n", " "))
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""Reads the world once a second while somebody looks, once for all who look."""
+"""Reads the state once a second while a browser has the page open, and only once for all browsers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rehearsal.console.answers import Memory, Visitor
 from rehearsal.console.cluster import Kubernetes
 from rehearsal.console.pipeline import Aws
 from rehearsal.console.snapshot import (
-    LOOKING,
+    LOADING,
     Answer,
     Build,
     Cluster,
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class World(Protocol):
-    """Where the page's parts are read; each answers within a few seconds, with a note where there is nothing."""
+    """What the page reads; each method returns within a few seconds, with a note if there is nothing to show."""
 
     async def aws(self) -> tuple[Pipeline, Build]:
         """Return the pipeline and its latest build."""
@@ -37,32 +37,32 @@ class World(Protocol):
         """Return the cluster."""
 
     async def app(self, address: str) -> Answer:
-        """Return what the app at ``address`` answers."""
+        """Return the answer of the app at ``address``."""
 
 
 class Rehearsal:
-    """The world of the rehearsal on this machine."""
+    """The rehearsal on this machine."""
 
     def __init__(self) -> None:
         self._aws, self._kubernetes, self._visitor = Aws(), Kubernetes(), Visitor()
 
     async def aws(self) -> tuple[Pipeline, Build]:
-        """Ask AWS, in a thread because its client blocks."""
+        """Read AWS, in a thread because its client blocks."""
         return await asyncio.to_thread(self._aws.read)
 
     async def cluster(self) -> Cluster:
-        """Ask the Kubernetes API server."""
+        """Read the Kubernetes API."""
         return await self._kubernetes.read()
 
     async def app(self, address: str) -> Answer:
-        """Ask the app."""
+        """Send a request to the app."""
         return await self._visitor.read(address)
 
 
 class Watch:
-    """The latest state of the world, kept fresh while somebody looks.
+    """The latest state, which is kept up to date while there are viewers.
 
-    Each part is read at its own pace, so that one that hangs does not hold up the others.
+    Each part is read in its own task, so that a slow one does not delay the others.
     """
 
     def __init__(self, world: World, interval: float = 1.0) -> None:
@@ -70,13 +70,13 @@ class Watch:
         self.closed = False
         self._world = world
         self._memory = Memory()
-        self._pipeline, self._build = no_pipeline(LOOKING), no_build(LOOKING)
-        self._cluster = no_cluster(LOOKING)
+        self._pipeline, self._build = no_pipeline(LOADING), no_build(LOADING)
+        self._cluster = no_cluster(LOADING)
         self._viewers = 0
         self._readers: list[asyncio.Task[None]] = []
 
     def snapshot(self) -> Snapshot:
-        """Return the state as last read."""
+        """Return the state that was read last."""
         return {
             "region": settings.region,
             "pipeline": self._pipeline,
@@ -86,7 +86,7 @@ class Watch:
         }
 
     async def fresh(self) -> Snapshot:
-        """Return the state as it is now."""
+        """Return the current state; without viewers, read it first."""
         if not self._viewers:
             await asyncio.gather(self._read_aws(), self._read_cluster())
             await self._read_app()
@@ -94,11 +94,11 @@ class Watch:
 
     @asynccontextmanager
     async def viewing(self) -> AsyncIterator[None]:
-        """Keep the state fresh for as long as the block runs."""
+        """Keep the state up to date while the block runs."""
         self._viewers += 1
         if self._viewers == 1:
             reads = (self._read_aws, self._read_cluster, self._read_app)
-            self._readers = [asyncio.create_task(self._again_and_again(read)) for read in reads]
+            self._readers = [asyncio.create_task(self._repeat(read)) for read in reads]
         try:
             yield
         finally:
@@ -108,14 +108,14 @@ class Watch:
                     reader.cancel()
 
     def close(self) -> None:
-        """Let those who look know that there will be nothing more to see."""
+        """End the event streams."""
         self.closed = True
 
-    async def _again_and_again(self, read: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, read: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await read()
-            except Exception:  # a defect of one part must not stop the page
+            except Exception:  # a defect in one part must not stop the page
                 log.exception("reading failed")
             await asyncio.sleep(self.interval)
 

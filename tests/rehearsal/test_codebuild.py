@@ -1,4 +1,4 @@
-"""The rules by which a buildspec runs: a table of buildspecs, each with what its phases and log must be."""
+"""CodeBuild's rules for buildspecs: a table of buildspecs, each with the phases and the log it must produce."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from rehearsal.codebuild import artifacts, credentials, duties, environment, run
+from rehearsal import waiting
+from rehearsal.codebuild import artifacts, credentials, environment, model, runner
 from rehearsal.codebuild.buildspec import Artifact, BuildspecError, parse
 from rehearsal.codebuild.container import Container
-from rehearsal.codebuild.duties import Build, PipelineJob
-from rehearsal.codebuild.record import Record
-from rehearsal.codebuild.run import BuildRun
+from rehearsal.codebuild.model import Build, PipelineJob, Record
+from rehearsal.codebuild.runner import BuildRun
 from rehearsal.emulator import service_role
 from rehearsal.settings import Settings
 from tests.support.paths import ROOT
@@ -32,14 +32,18 @@ INSTALL, PRE_BUILD, BUILD, POST_BUILD, UPLOAD = "INSTALL", "PRE_BUILD", "BUILD",
 
 @dataclass(frozen=True)
 class Case:
-    """A buildspec's phases (``name: commands``, in YAML's flow style) and what becomes of them."""
+    """A buildspec's phases and the expected result.
+
+    ``phases`` has ``name: commands`` in YAML's flow style, and ``head`` is what precedes it. ``ran`` and ``failed`` are
+    phases, ``logged`` and ``not_logged`` are lines of the log, and ``context`` is the first failed phase's.
+    """
 
     phases: str
     status: str = "SUCCEEDED"
     ran: tuple[str, ...] = (INSTALL, PRE_BUILD, BUILD, POST_BUILD, UPLOAD)
     failed: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
-    unsaid: tuple[str, ...] = ()
+    logged: tuple[str, ...] = ()
+    not_logged: tuple[str, ...] = ()
     head: str = ""
     context: tuple[str, str] = field(default=("", ""))
 
@@ -49,103 +53,103 @@ UP_TO_PRE_BUILD = (INSTALL, PRE_BUILD)
 UP_TO_BUILD = (INSTALL, PRE_BUILD, BUILD)
 
 CASES = {
-    "phases run in their order, whatever the file's": Case(
+    "phases run in their own order, not in the file's": Case(
         "post_build: {commands: [echo 4]}\n  build: {commands: [echo 3]}\n  install: {commands: [echo 1]}\n"
         "  pre_build: {commands: [echo 2]}",
-        said=("1", "2", "3", "4"),
+        logged=("1", "2", "3", "4"),
     ),
     "a failed install ends the build": Case(
         "install: {commands: ['false', echo no]}\n  build: {commands: [echo no]}\n  post_build: {commands: [echo no]}",
-        "FAILED", UP_TO_INSTALL, UP_TO_INSTALL, unsaid=("no",),
+        "FAILED", UP_TO_INSTALL, UP_TO_INSTALL, not_logged=("no",),
         context=("COMMAND_EXECUTION_ERROR", "Error while executing command: false. Reason: exit status 1"),
     ),
     "a failed pre_build ends the build": Case(
         "pre_build: {commands: ['false']}\n  build: {commands: [echo no]}\n  post_build: {commands: [echo no]}",
-        "FAILED", UP_TO_PRE_BUILD, (PRE_BUILD,), unsaid=("no",),
+        "FAILED", UP_TO_PRE_BUILD, (PRE_BUILD,), not_logged=("no",),
     ),
-    "post_build and the artifacts follow a failed build": Case(
+    "post_build and the artifacts follow a failed build phase": Case(
         "build: {commands: ['false', echo no]}\n  post_build: {commands: [echo after]}",
-        "FAILED", failed=(BUILD,), said=("after",), unsaid=("no",),
+        "FAILED", failed=(BUILD,), logged=("after",), not_logged=("no",),
     ),
-    "a failed post_build is followed by the artifacts": Case(
+    "the artifacts follow a failed post_build": Case(
         "post_build: {commands: ['exit 9']}", "FAILED", failed=(POST_BUILD,),
         context=("COMMAND_EXECUTION_ERROR", "Error while executing command: exit 9. Reason: exit status 9"),
     ),
-    "finally runs after success": Case("build: {commands: [echo a], finally: [echo b]}", said=("a", "b")),
+    "finally runs after success": Case("build: {commands: [echo a], finally: [echo b]}", logged=("a", "b")),
     "finally runs after a failure": Case(
-        "install: {commands: ['false'], finally: [echo tidied]}", "FAILED", UP_TO_INSTALL, UP_TO_INSTALL, said=("tidied",)
+        "install: {commands: ['false'], finally: [echo tidied]}", "FAILED", UP_TO_INSTALL, UP_TO_INSTALL, logged=("tidied",)
     ),
     "a failing finally fails its phase": Case(
-        "build: {commands: [echo a], finally: ['false', echo no]}", "FAILED", failed=(BUILD,), said=("a",), unsaid=("no",)
+        "build: {commands: [echo a], finally: ['false', echo no]}", "FAILED", failed=(BUILD,), logged=("a",), not_logged=("no",)
     ),
     "on-failure ABORT ends the build after its finally": Case(
         "build: {on-failure: ABORT, commands: ['false'], finally: [echo tidied]}\n  post_build: {commands: [echo no]}",
-        "FAILED", UP_TO_BUILD, (BUILD,), said=("tidied",), unsaid=("no",),
+        "FAILED", UP_TO_BUILD, (BUILD,), logged=("tidied",), not_logged=("no",),
     ),
-    "on-failure CONTINUE goes on, and the build has failed": Case(
+    "on-failure CONTINUE runs the other phases, and the build fails": Case(
         "install: {on-failure: CONTINUE, commands: ['false']}\n  build: {commands: [echo on]}",
-        "FAILED", failed=(INSTALL,), said=("on",),
+        "FAILED", failed=(INSTALL,), logged=("on",),
     ),
     "on-failure ABORT without a failure changes nothing": Case(
-        "build: {on-failure: ABORT, commands: [echo a]}\n  post_build: {commands: [echo b]}", said=("a", "b")
+        "build: {on-failure: ABORT, commands: [echo a]}\n  post_build: {commands: [echo b]}", logged=("a", "b")
     ),
     "CODEBUILD_BUILD_SUCCEEDING is 1, and 0 after a failure": Case(
         "pre_build: {commands: ['echo pre=$CODEBUILD_BUILD_SUCCEEDING']}\n"
         "  build: {commands: ['false'], finally: ['echo end=$CODEBUILD_BUILD_SUCCEEDING']}\n"
         "  post_build: {commands: ['echo post=$CODEBUILD_BUILD_SUCCEEDING']}",
-        "FAILED", failed=(BUILD,), said=("pre=1", "end=0", "post=0"),
+        "FAILED", failed=(BUILD,), logged=("pre=1", "end=0", "post=0"),
     ),
     "variables carry over, exported or not": Case(
         "install: {commands: [A=1, export B=2]}\n  build: {commands: ['echo $A$B', 'sh -c \"echo child=$A\"']}",
-        said=("12", "child=1"),
+        logged=("12", "child=1"),
     ),
     "the directory carries over": Case(
         "install: {commands: [mkdir -p x/y, cd x/y]}\n  build: {commands: ['basename $PWD', 'cd $CODEBUILD_SRC_DIR; ls']}",
-        said=("y", "x"),
+        logged=("y", "x"),
     ),
-    "set -e ends with its command": Case(
-        "build: {commands: [set -e, 'false || true; echo on']}", said=("on",)
+    "set -e does not outlive its command": Case(
+        "build: {commands: [set -e, 'false || true; echo on']}", logged=("on",)
     ),
-    "set -e within a command counts": Case(
-        "build: {commands: ['set -e; false; echo no']}", "FAILED", failed=(BUILD,), unsaid=("no",)
+    "set -e applies within its command": Case(
+        "build: {commands: ['set -e; false; echo no']}", "FAILED", failed=(BUILD,), not_logged=("no",)
     ),
-    "without it the last status counts": Case("build: {commands: ['false; echo on']}", said=("on",)),
-    "exit 0 ends the command alone": Case("build: {commands: [A=1; exit 0, 'echo next=$A']}", said=("next=1",)),
-    "a trap of the command's own runs": Case(
-        "build: {commands: ['trap \"echo bye\" EXIT; A=1', 'echo a=$A']}", said=("bye", "a=1")
+    "without set -e the last status counts": Case("build: {commands: ['false; echo on']}", logged=("on",)),
+    "exit 0 ends only the command": Case("build: {commands: [A=1; exit 0, 'echo next=$A']}", logged=("next=1",)),
+    "a command's own trap runs": Case(
+        "build: {commands: ['trap \"echo bye\" EXIT; A=1', 'echo a=$A']}", logged=("bye", "a=1")
     ),
-    "values with quotes and line ends survive": Case(
+    "values with quotes and line ends carry over": Case(
         "build: {commands: ['A=\"it''s \\\"b\\\"\"; B=$(printf \"x\\ny\")', 'echo \"[$A]\"; echo \"$B\" | wc -l | tr -d \" \"']}",
-        said=('[it\'s "b"]', "2"),
+        logged=('[it\'s "b"]', "2"),
     ),
-    "/bin/sh is the default shell": Case("build: {commands: ['echo bash=$BASH_VERSION.']}", said=("bash=.",)),
+    "/bin/sh is the default shell": Case("build: {commands: ['echo bash=$BASH_VERSION.']}", logged=("bash=.",)),
     "bash on request": Case(
-        "build: {commands: ['[[ -n $BASH_VERSION ]] && echo yes']}", said=("yes",), head="env: {shell: bash}"
+        "build: {commands: ['[[ -n $BASH_VERSION ]] && echo yes']}", logged=("yes",), head="env: {shell: bash}"
     ),
-    "env variables": Case(
-        "build: {commands: ['echo $WORD']}", said=("hello",), head="env: {variables: {WORD: hello}}"
+    "env/variables are set": Case(
+        "build: {commands: ['echo $WORD']}", logged=("hello",), head="env: {variables: {WORD: hello}}"
     ),
-    "the project's variables win over the buildspec's": Case(
-        "build: {commands: ['echo $OF_PROJECT']}", said=("project",), head="env: {variables: {OF_PROJECT: buildspec}}"
+    "the project's variables take precedence over the buildspec's": Case(
+        "build: {commands: ['echo $OF_PROJECT']}", logged=("project",), head="env: {variables: {OF_PROJECT: buildspec}}"
     ),
-    "nothing of the host's environment": Case(
-        "build: {commands: ['echo secret=$HOST_SECRET.', 'echo home=$(basename $HOME)']}", said=("secret=.", "home=home")
+    "the host's environment is not visible": Case(
+        "build: {commands: ['echo secret=$HOST_SECRET.', 'echo home=$(basename $HOME)']}", logged=("secret=.", "home=home")
     ),
-    "no input": Case("build: {commands: ['read -r line; echo got=$?.']}", said=("got=1.",)),
-    "standard error is in the log": Case("build: {commands: [echo oops >&2]}", said=("oops",)),
+    "standard input is empty": Case("build: {commands: ['read -r line; echo got=$?.']}", logged=("got=1.",)),
+    "standard error is in the log": Case("build: {commands: [echo oops >&2]}", logged=("oops",)),
     "a command that does not exist": Case(
         "build: {commands: [nonesuch]}", "FAILED", failed=(BUILD,),
         context=("COMMAND_EXECUTION_ERROR", "Error while executing command: nonesuch. Reason: exit status 127"),
     ),
     "a command that is not shell": Case("build: {commands: ['if']}", "FAILED", failed=(BUILD,)),
     "a command of several lines": Case(
-        "build:\n    commands:\n      - |\n        for n in 1 2; do\n          echo n=$n\n        done", said=("n=1", "n=2")
+        "build:\n    commands:\n      - |\n        for n in 1 2; do\n          echo n=$n\n        done", logged=("n=1", "n=2")
     ),
-    "a background process does not hold the build": Case("build: {commands: ['sleep 300 &', echo on]}", said=("on",)),
+    "a background process does not delay the build": Case("build: {commands: ['sleep 300 &', echo on]}", logged=("on",)),
     "runtime versions are accepted": Case(
-        "install: {runtime-versions: {python: 3.13}}\n  build: {commands: [echo on]}", said=("on",)
+        "install: {runtime-versions: {python: 3.13}}\n  build: {commands: [echo on]}", logged=("on",)
     ),
-    "secrets are not shown": Case("build: {commands: ['echo [$HIDDEN]']}", said=("[***]",), unsaid=("[s3cret]",)),
+    "secrets are masked in the log": Case("build: {commands: ['echo [$HIDDEN]']}", logged=("[***]",), not_logged=("[s3cret]",)),
     "an output artifact": Case(
         "build: {commands: [mkdir out; echo x >out/a; echo y >b]}", head="artifacts: {files: ['out/*', b]}"
     ),
@@ -154,9 +158,9 @@ CASES = {
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings whose state lies in a temporary directory, and a service role that is granted everything."""
+    """Settings with a temporary state directory, and a service role without AWS."""
     made = Settings(cache=tmp_path)
-    for module in (run, duties, environment, credentials):
+    for module in (runner, model, environment, credentials):
         monkeypatch.setattr(module, "settings", made)
     role = service_role.Credentials("arn:aws:iam::111122223333:role/r", "ASIA", "secret", "token", time.time() + 60)
     monkeypatch.setattr(service_role, "assume", lambda *_: role)
@@ -167,7 +171,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def prepare(text: str, job: PipelineJob | None = None, **project: Any) -> BuildRun:
-    """A build with an inline buildspec, on no AWS at all."""
+    """Return a build of an inline buildspec, without AWS."""
     data = {
         "id": f"p:{os.urandom(4).hex()}", "arn": "arn", "buildNumber": 1, "startTime": time.time(), "initiator": "me",
         "sourceVersion": "", "logs": {}, "phases": [], "buildStatus": "IN_PROGRESS", "buildComplete": False,
@@ -188,7 +192,7 @@ def log_of(place: Settings, build: BuildRun) -> list[str]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_rule(name: str, place: Settings) -> None:
+def test_buildspec_runs_as_documented(name: str, place: Settings) -> None:
     case = CASES[name]
     build = prepare(f"version: 0.2\n{case.head}\nphases:\n  {case.phases}\n")
     began = time.monotonic()
@@ -199,9 +203,9 @@ def test_rule(name: str, place: Settings) -> None:
     phases = {one["phaseType"]: one for one in record["phases"]}
     assert tuple(name for name in phases if name in (*UP_TO_BUILD, POST_BUILD, UPLOAD)) == case.ran
     assert tuple(name for name, one in phases.items() if one.get("phaseStatus") == "FAILED") == case.failed
-    for line in case.said:
+    for line in case.logged:
         assert line in lines
-    for line in case.unsaid:
+    for line in case.not_logged:
         assert line not in lines
     if case.context[0]:
         context = phases[case.failed[0]]["contexts"][0]
@@ -210,7 +214,7 @@ def test_rule(name: str, place: Settings) -> None:
     assert time.monotonic() - began < 20
 
 
-WRONG = {
+INVALID = {
     "not YAML": ("version: 0.2\nphases: [", "while parsing|expected"),
     "a tab": ("version: 0.2\nphases:\n\tbuild:", "found character '\\\\t' that cannot start any token at line 3"),
     "no version": ("phases: {build: {commands: [x]}}", "version is missing"),
@@ -227,7 +231,7 @@ WRONG = {
         "version: 0.2\nphases:\n  build:\n    commands:\n      - a\n      - echo Note: this\n",
         r"Expected Commands\[1\] to be of string type: found subkeys instead at line 6",
     ),
-    "commands that are no list": ("version: 0.2\nphases: {build: {commands: x}}", "phases/build/commands: a list"),
+    "commands that are not a list": ("version: 0.2\nphases: {build: {commands: x}}", "phases/build/commands: a list"),
     "no commands": ("version: 0.2\nphases: {build: {commands: []}}", "at least one command"),
     "an unknown on-failure": ("version: 0.2\nphases: {build: {commands: [x], on-failure: STOP}}", "ABORT, CONTINUE"),
     "a retry": ("version: 0.2\nphases: {build: {commands: [x], on-failure: RETRY-2}}", "RETRY-2 is not supported"),
@@ -242,15 +246,15 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_buildspec(name: str) -> None:
-    text, expected = WRONG[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_rejects_an_invalid_buildspec(name: str) -> None:
+    text, expected = INVALID[name]
     with pytest.raises(BuildspecError, match=expected):
         parse(text)
 
 
 @pytest.mark.usefixtures("place")
-def test_wrong_buildspec_fails_the_source_phase() -> None:
+def test_invalid_buildspec_fails_download_source() -> None:
     build = prepare("version: 0.2\nphases: {tests: {}}\n")
     build.run()
     phases = {one["phaseType"]: one for one in build.record.snapshot()["phases"]}
@@ -260,20 +264,20 @@ def test_wrong_buildspec_fails_the_source_phase() -> None:
 
 
 @pytest.mark.usefixtures("place")
-def test_missing_buildspec() -> None:
+def test_missing_buildspec_is_named_in_the_failure() -> None:
     build = prepare("")
     build.run()
     phase = build.record.snapshot()["phases"][1]
     assert "buildspec.yml: no such file or directory" in phase["contexts"][0]["message"]
 
 
-def test_tutorial_buildspec_is_accepted() -> None:
+def test_accepts_the_tutorials_buildspec() -> None:
     text = (ROOT / "buildspec.yml").read_text()
     assert set(parse(text).phases) <= {"install", "pre_build", "build", "post_build"}
 
 
 @pytest.mark.usefixtures("place")
-def test_timeout() -> None:
+def test_build_that_exceeds_its_timeout_is_killed() -> None:
     build = prepare("version: 0.2\nphases: {build: {commands: ['sleep 60 & sleep 60']}}\n", timeoutInMinutes=0.02)
     began = time.monotonic()
     build.run()
@@ -284,12 +288,11 @@ def test_timeout() -> None:
 
 
 @pytest.mark.usefixtures("place")
-def test_stop() -> None:
+def test_stopped_build_is_killed() -> None:
     build = prepare("version: 0.2\nphases: {build: {commands: ['sleep 60']}}\n")
     thread = threading.Thread(target=build.run)
     thread.start()
-    while build.record.snapshot().get("currentPhase") != BUILD:
-        time.sleep(0.01)
+    waiting.until(lambda: build.record.snapshot().get("currentPhase") == BUILD, 10, "the BUILD phase", pause=0.01)
     build.stop()
     thread.join(8)
     assert build.record["buildStatus"] == "STOPPED"
@@ -297,7 +300,7 @@ def test_stop() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 @pytest.mark.usefixtures("place")
-def test_nothing_of_a_build_stays() -> None:
+def test_background_processes_end_with_the_build() -> None:
     build = prepare("version: 0.2\nphases: {build: {commands: ['setsid sleep 98765 & exit 0']}}\n")
     build.run()
     assert build.record["buildStatus"] == "SUCCEEDED"
@@ -321,7 +324,7 @@ def test_only_a_privileged_build_has_docker(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("place")
-def test_exported_variables() -> None:
+def test_exports_the_variables_that_are_set() -> None:
     text = "version: 0.2\nenv: {exported-variables: [A, B, C]}\nphases: {build: {commands: [A=1, B=2, 'exit 3']}}\n"
     build = prepare(text)
     build.run()
@@ -329,7 +332,7 @@ def test_exported_variables() -> None:
     assert exported == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
 
 
-def test_custom_cache_is_there_the_next_time(place: Settings) -> None:
+def test_custom_cache_is_restored_in_the_next_build(place: Settings) -> None:
     text = "version: 0.2\ncache: {paths: ['c/**/*']}\nphases: {build: {commands: ['cat c/d/e || true', mkdir -p c/d; echo kept >c/d/e]}}\n"
     cache = {"type": "LOCAL", "modes": ["LOCAL_CUSTOM_CACHE"]}
     for expected in (False, True):
@@ -346,7 +349,7 @@ def zip_of(**files: str) -> bytes:
     return buffer.getvalue()
 
 
-def test_artifact_that_would_leave_the_source(tmp_path: Path) -> None:
+def test_rejects_a_source_that_would_write_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(artifacts.ArtifactError, match="outside"):
         artifacts.unpack(zip_of(**{"../evil": "x"}), tmp_path / "src")
     with pytest.raises(artifacts.ArtifactError, match="not a zip file"):
@@ -357,13 +360,13 @@ PACKED = {
     "every file": (Artifact(("**/*",)), {"a", "d/b", "d/e/c"}),
     "a directory": (Artifact(("d/*",)), {"d/b"}),
     "a base directory": (Artifact(("**/*",), base_directory="d"), {"b", "e/c"}),
-    "no paths": (Artifact(("**/*",), discard_paths=True), {"a", "b", "c"}),
-    "without some": (Artifact(("**/*",), exclude_paths=("d/e/*",)), {"a", "d/b"}),
+    "discarded paths": (Artifact(("**/*",), discard_paths=True), {"a", "b", "c"}),
+    "excluded paths": (Artifact(("**/*",), exclude_paths=("d/e/*",)), {"a", "d/b"}),
 }
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_pack(name: str, tmp_path: Path) -> None:
+def test_packs_the_files_of_an_artifact(name: str, tmp_path: Path) -> None:
     artifact, expected = PACKED[name]
     (tmp_path / "d" / "e").mkdir(parents=True)
     for file in ("a", "d/b", "d/e/c"):
@@ -372,7 +375,7 @@ def test_pack(name: str, tmp_path: Path) -> None:
     assert set(names) == expected
 
 
-def test_nothing_to_pack(tmp_path: Path) -> None:
+def test_artifact_without_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(artifacts.ArtifactError, match="no matching artifact paths found"):
         artifacts.pack(Artifact(("none",)), tmp_path)
 
@@ -400,7 +403,7 @@ TRUST = {
 
 
 @pytest.mark.parametrize("name", TRUST)
-def test_trust_of_a_service(name: str) -> None:
+def test_trust_policy_decides_who_may_assume_the_role(name: str) -> None:
     statement, expected = TRUST[name]
     document = {"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", **statement}]}
     project = "arn:aws:codebuild:us-east-2:111122223333:project/p"

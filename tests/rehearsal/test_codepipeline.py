@@ -1,4 +1,4 @@
-"""The stand-ins of CodePipeline and CodeBuild run a small stack's pipeline on loopback: no root, Docker or cluster."""
+"""The stand-ins of CodePipeline and CodeBuild run the pipeline of a small stack, without root, Docker or a cluster."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from rehearsal.executions import FINAL, follow
 from tests.support import loopback
 from tests.support.loopback import ACCOUNT, REGION, Loopback, eventually
 
@@ -28,7 +29,6 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 TOKEN = "ghp_" + "a" * 36
 WEAK_TOKEN = "ghp_" + "b" * 36
 SECRET = "a webhook's secret"
-ENDED = ("Succeeded", "Failed", "Stopped", "Superseded")
 QUICK = "version: 0.2\nphases: {build: {commands: [cat app.txt]}}\n"
 BAD = "version: 0.2\nphases: {build: {commands: ['echo because >&2; exit 7']}}\n"
 WHOLE = """\
@@ -47,7 +47,7 @@ phases:
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    """AWS and GitHub, with a repository, a good token and a weak one."""
+    """Start AWS and GitHub with a repository, a token with all scopes and one with ``repo`` only."""
     with loopback.started(tmp_path_factory.mktemp("cache")) as running:
         running.python(
             f"from rehearsal import github; github.create_repository('me', 'app'); github.add_token('{TOKEN}', 'me');"
@@ -57,7 +57,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
 
 
 def push(aws: Loopback, work: Path, buildspec: str, text: str, branch: str = "master") -> str:
-    """Push a commit with a buildspec and one file; return its id."""
+    """Push a commit with a buildspec and one other file; return its id."""
     if not (work / ".git").exists():
         aws.git("clone", "--quiet", "https://github.com/me/app.git", str(work))
     aws.git("checkout", "--quiet", "-B", branch, cwd=work)
@@ -83,7 +83,7 @@ def allow(actions: list[str], resource: Any) -> Json:
 
 
 def template(name: str, **changes: Any) -> Json:
-    """A stack like the tutorial's: bucket, project, pipeline, webhook, roles with no right to spare."""
+    """Return a template like the tutorial's: bucket, project, pipeline, webhook and least-privilege roles."""
     bucket: Json = {"Fn::GetAtt": ["Bucket", "Arn"]}
     objects = {"Fn::Join": ["", [bucket, "/*"]]}
     project = f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/{name}"
@@ -189,7 +189,7 @@ def template(name: str, **changes: Any) -> Json:
 
 
 class Stack:
-    """A stack, and what its pipeline does."""
+    """A stack and its pipeline."""
 
     def __init__(self, aws: Loopback, name: str) -> None:
         self.aws, self.name = aws, name
@@ -226,7 +226,7 @@ class Stack:
         )
 
     def delete(self) -> None:
-        """Delete the stack and what its bucket holds; one that is gone is fine."""
+        """Delete the stack and the content of its bucket, if they exist."""
         s3 = self.aws.client("s3")
         with contextlib.suppress(s3.exceptions.NoSuchBucket):
             for one in s3.list_objects_v2(Bucket=f"{self.name}-bucket").get("Contents", []):
@@ -241,24 +241,17 @@ class Stack:
         return list(self.pipelines.list_pipeline_executions(pipelineName=self.name)["pipelineExecutionSummaries"])
 
     def ended(self, identifier: str | None = None) -> Json:
-        """Wait for the end of an execution, or of the newest."""
+        """Wait until an execution, by default the newest, has ended."""
 
         def done() -> Any:
             found = [one for one in self.executions() if identifier in (None, one["pipelineExecutionId"])]
-            return found[0] if found and found[0]["status"] in ENDED else None
+            return found[0] if found and found[0]["status"] in FINAL else None
 
         return dict(eventually(done, 30))
 
     def of_commit(self, commit: str) -> Json:
-        """Wait for the end of the execution of a commit."""
-
-        def done() -> Any:
-            for one in self.executions():
-                if commit in [source.get("revisionId") for source in one["sourceRevisions"]] and one["status"] in ENDED:
-                    return one
-            return None
-
-        return dict(eventually(done, 30))
+        """Wait until the execution of a commit has ended."""
+        return follow(self.pipelines, self.name, commit, 30)
 
     def action(self, stage: str) -> Json:
         for one in self.pipelines.get_pipeline_state(name=self.name)["stageStates"]:
@@ -267,7 +260,7 @@ class Stack:
         raise AssertionError(stage)
 
     def awaiting(self) -> Json:
-        """Wait for the approval."""
+        """Wait until the approval is in progress."""
         return dict(
             eventually(lambda: found if (found := self.action("Approve")).get("status") == "InProgress" else None)
         )
@@ -286,7 +279,7 @@ class Stack:
 
 @pytest.fixture
 def make(aws: Loopback) -> Iterator[Callable[..., Stack]]:
-    """Make stacks, which are deleted afterwards."""
+    """Create stacks and delete them after the test."""
     made: list[Stack] = []
 
     def create(name: str, **changes: Any) -> Stack:
@@ -301,7 +294,7 @@ def make(aws: Loopback) -> Iterator[Callable[..., Stack]]:
         stack.delete()
 
 
-def test_push_to_build(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_push_starts_a_build_of_its_commit(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
     first = push(aws, tmp_path / "work", WHOLE, "one")
     stack = make("delivery")
     assert stack.of_commit(first)["status"] == "Succeeded"
@@ -334,7 +327,7 @@ def test_push_to_build(aws: Loopback, make: Callable[..., Stack], tmp_path: Path
     assert sorted(zipfile.ZipFile(io.BytesIO(data)).namelist()) == ["app.txt", "buildspec.yml"]
 
 
-def test_token_is_masked(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_tokens_and_secrets_are_masked(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
     push(aws, tmp_path / "work", QUICK, "masked")
     stack = make("masked")
     stack.ended()
@@ -353,7 +346,7 @@ def test_token_is_masked(aws: Loopback, make: Callable[..., Stack], tmp_path: Pa
     assert "****" in everything
 
 
-def test_failed_build_says_why(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_failed_build_gives_the_reason(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
     commit = push(aws, tmp_path / "work", BAD, "bad")
     stack = make("failing")
     assert stack.of_commit(commit)["status"] == "Failed"
@@ -364,7 +357,7 @@ def test_failed_build_says_why(aws: Loopback, make: Callable[..., Stack], tmp_pa
     assert "because" in stack.log()
 
 
-def test_retry_of_a_failed_stage(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_only_a_failed_stage_can_be_retried(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
     push(aws, tmp_path / "work", BAD, "bad again")
     stack = make("retried")
     execution = stack.ended()
@@ -387,7 +380,9 @@ def test_retry_of_a_failed_stage(aws: Loopback, make: Callable[..., Stack], tmp_
         )
 
 
-def test_webhook_takes_only_its_branch_and_signature(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_webhook_ignores_other_branches_and_rejects_wrong_signatures(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
     push(aws, tmp_path / "work", QUICK, "hook")
     stack = make("hooked")
     stack.ended()
@@ -406,7 +401,9 @@ def test_webhook_takes_only_its_branch_and_signature(aws: Loopback, make: Callab
     assert len(stack.executions()) == before
 
 
-def test_hook_is_removed_with_the_stack(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_deleting_the_stack_removes_its_hook_at_github(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
     push(aws, tmp_path / "work", QUICK, "unhook")
     hooks = aws.run / "github" / "me" / "app.hooks.json"
     stack = make("unhooked")
@@ -416,7 +413,9 @@ def test_hook_is_removed_with_the_stack(aws: Loopback, make: Callable[..., Stack
     eventually(lambda: len(json.loads(hooks.read_text())) == count - 1)
 
 
-def test_approval(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_approval_lets_the_execution_continue_and_rejection_fails_it(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
     push(aws, tmp_path / "work", QUICK, "approved")
     stack = make("approved", approval=True)
     waiting = stack.awaiting()
@@ -436,9 +435,7 @@ def test_approval(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> 
     assert "Rejected" in stack.action("Approve")["errorDetails"]["message"]
 
 
-def test_newer_execution_supersedes_the_one_that_waits(
-    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
-) -> None:
+def test_newer_execution_supersedes_the_waiting_one(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
     push(aws, tmp_path / "work", QUICK, "s")
     stack = make("superseded", approval=True)
     stack.awaiting()
@@ -464,7 +461,9 @@ def test_queued_executions_keep_their_order(aws: Loopback, make: Callable[..., S
         assert stack.ended(identifier)["status"] == "Succeeded"
 
 
-def test_stop(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_stop_waits_for_running_actions_unless_it_abandons_them(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
     push(aws, tmp_path / "work", QUICK, "stop")
     stack = make("stopped", approval=True)
     stack.awaiting()
@@ -478,7 +477,7 @@ def test_stop(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None
     assert stack.action("Approve")["status"] == "Abandoned"
 
 
-def test_closed_transition_holds_executions(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_disabled_transition_holds_executions(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
     push(aws, tmp_path / "work", QUICK, "t")
     stack = make("closed", approval=True)
     where = {"pipelineName": "closed", "stageName": "Build", "transitionType": "Inbound"}
@@ -493,14 +492,18 @@ def test_closed_transition_holds_executions(aws: Loopback, make: Callable[..., S
     assert stack.ended()["status"] == "Succeeded"
 
 
-def test_missing_right_of_the_pipeline_role(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_missing_permission_of_the_pipeline_role_is_named(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
     push(aws, tmp_path / "work", QUICK, "r")
-    stack = make("rightless", rights=[])
+    stack = make("unprivileged", rights=[])
     assert stack.ended()["status"] == "Failed"
     assert "codebuild:StartBuild" in stack.action("Build")["errorDetails"]["message"]
 
 
-def test_build_role_that_trusts_another_project(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_build_fails_if_its_role_trusts_another_project(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
     push(aws, tmp_path / "work", QUICK, "trust")
     stack = make("mistrusted", trusted=f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/other")
     assert stack.ended()["status"] == "Failed"
@@ -508,27 +511,28 @@ def test_build_role_that_trusts_another_project(aws: Loopback, make: Callable[..
 
 
 REFUSED = {
-    "a token that GitHub does not know": ({"token": "ghp_" + "f" * 36}, "StatusCode: 401.*Bad credentials"),
+    "an unknown token": ({"token": "ghp_" + "f" * 36}, "StatusCode: 401.*Bad credentials"),
     "a token without admin:repo_hook": ({"token": WEAK_TOKEN}, "StatusCode: 404"),
     "a role that trusts another service": ({"principal": "ec2.amazonaws.com"}, "not authorized to perform AssumeRole"),
-    "an execution mode of nobody": ({"mode": "FASTEST"}, "executionMode"),
+    "an unknown execution mode": ({"mode": "FASTEST"}, "executionMode"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_stack_is_refused(aws: Loopback, case: str) -> None:
+def test_stack_with_an_error_is_rolled_back(aws: Loopback, case: str) -> None:
     changes, expected = REFUSED[case]
     name = f"refused-{list(REFUSED).index(case)}"
     stack = Stack(aws, name)
     found = stack.create(**changes)
     assert found["StackStatus"] == "ROLLBACK_COMPLETE"
-
     assert re.search(expected, stack.reason()), stack.reason()
     with pytest.raises(ClientError, match="PipelineNotFound"):
         stack.pipelines.get_pipeline(name=name)
 
 
-def test_connection(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_connection_needs_a_permission_and_a_completed_handshake(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
     push(aws, tmp_path / "work", QUICK, "c")
     connections = aws.client("codeconnections")
     arn = connections.create_connection(ProviderType="GitHub", ConnectionName="c")["ConnectionArn"]
@@ -556,42 +560,42 @@ def test_connection(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -
     assert execution["trigger"]["triggerType"] == "WebhookV2"
 
 
-def test_state_changes_reach_a_topic(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_events_of_state_changes_reach_a_target(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
     queue = aws.client("sqs").create_queue(QueueName="events")["QueueUrl"]
     events = aws.client("events")
-    pattern = {"source": ["aws.codepipeline"], "detail": {"pipeline": ["told"], "state": ["SUCCEEDED", "FAILED"]},
+    pattern = {"source": ["aws.codepipeline"], "detail": {"pipeline": ["reported"], "state": ["SUCCEEDED", "FAILED"]},
                "detail-type": ["CodePipeline Pipeline Execution State Change"]}  # fmt: skip
-    events.put_rule(Name="told", EventPattern=json.dumps(pattern))
-    events.put_targets(Rule="told", Targets=[{"Id": "q", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:events"}])
-    push(aws, tmp_path / "work", QUICK, "told")
-    make("told").ended()
+    events.put_rule(Name="reported", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="reported", Targets=[{"Id": "q", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:events"}])
+    push(aws, tmp_path / "work", QUICK, "reported")
+    make("reported").ended()
     got = eventually(lambda: aws.client("sqs").receive_message(QueueUrl=queue).get("Messages"))
     event = json.loads(got[0]["Body"])
     assert event["detail"]["state"] == "SUCCEEDED"
-    assert event["resources"] == [f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:told"]
+    assert event["resources"] == [f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:reported"]
 
 
-def test_a_user_may_do_what_the_policy_says(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_users_policy_limits_codepipeline(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
     push(aws, tmp_path / "work", QUICK, "u")
     make("allowed").ended()
     iam = aws.client("iam")
-    iam.create_user(UserName="looker")
+    iam.create_user(UserName="viewer")
     statement = allow(["codepipeline:GetPipelineState"], f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:allowed")
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_user_policy(UserName="looker", PolicyName="p", PolicyDocument=policy)
-    keys = iam.create_access_key(UserName="looker")["AccessKey"]
-    looker = aws.client("codepipeline", keys)
-    assert looker.get_pipeline_state(name="allowed")["pipelineName"] == "allowed"
+    iam.put_user_policy(UserName="viewer", PolicyName="p", PolicyDocument=policy)
+    keys = iam.create_access_key(UserName="viewer")["AccessKey"]
+    viewer = aws.client("codepipeline", keys)
+    assert viewer.get_pipeline_state(name="allowed")["pipelineName"] == "allowed"
     for call in (
-        lambda: looker.get_pipeline_state(name="other"),
-        lambda: looker.start_pipeline_execution(name="allowed"),
-        looker.list_pipelines,
+        lambda: viewer.get_pipeline_state(name="other"),
+        lambda: viewer.start_pipeline_execution(name="allowed"),
+        viewer.list_pipelines,
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
             call()
 
 
-def test_a_user_may_make_a_connection(aws: Loopback) -> None:
+def test_users_policy_limits_codeconnections(aws: Loopback) -> None:
     iam = aws.client("iam")
     iam.create_user(UserName="connector")
     rights = ["codeconnections:CreateConnection", "codeconnections:GetConnection"]
@@ -605,7 +609,9 @@ def test_a_user_may_make_a_connection(aws: Loopback) -> None:
         connector.delete_connection(ConnectionArn=arn)
 
 
-def test_codepipeline_project_needs_its_pipeline(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+def test_only_its_pipeline_can_start_a_codepipeline_project(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
     push(aws, tmp_path / "work", QUICK, "p")
     make("alone").ended()
     with pytest.raises(ClientError, match="started by its pipeline"):
@@ -616,6 +622,7 @@ def test_codepipeline_project_needs_its_pipeline(aws: Loopback, make: Callable[.
 
 
 def _inbound(stack: Stack, name: str) -> str:
+    """Return the execution that waits to enter a stage."""
     for one in stack.pipelines.get_pipeline_state(name=stack.name)["stageStates"]:
         if one["stageName"] == name:
             return str(one.get("inboundExecution", {}).get("pipelineExecutionId", ""))
@@ -623,6 +630,7 @@ def _inbound(stack: Stack, name: str) -> str:
 
 
 def _within(stack: Stack, name: str) -> str:
+    """Return the execution in a stage."""
     for one in stack.pipelines.get_pipeline_state(name=stack.name)["stageStates"]:
         if one["stageName"] == name and one.get("latestExecution", {}).get("status") == "InProgress":
             return str(one["latestExecution"]["pipelineExecutionId"])

@@ -1,4 +1,4 @@
-"""The rehearsal's page: what it reads, what it shows and that nobody else's text becomes part of it."""
+"""The console page: what it reads and shows, and that untrusted text never becomes markup."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ AN_END = START.timestamp() + 42
 
 
 class Scripted:
-    """A world that is whatever the test says."""
+    """A world that the test defines."""
 
     def __init__(self) -> None:
         self.pipeline: Pipeline = no_pipeline("No pipeline yet. It appears with the stack.")
@@ -66,21 +66,21 @@ class Scripted:
         self.reads = 0
 
     async def aws(self) -> tuple[Pipeline, Build]:
-        """Return what was set."""
+        """Return the pipeline and the build that the test set."""
         self.reads += 1
         return self.pipeline, self.build
 
     async def cluster(self) -> Cluster:
-        """Return a copy of what was set."""
+        """Return a copy of the cluster that the test set."""
         return json.loads(json.dumps(self.now))  # type: ignore[no-any-return]
 
     async def app(self, _address: str) -> Answer:
-        """Answer with the versions in turn; an empty one is no answer."""
+        """Answer with each version in turn; an empty version is a failed request."""
         self.versions.append(self.versions.pop(0))
         return answer(self.versions[0], at=time.time())
 
     def deployed(self) -> None:
-        """Two nodes, with one pod of the first version each."""
+        """Set up two nodes with a pod of the first version each."""
         self.now = {
             **no_cluster(""),
             "version": "v1.36.3",
@@ -100,7 +100,7 @@ class Scripted:
         }
 
     def pushed(self) -> None:
-        """A commit arrives and its build runs."""
+        """Set up a running build of a new commit."""
         began = time.time() - 14
         self.pipeline = {
             "note": "",
@@ -137,7 +137,7 @@ class Scripted:
         }
 
     def failed(self) -> None:
-        """The build fails, with a log that attacks who reads it."""
+        """Let the build fail, with markup in its log."""
         self.pipeline["stages"][1] = stage("Build", "Failed", error="Build terminated with state: FAILED")
         self.pipeline["executions"][0].update({"status": "Failed", "ended": time.time()})
         self.build.update(
@@ -152,7 +152,7 @@ class Scripted:
 
 
 def answer(version: str = OLD, at: float = 0.0, by: str = "hello-world-6f9c7d8b5-f0c9a") -> Answer:
-    """Return an answer with ``version``, or none."""
+    """Return an answer with ``version``, or a failed request if it is empty."""
     error = "" if version else "ConnectError: connection refused"
     return {
         "at": at,
@@ -209,17 +209,16 @@ def pod(name: str, image: str, status: str = "Running", ready: bool = True) -> P
         ("x" * 400, "x" * 299 + "…"),
     ],
 )
-def test_clean_makes_one_harmless_line(text: Any, line: str) -> None:
-    """Terminal codes, carriage returns, control and reordering characters, length."""
+def test_clean_returns_one_harmless_line(text: Any, line: str) -> None:
     assert clean(text) == line
 
 
-# --- AWS: answers are checked against the service models by botocore's stubber -----------------------------------
+# --- AWS: botocore's stubber checks the answers against the service models ----------------------------------------
 
 
 @pytest.fixture
 def aws() -> Iterator[tuple[Aws, dict[str, Stubber]]]:
-    """Return the reader over stubbed clients."""
+    """Return a reader with stubbed clients."""
     session = boto3.Session("test", "test", region_name="us-east-2")
     clients: dict[str, Any] = {name: session.client(name) for name in ("codepipeline", "codebuild", "logs")}
     stubs = {name: Stubber(client) for name, client in clients.items()}
@@ -231,9 +230,9 @@ def aws() -> Iterator[tuple[Aws, dict[str, Stubber]]]:
 
 
 def expect_pipeline(stub: Stubber, build: dict[str, Any]) -> None:
-    """Prepare the answers of a pipeline with a source from a connection and ``build`` as its build action."""
+    """Stub the answers for a pipeline with a connection as its source and ``build`` as its build action."""
     revision = {"revisionId": NEW, "revisionChangeId": "c"}
-    summary = json.dumps({"ProviderType": "GitHub", "CommitMessage": "Say good morning\n\nSigned-off-by: reader"})
+    summary = json.dumps({"ProviderType": "GitHub", "CommitMessage": "Say good morning\n\nSigned-off-by: learner"})
     source = {"status": "Succeeded", "summary": summary, "lastStatusChange": START}
     stub.add_response("list_pipelines", {"pipelines": [{"name": "older", "updated": START}, {"name": "aws-pipeline"}]})
     stub.add_response(
@@ -275,16 +274,14 @@ def expect_pipeline(stub: Stubber, build: dict[str, Any]) -> None:
 ANY_PARAMETERS = {"pipelineName": "older", "maxResults": ANY}
 
 
-def test_no_stack_yet(aws: tuple[Aws, dict[str, Stubber]]) -> None:
-    """Before the stack there is no pipeline, and the page says so."""
+def test_notes_say_that_there_is_no_pipeline_yet(aws: tuple[Aws, dict[str, Stubber]]) -> None:
     reader, stubs = aws
     stubs["codepipeline"].add_response("list_pipelines", {"pipelines": []})
     pipeline, build = reader.read()
     assert (pipeline["note"], build["note"]) == ("No pipeline yet. It appears with the stack.", "No build yet.")
 
 
-def test_aws_that_refuses_or_is_not_there(aws: tuple[Aws, dict[str, Stubber]]) -> None:
-    """An error of the service is shown; a service that is not up is told from it."""
+def test_notes_distinguish_an_aws_error_from_no_answer(aws: tuple[Aws, dict[str, Stubber]]) -> None:
     reader, stubs = aws
     stubs["codepipeline"].add_client_error("list_pipelines", "AccessDeniedException", "not\x1b[1m yours")
     assert reader.read()[0]["note"] == "AWS refused: AccessDeniedException not yours"
@@ -295,8 +292,7 @@ def test_aws_that_refuses_or_is_not_there(aws: tuple[Aws, dict[str, Stubber]]) -
     assert Aws(absent).read()[1]["note"] == "AWS does not answer on this machine yet."
 
 
-def test_pipeline_and_failed_build(aws: tuple[Aws, dict[str, Stubber]]) -> None:
-    """Stages, executions, phases, the reason of a failure and the end of the log."""
+def test_reads_stages_executions_and_a_failed_build(aws: tuple[Aws, dict[str, Stubber]]) -> None:
     reader, stubs = aws
     failed = {"status": "Failed", "externalExecutionId": "aws-pipeline:1", "errorDetails": {"message": "see the log"}}
     expect_pipeline(stubs["codepipeline"], failed)
@@ -331,8 +327,7 @@ def test_pipeline_and_failed_build(aws: tuple[Aws, dict[str, Stubber]]) -> None:
     assert build["lines"] == [HOSTILE, "FAILED", "last"]
 
 
-def test_build_without_a_log_yet(aws: tuple[Aws, dict[str, Stubber]]) -> None:
-    """A build has a log stream's name before anything was written to it."""
+def test_reads_a_build_whose_log_stream_does_not_exist_yet(aws: tuple[Aws, dict[str, Stubber]]) -> None:
     reader, stubs = aws
     expect_pipeline(stubs["codepipeline"], {"status": "InProgress", "externalExecutionId": "aws-pipeline:1"})
     stubs["codebuild"].add_response(
@@ -345,8 +340,7 @@ def test_build_without_a_log_yet(aws: tuple[Aws, dict[str, Stubber]]) -> None:
     assert not pipeline["stages"][1]["actions"][0]["approval"]
 
 
-def test_an_approval_waits(aws: tuple[Aws, dict[str, Stubber]]) -> None:
-    """An approval action in progress carries a token; it is not a build and its token is not shown."""
+def test_shows_a_waiting_approval_without_its_token(aws: tuple[Aws, dict[str, Stubber]]) -> None:
     reader, stubs = aws
     expect_pipeline(stubs["codepipeline"], {"status": "InProgress", "token": "secret-token"})
     pipeline, build = reader.read()
@@ -359,7 +353,7 @@ def test_an_approval_waits(aws: tuple[Aws, dict[str, Stubber]]) -> None:
 
 
 def kube_pod(name: str, node: str = "node-1", own: bool = True, **status: Any) -> dict[str, Any]:
-    """Return a pod as the API server gives it."""
+    """Return a pod as in the API server's answers."""
     labels = {"labels": {"app.kubernetes.io/name": "hello-world"}} if own else {}
     spec = {"containers": [{"image": "r/a@sha256:1"}], **({"nodeName": node} if node else {})}
     return {"metadata": {"name": name, **labels}, "spec": spec, "status": {"phase": "Running", **status}}
@@ -390,8 +384,8 @@ def kube_answers(*pods: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_pods_stand_on_their_nodes() -> None:
-    """Nodes by name, the app's pods on them, the others counted, those without a node apart."""
+def test_describes_the_nodes_with_their_pods() -> None:
+    """Nodes are sorted by name; pods of other apps are counted, and pods without a node are listed separately."""
     crashing = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 3}]
     leaving = kube_pod("c", conditions=[{"type": "Ready", "status": "True"}])
     leaving["metadata"]["deletionTimestamp"] = "2026-11-23T20:00:00Z"
@@ -417,11 +411,10 @@ def test_pods_stand_on_their_nodes() -> None:
 
 
 def serve_in_thread(answers: dict[str, Any]) -> ThreadingHTTPServer:
-    """Serve ``answers`` by path on a free port."""
+    """Serve ``answers``, which are by path, on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Answer as JSON."""
             body = json.dumps(answers[self.path]).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -429,18 +422,18 @@ def serve_in_thread(answers: dict[str, Any]) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *_words: Any) -> None:
-            """Stay silent."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     return server
 
 
-def test_the_administrators_certificate_opens_the_api(tmp_path: Path) -> None:
-    """No kubeconfig, then a server behind mutual TLS, then the server gone: each is said."""
+def test_reads_the_cluster_with_the_administrators_certificate(tmp_path: Path) -> None:
+    """Without a kubeconfig, with mutual TLS, without the server and with a broken kubeconfig."""
     kubeconfig = tmp_path / "admin.conf"
 
-    async def story() -> list[Cluster]:
+    async def scenario() -> list[Cluster]:
         kubernetes = Kubernetes(kubeconfig)
         seen = [await kubernetes.read()]
         authority = trustme.CA()
@@ -468,7 +461,7 @@ def test_the_administrators_certificate_opens_the_api(tmp_path: Path) -> None:
         seen.append(await kubernetes.read())
         return seen
 
-    before, up, down, broken = asyncio.run(story())
+    before, up, down, broken = asyncio.run(scenario())
     assert before["note"] == "No cluster yet."
     assert (up["note"], up["version"], up["nodes"][0]["pods"][0]["name"]) == ("", "v1.36.3", "a")
     assert down["note"] == broken["note"] == "The cluster's API server does not answer yet."
@@ -477,23 +470,23 @@ def test_the_administrators_certificate_opens_the_api(tmp_path: Path) -> None:
 # --- The app's answers ----------------------------------------------------------------------------------------------
 
 
-def test_the_visitor_reports_what_the_app_says() -> None:
-    """A JSON answer, an answer of another app, and none."""
+def test_visitor_reports_the_apps_answer() -> None:
+    """A JSON answer, an error status and no answer."""
     server = serve_in_thread({"/": {"version": NEW, "pod": "hello-1", "message": "Hello, World!"}})
     there = f"127.0.0.1:{server.server_port}"
-    said = asyncio.run(Visitor().read(there))
-    assert (said["status"], said["version"], said["pod"], said["error"]) == (200, NEW, "hello-1", "")
+    answered = asyncio.run(Visitor().read(there))
+    assert (answered["status"], answered["version"], answered["pod"], answered["error"]) == (200, NEW, "hello-1", "")
     server.RequestHandlerClass.do_GET = lambda self: self.send_error(503)  # type: ignore[attr-defined]
     assert asyncio.run(Visitor().read(there))["status"] == 503
     server.shutdown()
     server.server_close()
-    said = asyncio.run(Visitor().read(there))
-    assert said["status"] == 0
-    assert said["error"].startswith("ConnectError")
+    answered = asyncio.run(Visitor().read(there))
+    assert answered["status"] == 0
+    assert answered["error"].startswith("ConnectError")
 
 
-def test_a_rollout_is_one_change_and_is_timed_from_the_push() -> None:
-    """Old and new answer in turn for a while; going back later is a change too, but not a push's."""
+def test_rollout_is_one_change_timed_from_its_push() -> None:
+    """Old and new pods answer in turn for a while; a later rollback is a change too, but without a push."""
     memory = Memory()
     executions = [execution(NEW, "InProgress", "", started=100.0), execution(OLD, "Succeeded", "", started=10.0)]
     for at, version in enumerate([OLD, OLD, NEW, OLD, "", NEW, *[NEW] * 10, OLD]):
@@ -504,8 +497,8 @@ def test_a_rollout_is_one_change_and_is_timed_from_the_push() -> None:
     ]
 
 
-def test_the_first_release_is_timed_if_it_was_awaited() -> None:
-    """No answer, then one: it went live just now. The first look at all, or after a while, says nothing of when."""
+def test_first_release_is_timed_only_if_the_page_was_open() -> None:
+    """A version after a failed request has just gone live. The first answer, also after a gap, may be older."""
     executions = [execution(NEW, "InProgress", "", started=100.0), execution(OLD, "Succeeded", "", started=10.0)]
     memory = Memory()
     memory.add(answer("", at=50.0), executions)
@@ -519,8 +512,8 @@ def test_the_first_release_is_timed_if_it_was_awaited() -> None:
     assert late.app("")["changes"] == []
 
 
-def test_pods_learn_their_version_from_answers() -> None:
-    """A pod that did not answer yet has the version of its image."""
+def test_pods_get_their_version_from_answers() -> None:
+    """A pod that has not answered yet gets the version of its image."""
     world = Scripted()
     world.deployed()
     memory = Memory()
@@ -531,20 +524,19 @@ def test_pods_learn_their_version_from_answers() -> None:
 # --- The endpoints --------------------------------------------------------------------------------------------------
 
 
-def ask(app: ASGIApp, path: str, method: str = "GET", host: str = "127.0.0.1") -> httpx.Response:
-    """Return the application's response, without a server between."""
+def request(app: ASGIApp, path: str, method: str = "GET", host: str = "127.0.0.1") -> httpx.Response:
+    """Return the application's response, without a server."""
 
-    async def request() -> httpx.Response:
+    async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}:24563") as client:
             return await client.request(method, path)
 
-    return asyncio.run(request())
+    return asyncio.run(send())
 
 
-def test_snapshot_of_an_empty_world() -> None:
-    """Nothing is there yet: every part says so, and nothing fails."""
-    state = ask(application(Scripted()), "/api/snapshot").json()
+def test_snapshot_of_an_empty_world_has_a_note_for_each_part() -> None:
+    state = request(application(Scripted()), "/api/snapshot").json()
     assert list(state) == ["region", "pipeline", "build", "cluster", "app"]
     assert [state[part]["note"] for part in ("pipeline", "build", "cluster", "app")] == [
         "No pipeline yet. It appears with the stack.",
@@ -554,35 +546,34 @@ def test_snapshot_of_an_empty_world() -> None:
     ]
 
 
-def test_snapshot_of_a_running_pipeline() -> None:
-    """The same JSON holds the stages, the log, the pods and the answer."""
+def test_snapshot_has_the_stages_the_log_and_the_answer() -> None:
     world = Scripted()
     world.deployed()
     world.pushed()
-    state = ask(application(world), "/api/snapshot", host="localhost").json()
+    state = request(application(world), "/api/snapshot", host="localhost").json()
     assert [one["status"] for one in state["pipeline"]["stages"]] == ["Succeeded", "InProgress"]
     assert state["build"]["lines"][1] == "==> Test the image"
     assert state["app"]["url"] == "http://10.250.1.1/"
     assert state["app"]["answers"][0]["version"] == OLD
 
 
-def test_responses_forbid_foreign_code_and_foreign_hosts() -> None:
-    """A strict policy on each response; a name that is not this machine's is refused; nothing can be changed."""
+def test_rejects_foreign_code_hosts_and_methods() -> None:
+    """Each response has a strict policy; other host names and every method but GET are rejected."""
     app = application(Scripted())
     for path in ("/", "/static/console.js", "/static/console.css", "/api/snapshot", "/nothing"):
-        headers = ask(app, path).headers
+        headers = request(app, path).headers
         assert "default-src 'none'" in headers["content-security-policy"], path
         assert "unsafe" not in headers["content-security-policy"], path
         assert headers["x-content-type-options"] == "nosniff", path
-    assert ask(app, "/", host="evil.example").status_code == 400
-    assert ask(app, "/api/snapshot", method="POST").status_code == 405
-    assert ask(app, "/static/%2e%2e/app.py").status_code == 404
+    assert request(app, "/", host="evil.example").status_code == 400
+    assert request(app, "/api/snapshot", method="POST").status_code == 405
+    assert request(app, "/static/%2e%2e/app.py").status_code == 404
 
 
-def test_events_come_when_something_changed() -> None:
-    """One event for a state, heartbeats while it lasts, another event for the next; reading stops with the stream."""
+def test_streams_a_snapshot_for_each_change_and_heartbeats_between() -> None:
+    """Reading stops when the stream is closed."""
 
-    async def story() -> tuple[list[str], int, int]:
+    async def scenario() -> tuple[list[str], int, int]:
         world = Scripted()
         stream = events(Watch(world, interval=0.01), heartbeat=0.05)
         assert (await anext(stream)).startswith("retry: ")
@@ -594,39 +585,37 @@ def test_events_come_when_something_changed() -> None:
         await asyncio.sleep(0.05)
         return seen, reads, world.reads
 
-    (looking, empty, heartbeat, pushed), at_the_end, later = asyncio.run(story())
-    assert [one.partition("\n")[0] for one in (looking, empty, heartbeat, pushed)] == [
+    (loading, empty, heartbeat, pushed), at_the_end, later = asyncio.run(scenario())
+    assert [one.partition("\n")[0] for one in (loading, empty, heartbeat, pushed)] == [
         "event: snapshot",
         "event: snapshot",
         "event: heartbeat",
         "event: snapshot",
     ]
-    assert "Looking" in looking
+    assert "Loading" in loading
     assert "No pipeline yet" in empty
     assert json.loads(pushed.split("data: ")[1])["pipeline"]["name"] == "aws-pipeline"
     assert at_the_end == later
 
 
-def test_a_part_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    """A defect in one reader is logged and the page goes on."""
+def test_defect_in_one_reader_is_logged_and_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
 
     class Broken(Scripted):
         async def cluster(self) -> Cluster:
             """Fail."""
             raise RuntimeError("boom")
 
-    async def story() -> str:
+    async def scenario() -> str:
         stream = events(Watch(Broken(), interval=0.01))
         seen = [await anext(stream) for _ in range(3)]
         await stream.aclose()  # type: ignore[attr-defined]
         return seen[-1]
 
-    assert "No pipeline yet" in asyncio.run(story())
+    assert "No pipeline yet" in asyncio.run(scenario())
     assert "boom" in caplog.text
 
 
-def test_it_is_a_program_of_the_machine() -> None:
-    """It runs as a module, in the host's network namespace."""
+def test_runs_as_a_module_in_the_hosts_network_namespace() -> None:
     assert program().netns is None
     assert program().command[1:] == ["-m", "rehearsal.console"]
 
@@ -644,7 +633,7 @@ in_browser = [
 
 @contextmanager
 def serving(world: Scripted, port: int = 0) -> Iterator[str]:
-    """Serve the page over ``world`` by the real server, ten times as fast, and yield its address."""
+    """Serve the page for ``world``, with ten reads a second, and yield its URL."""
     listener = socket.create_server(("127.0.0.1", port))
     stop = threading.Event()
 
@@ -664,7 +653,7 @@ def serving(world: Scripted, port: int = 0) -> Iterator[str]:
 
 @pytest.fixture
 def served() -> Iterator[tuple[str, Scripted]]:
-    """Return the address of the page over a scripted world, and the world."""
+    """Yield the URL of a page and the world that it shows."""
     world = Scripted()
     with serving(world) as url:
         yield url, world
@@ -672,14 +661,9 @@ def served() -> Iterator[tuple[str, Scripted]]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Chrome]:
-    """One browser for all of these tests."""
+    """Yield one browser for all tests of the page."""
     with browser() as driver:
         yield driver
-
-
-def text_of(driver: Chrome, selector: str) -> str:
-    """Return what an element shows."""
-    return str(driver.execute_script("return document.querySelector(arguments[0]).innerText", selector))
 
 
 def shows(driver: Chrome, selector: str, text: str) -> None:
@@ -687,18 +671,18 @@ def shows(driver: Chrome, selector: str, text: str) -> None:
     wait_until(driver, f"document.querySelector({json.dumps(selector)})?.innerText.includes({json.dumps(text)})")
 
 
-def complaints(driver: Chrome) -> list[str]:
-    """Return what the browser logged: errors of the page and breaches of its policy."""
+def browser_log(driver: Chrome) -> list[str]:
+    """Return the browser's log: errors of the page and violations of its policy."""
     return [entry["message"] for entry in driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
 
 class TestPage:
-    """What a reader sees; each test stands on the world that it scripts."""
+    """The page in a browser; each test scripts its own world."""
 
     pytestmark = in_browser
 
-    def test_a_push_goes_live(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
-        """From nothing to an app whose answer changes, without reloading the page."""
+    def test_shows_a_push_going_live(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
+        """From an empty page to an app whose answer changes, without reloading."""
         url, world = served
         chromium.get(url)
         shows(chromium, "#connection", "Connected")
@@ -712,18 +696,18 @@ class TestPage:
         shows(chromium, "#log", "#6 [6/6] RUN step 6")
         world.versions = [NEW]
         shows(chromium, "#version", NEW[:7])
-        shows(chromium, "#changes", "after its push")
-        shows(chromium, "#news", f"The app answers with {NEW[:7]}")
+        shows(chromium, "#changes", "after the push")
+        shows(chromium, "#news", f"The app now answers with {NEW[:7]}")
         world.pipeline["stages"][1] = stage("Build", "Succeeded")
         shows(chromium, "#news", "Build: succeeded")
         world.versions = [""]
         shows(chromium, "#version", "connection refused")
-        assert complaints(chromium) == []
+        assert browser_log(chromium) == []
 
-    def test_a_failure_is_explained_and_hostile_text_stays_text(
+    def test_explains_a_failure_and_shows_hostile_text_as_text(
         self, chromium: Chrome, served: tuple[str, Scripted]
     ) -> None:
-        """The reason stands above the log; markup in a log, a commit or an answer is shown as it is."""
+        """The reason is above the log; markup in a log, a commit, a pod or an answer is shown literally."""
         url, world = served
         world.deployed()
         world.pushed()
@@ -739,12 +723,12 @@ class TestPage:
         shows(chromium, "#version", HOSTILE)
         assert chromium.title.endswith("Push to live")
         assert chromium.execute_script("return document.querySelectorAll('img, body script').length") == 0
-        assert complaints(chromium) == []
+        assert browser_log(chromium) == []
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("state", ["empty", "failed", "approval"])
-    def test_accessible_by_axe(self, chromium: Chrome, served: tuple[str, Scripted], scheme: str, state: str) -> None:
-        """No violation of axe-core's rules, which include contrast, names and landmarks."""
+    def test_passes_axe(self, chromium: Chrome, served: tuple[str, Scripted], scheme: str, state: str) -> None:
+        """axe-core finds no violation of its rules, which include contrast, names and landmarks."""
         url, world = served
         if state != "empty":
             world.deployed()
@@ -764,8 +748,8 @@ class TestPage:
         assert [(one["id"], one["nodes"][0]["html"]) for one in result["violations"]] == []
         assert "color-contrast" in {one["id"] for one in result["passes"]}
 
-    def test_keyboard(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
-        """The first stop leads to the log, which follows its end until one scrolls away from it."""
+    def test_log_is_usable_with_the_keyboard(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
+        """The first link leads to the log, which follows its end until it is scrolled up."""
         url, world = served
         world.pushed()
         world.build["lines"] = [f"line {number}" for number in range(300)]
@@ -786,8 +770,8 @@ class TestPage:
         keys.send_keys(Keys.END).perform()
         wait_until(chromium, "document.querySelector('#follow').checked")
 
-    def test_it_fits(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
-        """No scrolling on a desktop screen, none sideways on a narrow one, and no motion where none is wanted."""
+    def test_fits_the_screen_and_reduces_motion(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
+        """No scrolling on a desktop screen, no horizontal scrolling on a narrow one, no animation if not wanted."""
         url, world = served
         world.deployed()
         world.pushed()
@@ -805,10 +789,10 @@ class TestPage:
         resize(chromium, (1280, 900))
         emulate(chromium, prefers_color_scheme="light")
 
-    def test_the_picture_for_the_readme(
+    def test_saves_the_readmes_picture(
         self, served: tuple[str, Scripted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A PNG of the whole page, small enough to keep, once the page shows what it should; else a reason."""
+        """The picture is small and shows the whole page; if an answer is missing, the command says so."""
         url, world = served
         picture = tmp_path / "page.png"
         arguments = ["screenshot", url, str(picture), "--answers", "3", "--within"]
@@ -823,19 +807,17 @@ class TestPage:
             assert image.size == screenshot.SIZE
         assert picture.stat().st_size < 150_000
 
-    def test_a_lost_connection_is_said_and_made_again(self, chromium: Chrome) -> None:
-        """The page tells old from new, and comes back by itself."""
+    def test_reports_a_lost_connection_and_reconnects(self, chromium: Chrome) -> None:
         with serving(Scripted()) as url:
             chromium.get(url)
             shows(chromium, "#connection", "Connected")
         shows(chromium, "#connection", "Disconnected")
         with serving(Scripted(), port=int(url.rstrip("/").rpartition(":")[2])):
             shows(chromium, "#connection", "Connected")
-        complaints(chromium)  # the refused attempts
+        browser_log(chromium)  # the refused connections
 
 
-def test_httpx_is_never_led_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader's proxy settings concern the world outside, not this machine."""
+def test_visitor_ignores_proxy_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     server = serve_in_thread({"/": {"version": OLD}})
     assert asyncio.run(Visitor().read(f"127.0.0.1:{server.server_port}"))["status"] == 200

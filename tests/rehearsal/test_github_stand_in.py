@@ -1,4 +1,4 @@
-"""GitHub's stand-in, spoken to by real git and plain HTTP on loopback: rights of tokens, webhooks, archives."""
+"""The stand-in of GitHub, called by git and plain HTTP on loopback: what tokens may do, webhooks, archives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from rehearsal import github
-from rehearsal.github import app, state, webhooks
+from rehearsal.github import app, model, runner
 from rehearsal.settings import Settings
 
 pytestmark = pytest.mark.timeout(60)
@@ -35,7 +35,7 @@ TOKEN, WEAK, OTHER = "ghp_" + "1" * 36, "ghp_" + "2" * 36, "ghp_" + "3" * 36
 
 @dataclass
 class Hub:
-    """The stand-in on a port of its own."""
+    """The running stand-in and a work tree."""
 
     port: int
     work: Path
@@ -83,9 +83,9 @@ class Hub:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """GitHub with one empty repository, and a work tree to push from."""
+    """Start the stand-in with an empty repository and three tokens."""
     made = Settings(cache=tmp_path / "cache")
-    for module in (state, webhooks):
+    for module in (model, runner):
         monkeypatch.setattr(module, "settings", made)
     github.create_repository("me", "app")
     github.add_token(TOKEN, "me")
@@ -112,7 +112,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def deliveries() -> Iterator[tuple[str, queue.Queue[tuple[dict[str, str], bytes]]]]:
-    """A webhook's address and what arrives there."""
+    """Yield the URL of a webhook and a queue of the events that arrive there."""
     arrived: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
@@ -130,7 +130,7 @@ def deliveries() -> Iterator[tuple[str, queue.Queue[tuple[dict[str, str], bytes]
     server.shutdown()
 
 
-def test_push_and_clone(hub: Hub, tmp_path: Path) -> None:
+def test_pushed_commit_can_be_cloned_and_read(hub: Hub, tmp_path: Path) -> None:
     commit = hub.commit("one")
     hub.push()
     hub.git("clone", "--quiet", "https://github.com/me/app.git", str(tmp_path / "clone"))
@@ -140,16 +140,15 @@ def test_push_and_clone(hub: Hub, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "said"),
+    ("token", "message"),
     [("", "could not read Username|Authentication failed"), ("ghp_unknown", "Authentication failed"),
      (WEAK, "403"), (OTHER, "403")],
 )  # fmt: skip
-def test_push_is_refused(hub: Hub, token: str, said: str) -> None:
-
+def test_push_needs_a_token_with_the_scope(hub: Hub, token: str, message: str) -> None:
     hub.commit("one")
     result = hub.push(token=token, check=False)
     assert result.returncode != 0
-    assert re.search(said, result.stderr), result.stderr
+    assert re.search(message, result.stderr), result.stderr
     assert hub.api("GET", "/repos/me/app/branches").json() == []
 
 
@@ -159,7 +158,7 @@ def test_first_branch_becomes_the_default(hub: Hub) -> None:
     assert hub.api("GET", "/repos/me/app").json()["default_branch"] == "main"
 
 
-def test_scopes_are_in_a_header(hub: Hub) -> None:
+def test_header_has_the_scopes_of_the_token(hub: Hub) -> None:
     answer = hub.api("GET", "/user", TOKEN)
     assert answer.json()["login"] == "me"
     assert answer.headers["X-OAuth-Scopes"] == "admin:repo_hook, repo"
@@ -186,16 +185,16 @@ def test_scopes_are_in_a_header(hub: Hub) -> None:
         ("GET", "/nothing", TOKEN, 404),
     ],
 )
-def test_status(hub: Hub, method: str, path: str, token: str, status: int) -> None:
+def test_status_depends_on_token_and_path(hub: Hub, method: str, path: str, token: str, status: int) -> None:
     assert hub.api(method, path, token).status_code == status
 
 
-def test_permissions_say_who_may_push(hub: Hub) -> None:
+def test_permissions_report_whether_the_token_may_push(hub: Hub) -> None:
     for token, may in ((TOKEN, True), (WEAK, False), (OTHER, False), ("", False)):
         assert hub.api("GET", "/repos/me/app", token).json()["permissions"]["push"] is may
 
 
-def test_archive_has_the_files_below_one_directory(hub: Hub) -> None:
+def test_archive_has_its_files_in_one_directory(hub: Hub) -> None:
     commit = hub.commit("one")
     hub.push()
     data = hub.api("GET", "/repos/me/app/zipball/master", TOKEN).content
@@ -203,7 +202,7 @@ def test_archive_has_the_files_below_one_directory(hub: Hub) -> None:
     assert names == [f"me-app-{commit[:7]}/", f"me-app-{commit[:7]}/file"]
 
 
-def test_webhook_is_pinged_and_told_of_pushes(
+def test_webhook_receives_a_ping_and_signed_pushes(
     hub: Hub, deliveries: tuple[str, queue.Queue[tuple[dict[str, str], bytes]]]
 ) -> None:
     url, arrived = deliveries
@@ -222,7 +221,7 @@ def test_webhook_is_pinged_and_told_of_pushes(
     assert headers["x-hub-signature-256"] == "sha256=" + hmac.new(b"s", body, hashlib.sha256).hexdigest()
     assert headers["x-hub-signature"] == "sha1=" + hmac.new(b"s", body, hashlib.sha1).hexdigest()
 
-    hub.push()  # nothing new
+    hub.push()  # without a new commit
     assert hub.api("DELETE", f"/repos/me/app/hooks/{created.json()['id']}", TOKEN).status_code == 204
     hub.commit("two")
     hub.push()
@@ -231,13 +230,13 @@ def test_webhook_is_pinged_and_told_of_pushes(
 
 
 @pytest.mark.usefixtures("hub")
-def test_token_is_not_kept_in_clear() -> None:
-    for path in state.directory().rglob("*"):
+def test_tokens_are_not_stored_in_plain_text() -> None:
+    for path in model.directory().rglob("*"):
         if path.is_file():
             assert TOKEN.encode() not in path.read_bytes()
 
 
 @pytest.mark.usefixtures("hub")
-def test_app_secret_is_private() -> None:
+def test_app_token_is_in_a_private_file() -> None:
     assert github.app_token() == github.app_token()
-    assert (state.directory() / "app").stat().st_mode & 0o777 == 0o600
+    assert (model.directory() / "app").stat().st_mode & 0o777 == 0o600

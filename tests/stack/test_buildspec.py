@@ -58,7 +58,7 @@ class Build:
                 phase = spec.phases[name]
                 shell.set("CODEBUILD_BUILD_SUCCEEDING", str(int(succeeded)))
                 good = all(shell.run(command) == 0 for command in phase.commands)
-                for command in phase.at_end:
+                for command in phase.finally_commands:
                     good = shell.run(command) == 0 and good
                 succeeded = succeeded and good
                 if not good and (phase.on_failure == "ABORT" or name in ("install", "pre_build")):

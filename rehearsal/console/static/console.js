@@ -1,4 +1,4 @@
-// Draws one snapshot after another. All text goes in as text, never as markup: logs and commits are other people's.
+// Draws each snapshot. All text is inserted as text, never as markup, because logs and commits are untrusted.
 
 const SVG = "http://www.w3.org/2000/svg";
 const STATUS = {
@@ -7,7 +7,7 @@ const STATUS = {
   stopped: ["none", "Stopped"], stopping: ["wait", "Stopping"], superseded: ["none", "Superseded"],
   cancelled: ["none", "Cancelled"], abandoned: ["none", "Abandoned"], "": ["none", "Not run yet"],
 };
-const SILENCE = 15; // seconds without a heartbeat until the page says that it may be out of date
+const SILENCE = 15; // seconds without a heartbeat, after which the page warns that it may be out of date
 
 const $ = (id) => document.getElementById(id);
 
@@ -43,13 +43,13 @@ function duration(seconds) {
   return whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
-// A time that goes on counting until its end is known.
+// A duration that keeps counting until its end is known.
 function elapsed(started, ended) {
   if (!started) return "";
   return ended ? duration(ended - started) : el("span", { "data-since": started }, duration(Date.now() / 1000 - started));
 }
 
-// Each version keeps the colour that it first had on this page.
+// Each version keeps its colour while the page is open.
 const colours = new Map();
 function colour(version) {
   if (!version) return "";
@@ -57,7 +57,7 @@ function colour(version) {
   return colours.get(version);
 }
 
-// Draws a part only if it changed, so that selection, focus and a screen learner's place survive.
+// Draws a part only if it changed, to keep the selection, the focus and the position of screen readers.
 const drawn = {};
 function part(name, state, draw) {
   const now = JSON.stringify(state);
@@ -75,12 +75,12 @@ function part(name, state, draw) {
 function drawAction(action) {
   const revision = action.revision && mono(short(action.revision), action.revision);
   const link = action.url && revision ? el("a", { href: action.url, rel: "noreferrer", target: "_blank" }, revision) : revision;
-  const going = action.status === "InProgress";
+  const running = action.status === "InProgress";
   return el("div", { class: "action" },
-    el("p", {}, action.approval ? "Waits for an approval" : action.summary || action.name),
+    el("p", {}, action.approval ? "Waiting for approval" : action.summary || action.name),
     action.error ? el("p", { class: "error", title: action.error }, action.error) : "",
     el("p", {}, link, link && action.since ? " · " : "",
-      action.since ? (going ? "for " : "at ") : "", action.since ? (going ? elapsed(action.since) : clock(action.since)) : ""));
+      action.since ? (running ? "for " : "at ") : "", action.since ? (running ? elapsed(action.since) : clock(action.since)) : ""));
 }
 
 function drawPipeline(pipeline) {
@@ -90,7 +90,7 @@ function drawPipeline(pipeline) {
     return el("li", { class: `${kind} ${stage.open ? "" : "closed"}` },
       el("div", { class: "title" }, el("h3", {}, stage.name), approval ? pill("wait", "Waiting") : statusPill(stage.status)),
       stage.open ? "" : el("p", { class: "error" }, "Transition disabled"),
-      stage.queued ? el("p", {}, `${stage.queued} execution${stage.queued === 1 ? " waits" : "s wait"} to enter`) : "",
+      stage.queued ? el("p", {}, `${stage.queued} execution${stage.queued === 1 ? "" : "s"} waiting to enter`) : "",
       ...stage.actions.map((action) => drawAction(action)));
   }));
 }
@@ -105,7 +105,7 @@ function drawHistory(history) {
 function drawLog(lines) {
   const log = $("log");
   const old = [...log.children].map((line) => line.textContent);
-  let gone = 0; // lines that left at the top: keep the others as they are, for the sake of a selection in them
+  let gone = 0; // lines removed at the top; the others are kept, so that a selection in them survives
   while (gone < old.length && !old.slice(gone).every((line, index) => line === lines[index])) gone += 1;
   for (let index = 0; index < gone; index += 1) log.firstChild.remove();
   log.append(...lines.slice(old.length - gone).map((line) => el("p", { class: lineKind(line) }, line)));
@@ -135,22 +135,22 @@ function drawApp(app) {
   $("answer").hidden = !last;
   if (!last) return;
   const good = last.status >= 200 && last.status < 400;
-  const says = good ? short(last.version) || `${last.status}, no version in it` : last.error || `HTTP ${last.status}`;
+  const text = good ? short(last.version) || `HTTP ${last.status} without a version` : last.error || `HTTP ${last.status}`;
   $("version").className = good ? "" : "down";
   $("version").title = last.version;
-  $("version").replaceChildren(good && last.version ? dot(last.version) : "", says);
+  $("version").replaceChildren(good && last.version ? dot(last.version) : "", text);
   $("from").textContent = good ? `from ${last.pod || "a pod"} in ${last.milliseconds} ms` : `at ${clock(last.at)}`;
   drawStrip(app.answers);
   $("changes").replaceChildren(...app.changes.slice(-3).reverse().map((change) => el("li", {},
     `${clock(change.at)} `, change.before ? mono(short(change.before)) : "no answer", " → ", mono(short(change.version)),
-    change.seconds === null ? "" : ", ", change.seconds === null ? "" : el("strong", {}, `live ${duration(change.seconds)} after its push`))));
+    change.seconds === null ? "" : ", ", change.seconds === null ? "" : el("strong", {}, `live ${duration(change.seconds)} after the push`))));
 }
 
 function drawStrip(answers) {
   const counts = new Map();
   const cells = answers.map((answer) => {
     const good = answer.status >= 200 && answer.status < 400;
-    const label = good ? short(answer.version) || "without a version" : "no good answer";
+    const label = good ? short(answer.version) || "no version" : "failed";
     const kind = good ? colour(answer.version) : "down";
     counts.set(label, { number: (counts.get(label)?.number ?? 0) + 1, kind });
     return el("i", { class: kind, title: `${clock(answer.at)} ${label}` });
@@ -184,7 +184,7 @@ function drawCluster(cluster) {
   $("nodes").replaceChildren(...boxes);
 }
 
-// What happened since the last snapshot, in a sentence; the status line is read out by screen learners.
+// Says what has changed since the last snapshot; screen readers read this status line aloud.
 let before;
 function news(now) {
   const say = (text) => {
@@ -195,11 +195,11 @@ function news(now) {
     for (const stage of now.pipeline.stages) {
       const was = before.pipeline.stages.find((one) => one.name === stage.name);
       if (stage.status && was?.status !== stage.status) say(`${stage.name}: ${meaning(stage.status)[1].toLowerCase()}`);
-      if (stage.actions.some((one) => one.approval) && !was?.actions.some((one) => one.approval)) say(`${stage.name} waits for an approval`);
+      if (stage.actions.some((one) => one.approval) && !was?.actions.some((one) => one.approval)) say(`${stage.name} is waiting for approval`);
     }
     if (now.cluster.rollout && before.cluster.rollout !== now.cluster.rollout) say(now.cluster.rollout);
     const change = now.app.changes.at(-1);
-    if (change && before.app.changes.at(-1)?.at !== change.at) say(`The app answers with ${short(change.version)}`);
+    if (change && before.app.changes.at(-1)?.at !== change.at) say(`The app now answers with ${short(change.version)}`);
   }
   before = now;
 }
@@ -208,7 +208,7 @@ function draw(now) {
   $("where").textContent = [now.pipeline.name, now.region].filter(Boolean).join(" in ");
   const { executions, ...pipeline } = now.pipeline;
   part("pipeline", pipeline, drawPipeline);
-  part("history", { executions, note: executions.length ? "" : "Nothing was pushed yet." }, drawHistory);
+  part("history", { executions, note: executions.length ? "" : "No executions yet." }, drawHistory);
   part("build", now.build, drawBuild);
   part("app", now.app, drawApp);
   part("cluster", now.cluster, drawCluster);
@@ -237,8 +237,8 @@ function listen() {
   });
   events.addEventListener("heartbeat", hear);
   events.addEventListener("error", () => {
-    connection("fail", "Disconnected: what you see is old");
-    // EventSource tries again by itself, but not after an answer that was not a stream.
+    connection("fail", "Disconnected: this page is out of date");
+    // EventSource reconnects automatically, except after an answer that is not a stream.
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
   });
 }
@@ -247,14 +247,14 @@ setInterval(() => {
   for (const element of document.querySelectorAll("[data-since]")) {
     element.textContent = duration(Date.now() / 1000 - Number(element.dataset.since));
   }
-  if (heard && Date.now() - heard > SILENCE * 1000) connection("fail", "Silent: what you see may be old");
+  if (heard && Date.now() - heard > SILENCE * 1000) connection("fail", "No updates: this page may be out of date");
 }, 1000);
 
 function scrollToEnd() {
   if ($("follow").checked) $("log").scrollTop = $("log").scrollHeight;
 }
 
-// Who scrolls up wants to read there; who comes back to the end wants to follow again.
+// Scrolling up stops following the log; scrolling back to the end follows it again.
 $("log").addEventListener("scroll", () => {
   const log = $("log");
   $("follow").checked = log.scrollHeight - log.scrollTop - log.clientHeight < 20;

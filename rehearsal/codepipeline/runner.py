@@ -1,12 +1,12 @@
 """Takes executions through a pipeline's stages.
 
 Follows https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works.html: a stage is locked while an
-execution is in it; others wait before it; in SUPERSEDED mode a more recent execution takes the place of the one that
-waits, in QUEUED mode they enter in order, in PARALLEL mode stages are not locked. A failure unlocks the stage. Actions
-of a stage run by runOrder, those with the same number side by side. A stop either waits for the actions that run or
-abandons them.
+execution is in it, and other executions wait to enter. In SUPERSEDED mode a newer execution replaces the one that
+waits, in QUEUED mode they enter in order, and in PARALLEL mode stages are not locked. A failure unlocks the stage. The
+actions of a stage run by runOrder; those with the same number run in parallel. A stop either waits for the running
+actions or abandons them.
 
-Differs from AWS: there is no limit to executions in progress, and their history is forgotten when the rehearsal ends.
+Differs from AWS: the number of executions in progress is not limited, and the history is lost when the rehearsal ends.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SERVICE = "codepipeline.amazonaws.com"
 _VARIABLE = re.compile(r"#\{([A-Za-z0-9_@-]+)\.([A-Za-z0-9_@-]+)\}")
 
 
-class _Left(Exception):
-    """The execution goes no further; its status says why."""
+class _Ended(Exception):
+    """The execution has ended; its status says why."""
 
 
 def begin(
@@ -40,14 +40,14 @@ def begin(
     revisions: dict[str, str] | None = None,
     variables: dict[str, str] | None = None,
 ) -> Execution:
-    """Start an execution, in a thread of its own."""
+    """Start an execution in a new thread."""
     with pipeline.changes:
         execution = Execution(
             pipeline,
             number=len(pipeline.executions) + 1,
             trigger=trigger,
             revisions=revisions or {},
-            variables=variables or {},
+            variables=pipeline.variables() | (variables or {}),
             version=pipeline.version,
         )
         pipeline.executions.append(execution)
@@ -58,7 +58,7 @@ def begin(
 
 
 def retry(execution: Execution, stage: str, only: Sequence[str] | None) -> None:
-    """Run a failed stage again, the named actions of it or (None) all, and go on from there."""
+    """Run a failed stage again, either all of its actions or ``only`` some, and then the following stages."""
     pipeline = execution.pipeline
     names = [one["name"] for one in pipeline.declaration["stages"]]
     with pipeline.changes:
@@ -70,7 +70,7 @@ def retry(execution: Execution, stage: str, only: Sequence[str] | None) -> None:
 
 
 def stop(execution: Execution, reason: str, *, abandon: bool) -> None:
-    """Stop an execution, after its running actions or at once."""
+    """Stop an execution, after its running actions or, with ``abandon``, immediately."""
     with execution.pipeline.changes:
         execution.stopping, execution.status, execution.summary = True, "Stopping", reason
         execution.changed = time.time()
@@ -91,15 +91,15 @@ def _run(execution: Execution, first: int, only: Sequence[str] | None) -> None:
             following = stages[number + 1]["name"] if number + 1 < len(stages) else None
             _pass(execution, stage, following, only if number == 0 else None)
         _finish(execution, "Succeeded")
-    except _Left:
+    except _Ended:
         pass
     except Exception as error:
         logging.getLogger(__name__).exception("execution %s", execution.id)
-        _finish(execution, "Failed", f"the rehearsal's own fault: {error}")
+        _finish(execution, "Failed", f"defect in the rehearsal: {error}")
 
 
 def _pass(execution: Execution, stage: Json, following: str | None, only: Sequence[str] | None) -> None:
-    """Enter a stage, run it, and leave it for the line before the next."""
+    """Enter a stage, run it, and wait to enter the following one."""
     name = stage["name"]
     _enter(execution, name)
     status = "Failed"
@@ -111,22 +111,22 @@ def _pass(execution: Execution, stage: Json, following: str | None, only: Sequen
             if transition.occupant is execution:
                 transition.occupant = None
             if status == "Succeeded" and following and not execution.stopping:
-                # Before anyone else can move: executions keep their order on the way to the next stage.
+                # Under the same lock, so that executions keep their order on the way to the next stage.
                 execution.pipeline.transition(following).waiting.append(execution)
             execution.pipeline.changes.notify_all()
     if execution.stopping:
         _finish(execution, "Stopped", execution.summary)
-        raise _Left
+        raise _Ended
     if status != "Succeeded":
         _finish(execution, "Failed")
-        raise _Left
+        raise _Ended
 
 
 def _enter(execution: Execution, stage: str) -> None:
-    """Wait until the stage is free and open; the execution is among those that wait already.
+    """Wait until the execution may enter the stage; the transition already lists it as waiting.
 
     Raises:
-        _Left: a more recent execution took its place, or it was stopped.
+        _Ended: a newer execution replaced it, or it was stopped.
     """
     pipeline = execution.pipeline
     transition = pipeline.transition(stage)
@@ -152,7 +152,7 @@ def _enter(execution: Execution, stage: str) -> None:
         pipeline.changes.notify_all()
     if outcome != "InProgress":
         _finish(execution, outcome, execution.summary)
-        raise _Left
+        raise _Ended
 
 
 def _finish(execution: Execution, status: str, summary: str = "") -> None:
@@ -163,7 +163,7 @@ def _finish(execution: Execution, status: str, summary: str = "") -> None:
 
 
 def _run_stage(execution: Execution, stage: Json, only: Sequence[str] | None) -> str:
-    """Run a stage's actions; return the stage's status."""
+    """Run a stage's actions and return the stage's status."""
     run = execution.stages[stage["name"]] = StageRun(stage["name"])
     events.stage_changed(execution, run.name)
     wanted = [one for one in stage["actions"] if only is None or one["name"] in only]
@@ -183,7 +183,7 @@ def _run_stage(execution: Execution, stage: Json, only: Sequence[str] | None) ->
 
 
 def _run_group(execution: Execution, stage: str, group: Sequence[Json]) -> list[str]:
-    """Run actions side by side to the end of all; return their statuses."""
+    """Run actions in parallel, wait for all of them and return their statuses."""
     runs = [ActionRun(stage, action, execution, token=_token(action)) for action in group]
     execution.actions += runs
     threads = [threading.Thread(target=_run_action, args=(run,), name=f"action {run.id}", daemon=True) for run in runs]
@@ -195,7 +195,7 @@ def _run_group(execution: Execution, stage: str, group: Sequence[Json]) -> list[
 
 
 def _token(action: Json) -> str:
-    """Return what an approval is answered by; nothing for other actions."""
+    """Return a token for an approval, and an empty string for other actions."""
     return new_id() if provider(action) == APPROVAL else ""
 
 
@@ -225,17 +225,17 @@ def _run_action(run: ActionRun) -> None:
 
 
 def _role(run: ActionRun) -> Credentials:
-    """Assume the pipeline's role, or the action's own."""
+    """Assume the action's role if it has one, else the pipeline's."""
     pipeline = run.execution.pipeline
     role_arn = run.declaration.get("roleArn") or pipeline.declaration["roleArn"]
     return service_role.assume(role_arn, SERVICE, pipeline.arn, str(int(run.started * 1000)))
 
 
 def _resolved(run: ActionRun) -> dict[str, str]:
-    """Put values in place of ``#{namespace.name}``.
+    """Return the action's configuration with ``#{namespace.name}`` replaced by values.
 
     Raises:
-        ActionFailed: no earlier action gave the variable.
+        ActionFailed: no earlier action has set the variable.
     """
     execution = run.execution
     known = execution.namespaces | {
@@ -246,7 +246,7 @@ def _resolved(run: ActionRun) -> dict[str, str]:
     def value(match: re.Match[str]) -> str:
         namespace, name = match.groups()
         if name not in known.get(namespace, {}):
-            raise actions.ActionFailed("ConfigurationError", f"there is no variable {match.group()}")
+            raise actions.ActionFailed("ConfigurationError", f"variable {match.group()} is not defined")
         return known[namespace][name]
 
     return {key: _VARIABLE.sub(value, text) for key, text in run.declaration["configuration"].items()}

@@ -1,88 +1,35 @@
-"""What CodeBuild itself does around a buildspec's phases: role, log, source, environment, artifacts, cache.
+"""The phases that CodeBuild runs itself, before and after those of the buildspec.
 
 Follows https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html (PROVISIONING,
-DOWNLOAD_SOURCE, UPLOAD_ARTIFACTS). All of it is done with the service role's credentials.
+DOWNLOAD_SOURCE, UPLOAD_ARTIFACTS, FINALIZING). All calls to AWS use the service role's credentials.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rehearsal.codebuild import artifacts, credentials, environment
 from rehearsal.codebuild.buildspec import Artifact, Buildspec, BuildspecError, parse
-from rehearsal.codebuild.logs import BuildLog
-from rehearsal.codebuild.record import Record
+from rehearsal.codebuild.model import Build
 from rehearsal.emulator import service_role
-from rehearsal.settings import settings
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PipelineJob:
-    """What CodePipeline tells CodeBuild beside StartBuild: where the artifacts lie in the pipeline's bucket."""
-
-    pipeline: str
-    bucket: str
-    source: str
-    revision: str
-    #: Further inputs, and outputs, by artifact name: keys in the bucket.
-    more_sources: dict[str, str] = field(default_factory=dict)
-    outputs: dict[str, str] = field(default_factory=dict)
 
 
 class PhaseFailed(Exception):
-    """A phase failed; ``code`` and message are its context."""
+    """A phase failed; ``code`` and the message become its context."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-@dataclass
-class Build:
-    """What a build is given.
-
-    ``project`` is as BatchGetProjects gives it, with the overrides of StartBuild; ``variables`` are the declared ones
-    (``environment.declared``); ``job`` names the artifacts of a build of a pipeline.
-    """
-
-    record: Record
-    project: Json
-    variables: list[Json]
-    job: PipelineJob | None = None
-
-    def __post_init__(self) -> None:
-        self.directory: Path = settings.run / "builds" / self.record["id"].partition(":")[2]
-        self.log = BuildLog(self.directory.with_suffix(".log"))
-
-    @property
-    def source(self) -> Path:
-        """Where the source is unpacked."""
-        return self.directory / "src"
-
-    @property
-    def privileged(self) -> bool:
-        """Whether the project gives its builds a Docker Engine."""
-        return str(self.project["environment"].get("privilegedMode", False)).lower() == "true"
-
-    @property
-    def cache(self) -> Path | None:
-        """Where the project's own cache is kept, if it has one."""
-        modes = self.project.get("cache", {}).get("modes", [])
-        return settings.run / "build-cache" / self.project["name"] if "LOCAL_CUSTOM_CACHE" in modes else None
-
-
 def provision(build: Build) -> service_role.Credentials:
     """Assume the service role and open the log stream.
 
     Raises:
-        PhaseFailed: the role does not trust CodeBuild, or lacks the rights to write the log.
+        PhaseFailed: the role does not trust CodeBuild or may not write the log.
     """
     arn, role_arn = build.record["arn"], build.project["serviceRole"]
     session = f"AWSCodeBuild-{build.directory.name}"
@@ -104,10 +51,10 @@ def provision(build: Build) -> service_role.Credentials:
 
 
 def download(build: Build, role: service_role.Credentials) -> Buildspec:
-    """Fetch the source and read its buildspec.
+    """Download the source and parse its buildspec.
 
     Raises:
-        PhaseFailed: the role may not read the artifact, or the buildspec is missing or wrong.
+        PhaseFailed: the role may not read the artifact, or the buildspec is missing or invalid.
     """
     build.source.mkdir(parents=True)
     if build.job:
@@ -140,11 +87,11 @@ def _fetch(role: service_role.Credentials, bucket: str, key: str, target: Path) 
         raise PhaseFailed("CLIENT_ERROR", f"{error} for primary source and source version {bucket}/{key}") from error
 
 
-def settle_environment(build: Build, buildspec: Buildspec, role: service_role.Credentials) -> dict[str, str]:
+def resolve_environment(build: Build, buildspec: Buildspec, role: service_role.Credentials) -> dict[str, str]:
     """Return the environment of the first command.
 
     Raises:
-        PhaseFailed: a parameter or secret cannot be had.
+        PhaseFailed: a parameter or secret cannot be read.
     """
     try:
         declared, secrets = environment.values(buildspec, build.variables, role)
@@ -181,10 +128,10 @@ def _codebuild_variables(build: Build) -> dict[str, str]:
 
 
 def upload(build: Build, buildspec: Buildspec, role: service_role.Credentials) -> None:
-    """Put the output artifacts into the pipeline's bucket.
+    """Upload the output artifacts to the pipeline's bucket.
 
     Raises:
-        PhaseFailed: the buildspec names no such files, or the role may not.
+        PhaseFailed: no file matches, or the role may not write to the bucket.
     """
     for number, (name, key) in enumerate((build.job.outputs if build.job else {}).items()):
         main = buildspec.artifact if number == 0 else None
@@ -197,15 +144,22 @@ def upload(build: Build, buildspec: Buildspec, role: service_role.Credentials) -
 
 
 def restore_cache(build: Build, buildspec: Buildspec) -> None:
-    """Put what the build before kept among the source."""
+    """Copy the files that the previous build cached into the source directory."""
     if build.cache and build.cache.exists() and buildspec.cache_paths:
         shutil.copytree(build.cache, build.source, symlinks=True, dirs_exist_ok=True)
 
 
 def save_cache(build: Build, buildspec: Buildspec, *, succeeding: bool) -> None:
-    """Keep what the buildspec names for the next build."""
+    """Keep the files that the buildspec lists under ``cache`` for the next build."""
     for pattern in buildspec.cache_paths if build.cache and succeeding else ():
         for path in artifacts.matching_paths(pattern, build.source):
             target = build.cache / path.relative_to(build.source) if build.cache else path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target, follow_symlinks=False)
+
+
+def finalize(build: Build) -> None:
+    """Withdraw the build's credentials, close its log and delete its files."""
+    credentials.revoke(build.record["id"])
+    build.log.close()
+    shutil.rmtree(build.directory, ignore_errors=True)

@@ -1,10 +1,11 @@
-"""The CloudFormation types AWS::CodePipeline::Pipeline and AWS::CodePipeline::Webhook.
+"""Handles the CloudFormation types AWS::CodePipeline::Pipeline and AWS::CodePipeline::Webhook.
 
 Follows https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-codepipeline-pipeline.html
-and aws-resource-codepipeline-webhook.html: Ref gives the name; Fn::GetAtt gives a pipeline's Version and a webhook's
-Url. A new pipeline runs at once (https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-create.html).
+and aws-resource-codepipeline-webhook.html: Ref returns the name; Fn::GetAtt returns a pipeline's Version and a
+webhook's Url. A new pipeline runs immediately:
+https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-create.html.
 
-Differs from AWS: properties in ``NOT_HERE`` are refused, because nothing here would honour them.
+Differs from AWS: the properties in ``UNSUPPORTED`` are rejected.
 """
 
 from __future__ import annotations
@@ -13,48 +14,58 @@ import secrets
 import time
 from typing import Any
 
-from rehearsal.codepipeline import definition, executor, repositories, service
-from rehearsal.codepipeline.model import Pipeline
-from rehearsal.codepipeline.webhooks import Webhook, changing, webhooks
+from rehearsal.codepipeline import definition, github_client, runner
+from rehearsal.codepipeline.model import RUNNING, Pipeline, Webhook, changing, pipelines, webhooks
 from rehearsal.emulator import service_role
+from rehearsal.emulator.extensions import Extensions, ResourceHandler
 
 Json = dict[str, Any]
 
-NOT_HERE = ("ArtifactStores", "Triggers")
+UNSUPPORTED = ("ArtifactStores", "Triggers")
 
 
 class Rejected(Exception):
-    """The resource cannot be made; the message becomes its status reason."""
+    """The resource cannot be created; the message becomes its status reason."""
+
+
+def register(extensions: Extensions) -> None:
+    """Add the resource types."""
+    extensions.add_resource(
+        "AWS::CodePipeline::Pipeline", ResourceHandler(create_pipeline, update_pipeline, delete_pipeline)
+    )
+    extensions.add_resource(
+        "AWS::CodePipeline::Webhook", ResourceHandler(create_webhook, update_webhook, delete_webhook)
+    )
 
 
 def create_pipeline(logical_id: str, properties: Json, stack_name: str) -> tuple[str, Json]:
-    """Make a pipeline and start its first execution.
+    """Create a pipeline and start its first execution.
 
     Raises:
-        Rejected: the structure is wrong, the role does not trust CodePipeline, or the name is taken.
+        Rejected: the structure is invalid, the role does not trust CodePipeline, or the name is taken.
     """
     name = properties.get("Name") or f"{stack_name}-{logical_id}-{secrets.token_hex(6).upper()}"
     declaration = _declaration(properties, name)
-    with service.changing:
-        if name in service.pipelines:
+    with changing:
+        if name in pipelines:
             raise Rejected(f"A pipeline with the name '{name}' already exists in account")
         pipeline = Pipeline(declaration)
         _check_role(pipeline)
         _close_transitions(pipeline, properties)
-        service.pipelines[name] = pipeline
-    executor.begin(pipeline, {"triggerType": "CreatePipeline", "triggerDetail": ""}, variables=defaults(declaration))
+        pipelines[name] = pipeline
+    runner.begin(pipeline, {"triggerType": "CreatePipeline", "triggerDetail": ""})
     return name, {"Version": "1"}
 
 
 def update_pipeline(physical_id: str, _old: Json, new: Json, stack_name: str) -> tuple[str, Json]:
-    """Change a pipeline in place; a new name is a new pipeline.
+    """Update a pipeline in place; a new name creates a new pipeline.
 
     Raises:
-        Rejected: as for a new one.
+        Rejected: as for a new pipeline.
     """
     if new.get("Name", physical_id) != physical_id:
         return create_pipeline("Pipeline", new, stack_name)
-    pipeline = service.pipelines[physical_id]
+    pipeline = pipelines[physical_id]
     declaration = _declaration(new, physical_id)
     _check_role(Pipeline(declaration))
     with pipeline.changes:
@@ -63,27 +74,27 @@ def update_pipeline(physical_id: str, _old: Json, new: Json, stack_name: str) ->
         pipeline.updated = time.time()
         pipeline.changes.notify_all()
     if str(new.get("RestartExecutionOnUpdate", False)).lower() == "true":
-        executor.begin(pipeline, {"triggerType": "StartPipelineExecution", "triggerDetail": "update"})
+        runner.begin(pipeline, {"triggerType": "StartPipelineExecution", "triggerDetail": "update"})
     return physical_id, {"Version": str(pipeline.version)}
 
 
 def delete_pipeline(physical_id: str, _properties: Json) -> None:
-    """Remove a pipeline; what it runs is abandoned."""
-    with service.changing:
-        pipeline = service.pipelines.pop(physical_id, None)
+    """Delete a pipeline and abandon its executions."""
+    with changing:
+        pipeline = pipelines.pop(physical_id, None)
     if pipeline is None:
         return
     pipeline.deleted = True
     for execution in pipeline.executions:
-        if execution.status in service.RUNNING:
-            executor.stop(execution, "the pipeline was deleted", abandon=True)
+        if execution.status in RUNNING:
+            runner.stop(execution, "the pipeline was deleted", abandon=True)
 
 
 def create_webhook(logical_id: str, properties: Json, stack_name: str) -> tuple[str, Json]:
-    """Make a webhook and, if asked, register it with GitHub by the token of the pipeline's source action.
+    """Create a webhook; RegisterWithThirdParty registers it with GitHub, with the source action's token.
 
     Raises:
-        Rejected: its pipeline or source action does not exist, or GitHub refuses.
+        Rejected: a property is invalid, its pipeline or source action does not exist, or GitHub refuses.
     """
     name = properties.get("Name") or f"{stack_name}-{logical_id}-{secrets.token_hex(6).upper()}"
     secret = properties.get("AuthenticationConfiguration", {}).get("SecretToken", "")
@@ -110,18 +121,18 @@ def create_webhook(logical_id: str, properties: Json, stack_name: str) -> tuple[
         webhooks[name] = webhook
     if _registers(properties):
         try:
-            repositories.create_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url, secret)
-        except (repositories.GitHubError, KeyError) as error:
+            github_client.create_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url, secret)
+        except (github_client.GitHubError, KeyError) as error:
             webhooks.pop(name)
             raise Rejected(f"Webhook could not be registered with GitHub. Error cause: {error}") from error
     return name, {"Url": webhook.url}
 
 
 def update_webhook(physical_id: str, old: Json, new: Json, stack_name: str) -> tuple[str, Json]:
-    """Make a webhook anew in the old one's place.
+    """Replace a webhook.
 
     Raises:
-        Rejected: as for a new one; the old one is gone then.
+        Rejected: as for a new webhook; the old one is deleted by then.
     """
     if new == old and physical_id in webhooks:
         return physical_id, {"Url": webhooks[physical_id].url}
@@ -130,19 +141,19 @@ def update_webhook(physical_id: str, old: Json, new: Json, stack_name: str) -> t
 
 
 def delete_webhook(physical_id: str, properties: Json) -> None:
-    """Remove a webhook, at GitHub too as far as the token still allows."""
+    """Delete a webhook, and its registration with GitHub if the token still allows it."""
     webhook = webhooks.pop(physical_id, None)
     if webhook is None or not _registers(properties):
         return
     try:
         action = _source_action(webhook)
-        repositories.delete_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url)
-    except (Rejected, repositories.GitHubError, KeyError):
-        return  # a hook that stays at GitHub finds no address here; the stack must not hang on that
+        github_client.delete_hook(_repository(action), action["configuration"]["OAuthToken"], webhook.url)
+    except (Rejected, github_client.GitHubError, KeyError):
+        return  # the stack must not fail because of a hook that remains at GitHub and reaches no address
 
 
 def _declaration(properties: Json, name: str) -> Json:
-    wrong = [key for key in NOT_HERE if properties.get(key)]
+    wrong = [key for key in UNSUPPORTED if properties.get(key)]
     if wrong:
         raise Rejected(f"{wrong[0]} is not supported by the rehearsal")
     declaration = definition.from_template(properties, name)
@@ -153,7 +164,7 @@ def _declaration(properties: Json, name: str) -> Json:
 def _check_role(pipeline: Pipeline) -> None:
     role = pipeline.declaration.get("roleArn", "")
     try:
-        service_role.check(role, executor.SERVICE, pipeline.arn)
+        service_role.check(role, runner.SERVICE, pipeline.arn)
     except service_role.RoleRefused as error:
         raise Rejected(f"CodePipeline is not authorized to perform AssumeRole on role {role}: {error}") from error
 
@@ -164,13 +175,8 @@ def _close_transitions(pipeline: Pipeline, properties: Json) -> None:
         transition.enabled, transition.reason = False, one.get("Reason", "")
 
 
-def defaults(declaration: Json) -> dict[str, str]:
-    """Return the values of a pipeline's variables that nobody gave one."""
-    return {one["name"]: one.get("defaultValue", "") for one in declaration.get("variables", [])}
-
-
 def _source_action(webhook: Webhook) -> Json:
-    pipeline = service.pipelines.get(webhook.pipeline)
+    pipeline = pipelines.get(webhook.pipeline)
     actions = pipeline.declaration["stages"][0]["actions"] if pipeline else []
     for action in actions:
         if action["name"] == webhook.action:

@@ -1,6 +1,6 @@
-"""What GitHub keeps: repositories, tokens and webhooks, as files under RUN/github.
+"""Repositories, tokens and webhooks, as files in ``github`` below the rehearsal's state directory.
 
-Any process of the rehearsal may call the functions here.
+Any process of the rehearsal may call these functions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ changing = threading.Lock()
 
 
 def create_repository(owner: str, name: str) -> Path:
-    """Make an empty repository, or return the one that is there."""
+    """Create an empty repository, unless it exists, and return its path."""
     path = directory() / owner / f"{name}.git"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def create_repository(owner: str, name: str) -> Path:
 
 
 def add_token(token: str, owner: str, scopes: Iterable[str] = SCOPES) -> None:
-    """Let a token act for a user; what is kept is its hash."""
+    """Register a user's token; only its hash is stored."""
     with changing:
         tokens = read(tokens_file())
         tokens[digest(token)] = {"owner": owner, "scopes": sorted(scopes)}
@@ -43,7 +43,7 @@ def add_token(token: str, owner: str, scopes: Iterable[str] = SCOPES) -> None:
 
 
 def app_token() -> str:
-    """Return the token and secret of the GitHub App that AWS's connections are made with."""
+    """Return the token of the GitHub App behind AWS's connections, which is also its webhook secret."""
     path = directory() / "app"
     with changing:
         if not path.exists():
@@ -52,12 +52,12 @@ def app_token() -> str:
 
 
 def directory() -> Path:
-    """Where everything is kept."""
+    """Return the directory of all files."""
     return settings.run / "github"
 
 
 def described(path: Path) -> Json:
-    """Return a repository as the REST API and events describe it."""
+    """Return a repository's description in the REST API and in events."""
     owner, name = path.parent.name, path.stem
     url = f"https://github.com/{owner}/{name}"
     head = git(path, "symbolic-ref", "--short", "HEAD").decode().strip()
@@ -84,7 +84,7 @@ def message(path: Path, sha: str) -> str:
 
 
 def commit_url(path: Path, sha: str) -> str:
-    """Return the address of a commit's page."""
+    """Return the URL of a commit's page."""
     return f"https://github.com/{path.parent.name}/{path.stem}/commit/{sha}"
 
 
@@ -99,7 +99,7 @@ def git(path: Path, *args: str) -> bytes:
 
 
 def environment() -> dict[str, str]:
-    """Git's environment: no configuration but ours, so that nothing of the machine's user can change the outcome."""
+    """Return git's environment, in which neither the user's nor the system's configuration applies."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": os.devnull,
@@ -112,22 +112,22 @@ def environment() -> dict[str, str]:
 
 
 def digest(token: str) -> str:
-    """Return what is kept of a token."""
+    """Return the hash that is stored for a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def tokens_file() -> Path:
-    """Where tokens are kept: owner and scopes by hash."""
+    """Return the file with the owner and scopes of each token, by hash."""
     return directory() / "tokens.json"
 
 
 def hooks_file(path: Path) -> Path:
-    """Where a repository's webhooks are kept."""
+    """Return the file with a repository's webhooks."""
     return path.with_suffix(".hooks.json")
 
 
 def read(path: Path) -> Json:
-    """Read a JSON file; one that is not there is empty."""
+    """Return the content of a JSON file, or an empty dictionary if it does not exist."""
     try:
         found: Json = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -141,7 +141,7 @@ def write(path: Path, content: Json) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: another process may be reading it."""
+    """Replace a file atomically, because another process may be reading it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""Who asks, and what their token lets them do.
+"""Finds out whose token a request has and what it may do.
 
 See https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps.
 """
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from rehearsal.github import state
-from rehearsal.github.state import Json
+from rehearsal.github import model
+from rehearsal.github.model import Json
 
 
 class Refused(Exception):
-    """GitHub's answer to a call that it does not grant."""
+    """GitHub refuses the request with this HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -25,10 +25,10 @@ class Refused(Exception):
 
 
 def user_of(request: Request) -> Json | None:
-    """Return owner and scopes of the request's token; None without one.
+    """Return the owner and scopes of the request's token, or None if it has no token.
 
     Raises:
-        Refused: the token is not known.
+        Refused: the token is unknown.
     """
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     if not value:
@@ -38,19 +38,19 @@ def user_of(request: Request) -> Json | None:
             value = base64.b64decode(value).decode().partition(":")[2]
         except ValueError:
             value = ""
-    if hmac.compare_digest(value.encode(), state.app_token().encode()):
-        return {"owner": None, "scopes": list(state.SCOPES)}
-    known: Json | None = state.read(state.tokens_file()).get(state.digest(value))
+    if hmac.compare_digest(value.encode(), model.app_token().encode()):
+        return {"owner": None, "scopes": list(model.SCOPES)}
+    known: Json | None = model.read(model.tokens_file()).get(model.digest(value))
     if known is None:
         raise Refused(401, "Bad credentials")
     return known
 
 
 def require(request: Request, scope: str) -> None:
-    """Make sure that the token may change the repository.
+    """Check that the request's token has a scope and belongs to the repository's owner.
 
     Raises:
-        Refused: as GitHub hides what a token may not change, with 404.
+        Refused: with 401 without a token, otherwise with 404, because GitHub hides what a token may not change.
     """
     user = user_of(request)
     if user is None:
@@ -60,16 +60,13 @@ def require(request: Request, scope: str) -> None:
 
 
 def repository_of(request: Request) -> Path:
-    """Return the repository that a request names.
+    """Return the repository in the request's path.
 
     Raises:
-        Refused: there is none.
+        Refused: the repository does not exist.
     """
     owner, name = request.path_params["owner"], request.path_params["name"].removesuffix(".git")
-    path: Path = state.directory() / owner / f"{name}.git"
+    path: Path = model.directory() / owner / f"{name}.git"
     if os.sep in owner + name or ".." in (owner, name) or not path.is_dir():
         raise Refused(404, "Not Found")
     return path
-
-
-# api.github.com

@@ -1,6 +1,6 @@
-"""What CodePipeline asks of GitHub's REST API: the head of a branch, a commit's files, webhooks.
+"""Calls GitHub's REST API for CodePipeline: reads commits and their files, creates and deletes webhooks.
 
-See https://docs.github.com/en/rest. Calls go through the rehearsal's proxy to api.github.com, as anyone's would.
+See https://docs.github.com/en/rest. Calls go to api.github.com through the rehearsal's proxy.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ TIMEOUT = 30.0
 
 
 class GitHubError(Exception):
-    """GitHub refused or did not answer; the message says what was asked and what came back."""
+    """GitHub refused a call or did not answer; the message has the request and the answer."""
 
 
 def commit(repository: str, ref: str, token: str) -> dict[str, str]:
-    """Return id, message and address of a commit; ``repository`` is ``owner/name``.
+    """Return the id, summary and URL of a commit; ``repository`` is ``owner/name``.
 
     Raises:
-        GitHubError: there is no such branch or commit, or the token is not good for it.
+        GitHubError: the branch or commit does not exist, or the token does not allow the call.
     """
     found = _call("GET", f"/repos/{repository}/commits/{ref}", token).json()
     return {"id": found["sha"], "summary": found["commit"]["message"], "url": found["html_url"]}
 
 
 def files(repository: str, sha: str, token: str) -> bytes:
-    """Return a commit's files as a zip file, without the one directory that GitHub puts around them.
+    """Return a commit's files as a zip file, without the top directory of GitHub's archives.
 
     Raises:
-        GitHubError: the token is not good for it.
+        GitHubError: the token does not allow the call.
     """
     data = _call("GET", f"/repos/{repository}/zipball/{sha}", token).content
     packed = io.BytesIO()
@@ -44,7 +44,7 @@ def files(repository: str, sha: str, token: str) -> bytes:
         for entry in source.infolist():
             content = source.read(entry)
             entry.filename = entry.filename.partition("/")[2]
-            # git gives an ordinary file no mode, for which zipfile would put 0600.
+            # git stores no mode for an ordinary file, and zipfile would set 0600.
             entry.external_attr = entry.external_attr or (stat.S_IFREG | 0o644) << 16
             if entry.filename:
                 target.writestr(entry, content)
@@ -52,10 +52,10 @@ def files(repository: str, sha: str, token: str) -> bytes:
 
 
 def create_hook(repository: str, token: str, url: str, secret: str) -> int:
-    """Register a webhook for pushes and return its id.
+    """Create a webhook for push events and return its id.
 
     Raises:
-        GitHubError: the token lacks the scope admin:repo_hook, or the repository is not its owner's.
+        GitHubError: the token lacks the scope admin:repo_hook, or belongs to another user than the repository.
     """
     config = {"url": url, "content_type": "json", "secret": secret, "insecure_ssl": "0"}
     hook = {"name": "web", "active": True, "events": ["push"], "config": config}
@@ -64,10 +64,10 @@ def create_hook(repository: str, token: str, url: str, secret: str) -> int:
 
 
 def delete_hook(repository: str, token: str, url: str) -> None:
-    """Remove the webhook with an address, if there is one.
+    """Delete the webhook with this URL, if there is one.
 
     Raises:
-        GitHubError: the token is no longer good for it.
+        GitHubError: the token no longer allows the call.
     """
     for hook in _call("GET", f"/repos/{repository}/hooks", token).json():
         if hook["config"]["url"] == url:

@@ -1,39 +1,39 @@
 """Runs one build, phase by phase.
 
-Follows https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html: when DOWNLOAD_SOURCE,
-INSTALL or PRE_BUILD fails, the build goes on with FINALIZING; when BUILD fails, POST_BUILD still runs, and
-UPLOAD_ARTIFACTS is attempted. ``on-failure`` of a phase changes that
-(https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.phases.on-failure). Within a
-phase the first command that fails ends ``commands``; ``finally`` runs always.
+Follows https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html: if DOWNLOAD_SOURCE,
+INSTALL or PRE_BUILD fails, the build skips to FINALIZING; if BUILD fails, POST_BUILD still runs and UPLOAD_ARTIFACTS is
+attempted. A phase can change this with ``on-failure``
+(https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.phases.on-failure). In a
+phase, the first command that fails ends ``commands``; ``finally`` always runs.
 
-Differs from AWS: a build whose failed phase says ``on-failure: CONTINUE`` counts as failed in the end (AWS does not
-say); of caches only LOCAL_CUSTOM_CACHE is kept; an unknown ``run-as`` user fails the command, not the source phase.
+Differs from AWS: a build whose failed phase has ``on-failure: CONTINUE`` ends as FAILED (AWS does not document this);
+LOCAL_CUSTOM_CACHE is the only cache; an unknown ``run-as`` user fails the command, not DOWNLOAD_SOURCE.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rehearsal.codebuild import credentials, duties
+from rehearsal.codebuild import managed_phases
 from rehearsal.codebuild.buildspec import PHASES, Buildspec, Phase
 from rehearsal.codebuild.container import Container
-from rehearsal.codebuild.duties import Build, PhaseFailed
+from rehearsal.codebuild.managed_phases import PhaseFailed
+from rehearsal.codebuild.model import Build
 from rehearsal.codebuild.shell import Shell, Stopped, TimedOut
 from rehearsal.settings import settings
 
-#: Phases after whose failure the build goes on, unless the buildspec says otherwise.
-GOES_ON = ("build", "post_build")
-#: The context of a fault that is the rehearsal's own.
+#: The build continues after a failure of these phases, unless ``on-failure`` says otherwise.
+CONTINUE_AFTER = ("build", "post_build")
+#: The context's code for a defect of the rehearsal.
 INTERNAL = "INTERNAL_SERVICE_ERROR"
 
 
 class BuildRun:
-    """One build on its way; its record is SUBMITTED and QUEUED."""
+    """Runs one build, whose record has passed SUBMITTED and QUEUED."""
 
     def __init__(self, build: Build) -> None:
         self.build = build
@@ -46,17 +46,17 @@ class BuildRun:
         self._container: Container | None = None
 
     def start(self) -> None:
-        """Run the build in a thread of its own."""
+        """Run the build in a new thread."""
         threading.Thread(target=self.run, name=f"build {self.record['id']}", daemon=True).start()
 
     def stop(self) -> None:
-        """End the build as soon as may be; its status becomes STOPPED."""
+        """Stop the build; its status becomes STOPPED."""
         self._stop.set()
         if self._shell:
             self._shell.stop()
 
     def run(self) -> None:
-        """Run the build to its end; the record tells the outcome."""
+        """Run the build to its end; the outcome is in the record."""
         status = "FAULT"
         try:
             status = self._run()
@@ -72,26 +72,26 @@ class BuildRun:
 
     def _run(self) -> str:
         with self._phase("PROVISIONING"):
-            role = duties.provision(self.build)
-            self._container = self._make_container()
+            role = managed_phases.provision(self.build)
+            self._container = self._start_container()
         with self._phase("DOWNLOAD_SOURCE"):
-            buildspec = duties.download(self.build, role)
-            settled = duties.settle_environment(self.build, buildspec, role)
+            buildspec = managed_phases.download(self.build, role)
+            variables = managed_phases.resolve_environment(self.build, buildspec, role)
         self._shell = Shell(
             self.build.directory / "shell",
             self.build.source,
-            settled,
+            variables,
             self.log.descriptor,
             shell=buildspec.shell,
             enter=self._container.enter if self._container else (),
             deadline=self.deadline,
         )
-        duties.restore_cache(self.build, buildspec)
+        managed_phases.restore_cache(self.build, buildspec)
         if self._run_phases(buildspec, self._shell):
             with self._phase("UPLOAD_ARTIFACTS"):
-                duties.upload(self.build, buildspec, role)
+                managed_phases.upload(self.build, buildspec, role)
         self._export(buildspec, self._shell)
-        duties.save_cache(self.build, buildspec, succeeding=self.succeeding)
+        managed_phases.save_cache(self.build, buildspec, succeeding=self.succeeding)
         return "SUCCEEDED" if self.succeeding else "FAILED"
 
     def _run_phases(self, buildspec: Buildspec, shell: Shell) -> bool:
@@ -102,7 +102,7 @@ class BuildRun:
                 continue
             self.succeeding = False
             shell.set("CODEBUILD_BUILD_SUCCEEDING", "0")
-            if (phase.on_failure or ("CONTINUE" if name in GOES_ON else "ABORT")) == "ABORT":
+            if (phase.on_failure or ("CONTINUE" if name in CONTINUE_AFTER else "ABORT")) == "ABORT":
                 return False
         return True
 
@@ -110,13 +110,13 @@ class BuildRun:
         self.log.say(f"Entering phase {name.upper()}")
         try:
             with self._phase(name.upper()):
-                self._run_both(phase, shell)
+                self._run_commands_and_finally(phase, shell)
         except PhaseFailed:
             return False
         return True
 
-    def _run_both(self, phase: Phase, shell: Shell) -> None:
-        """Run a phase's commands and, whatever came of them, those at its end.
+    def _run_commands_and_finally(self, phase: Phase, shell: Shell) -> None:
+        """Run a phase's commands, then its ``finally`` commands even if a command failed.
 
         Raises:
             PhaseFailed: one of them failed.
@@ -124,12 +124,12 @@ class BuildRun:
         failed = self._run_commands(phase.commands, phase.run_as, shell)
         if failed:
             shell.set("CODEBUILD_BUILD_SUCCEEDING", "0")
-        failed = self._run_commands(phase.at_end, phase.run_as, shell) or failed
+        failed = self._run_commands(phase.finally_commands, phase.run_as, shell) or failed
         if failed:
             raise PhaseFailed("COMMAND_EXECUTION_ERROR", failed)
 
     def _run_commands(self, commands: tuple[str, ...], user: str, shell: Shell) -> str:
-        """Run commands until one fails; return what is said about that one, or nothing."""
+        """Run commands until one fails; return the reason of the failure, or an empty string."""
         for command in commands:
             self.log.say(f"Running command {command}")
             status = shell.run(command, user=user)
@@ -140,7 +140,7 @@ class BuildRun:
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
-        """Record a phase and its outcome, in the record and in the log."""
+        """Write a phase and its outcome to the record and the log."""
         if self._stop.is_set():
             raise Stopped
         self.record.begin(name)
@@ -164,8 +164,8 @@ class BuildRun:
             self.log.say(f"Phase complete: {name} State: {status}")
             self.log.say(f"Phase context status code: {code} Message: {message}")
 
-    def _make_container(self) -> Container | None:
-        """Make the build's namespaces, where the rehearsal runs as root."""
+    def _start_container(self) -> Container | None:
+        """Create the build's namespaces if the rehearsal runs as root."""
         if os.geteuid() != 0:
             return None
         return Container(settings.docker_socket if self.build.privileged and settings.docker_socket.exists() else None)
@@ -178,9 +178,7 @@ class BuildRun:
 
     def _finalize(self) -> None:
         self.record.begin("FINALIZING")
-        credentials.revoke(self.record["id"])
         if self._container:
             self._container.stop()
-        self.log.close()
-        shutil.rmtree(self.build.directory, ignore_errors=True)
+        managed_phases.finalize(self.build)
         self.record.end("SUCCEEDED")

@@ -1,7 +1,7 @@
-"""Signed deliveries to webhooks, and to the GitHub App that AWS's connections are made with.
+"""Delivers signed events to webhooks, and to the GitHub App behind AWS's connections.
 
-Follows https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries. What came of each delivery is
-kept beside the repository; as on GitHub, none is tried twice.
+Follows https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries. The result of each delivery is
+written to a file next to the repository. As on GitHub, a failed delivery is not retried.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from rehearsal.github import state
-from rehearsal.github.state import Json
+from rehearsal.github import model
+from rehearsal.github.model import Json
 from rehearsal.settings import settings
 
 DELIVERY_TIMEOUT = 10
@@ -24,7 +24,7 @@ NOTHING = "0" * 40
 
 
 def signatures(secret: str, body: bytes) -> dict[str, str]:
-    """Return the headers by which a delivery proves that it knows the webhook's secret."""
+    """Return the signature headers of a delivery."""
     return {
         "X-Hub-Signature": "sha1=" + hmac.new(secret.encode(), body, hashlib.sha1).hexdigest(),
         "X-Hub-Signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
@@ -32,13 +32,13 @@ def signatures(secret: str, body: bytes) -> dict[str, str]:
 
 
 def pushed(path: Path, ref: str, before: str, after: str) -> None:
-    """Send a push event to every hook of the repository, and to the App of AWS's connections."""
-    if ref.startswith("refs/heads/") and before == NOTHING and len(state.refs(path)) == 1:
-        state.git(path, "symbolic-ref", "HEAD", ref)
-    described = state.described(path)
+    """Deliver a push event to the repository's webhooks and to the GitHub App; the first branch becomes the default."""
+    if ref.startswith("refs/heads/") and before == NOTHING and len(model.refs(path)) == 1:
+        model.git(path, "symbolic-ref", "HEAD", ref)
+    described = model.described(path)
     head = None
     if after != NOTHING:
-        head = {"id": after, "message": state.message(path, after), "url": state.commit_url(path, after)}
+        head = {"id": after, "message": model.message(path, after), "url": model.commit_url(path, after)}
     event = {
         "ref": ref,
         "before": before,
@@ -49,20 +49,20 @@ def pushed(path: Path, ref: str, before: str, after: str) -> None:
         "pusher": {"name": path.parent.name},
         "head_commit": head,
     }
-    for hook in state.read(state.hooks_file(path)).values():
+    for hook in model.read(model.hooks_file(path)).values():
         if hook["active"] and {"push", "*"} & set(hook["events"]):
             deliver_later(path, hook["config"]["url"], hook["config"].get("secret", ""), "push", event)
     app_url = f"http://127.0.0.1:{settings.ports.credentials}/connections/push"
-    deliver_later(path, app_url, state.app_token(), "push", event)
+    deliver_later(path, app_url, model.app_token(), "push", event)
 
 
 def deliver_later(path: Path, url: str, secret: str, event: str, payload: Json) -> None:
-    """Send an event without waiting for what comes of it."""
+    """Deliver an event in a new thread."""
     threading.Thread(target=_deliver, args=(path, url, secret, event, payload), daemon=True).start()
 
 
 def _deliver(path: Path, url: str, secret: str, event: str, payload: Json) -> None:
-    """Post one event; as on GitHub, what came of it is kept and nothing is tried twice."""
+    """Post one event and record the result."""
     body = json.dumps(payload).encode()
     headers = {
         "Content-Type": "application/json",
@@ -77,11 +77,11 @@ def _deliver(path: Path, url: str, secret: str, event: str, payload: Json) -> No
         outcome = f"{answer.status_code} {answer.text[:200]}"
     except httpx.HTTPError as error:
         outcome = f"{type(error).__name__}: {error}"
-    with state.changing, path.with_suffix(".deliveries").open("a", encoding="utf-8") as file:
+    with model.changing, path.with_suffix(".deliveries").open("a", encoding="utf-8") as file:
         file.write(f"{event} {payload.get('ref', '')} {url.partition('?')[0]} {outcome}\n")
 
 
 def _reachable(url: str) -> str:
-    """Lead CodePipeline's webhook addresses to where they are answered on this machine."""
+    """Replace the host of a CodePipeline webhook by this machine's."""
     aws = f"https://{settings.region}.webhooks.aws/"
     return f"http://127.0.0.1:{settings.ports.credentials}/" + url.removeprefix(aws) if url.startswith(aws) else url
