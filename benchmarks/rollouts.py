@@ -13,9 +13,9 @@ from copy import deepcopy
 from typing import Any
 
 from benchmarks.figures import Context, Figure
+from benchmarks.load import Load
 from benchmarks.releases import Releases
 from rehearsal.tutorial import APP, NAMESPACE
-from tests.support.load import Load
 
 #: Changes a Deployment's spec in place.
 Change = Callable[[dict[str, Any]], None]

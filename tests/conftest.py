@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ from xdist.scheduler import LoadScopeScheduling
 
 from rehearsal import learner
 from rehearsal.sandbox import footprint
+from tests.support.account import Aws, started_account
+from tests.support.fixtures import Figure, Rehearsal, WholeRehearsal
 from tests.support.paths import ROOT
 from tests.support.process_list import ProcessList
 
 #: Files whose tests need the machine, of which there is one a host at a time: they run one after the other.
-MACHINE = {
-    file.stem for file in Path(__file__).parent.rglob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()
-}
+MACHINE = {file.stem for file in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()}
 #: Of them, those that start and end machines of their own, and the one that begins with nothing made; the rest share what
 #: fixtures make.
 FIRST = ("test_sandbox", "test_kubernetes", "test_rehearse", "test_readme")
@@ -61,9 +60,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneMachine:
     return OneMachine(config, log)
 
 
-Figure = Callable[[str, object], None]
-
-
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Figure:
     """Give a function that records a figure of tests/README.md under the promise that it stands for."""
@@ -84,27 +80,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(f"| {promise} | {value} |")
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """A kept rehearsal as its learner finds it: a shell environment and a checkout."""
-
-    env: dict[str, str]
-    checkout: Path
-
-    def run(self, *args: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command as the learner."""
-        return subprocess.run(
-            args, env=self.env, cwd=self.checkout, capture_output=True, text=True, timeout=timeout, check=check
-        )
-
-
-@dataclass(frozen=True)
-class WholeRehearsal:
-    """What a whole rehearsal printed, the processes that were seen meanwhile, and what it left on this machine."""
-
-    done: subprocess.CompletedProcess[str]
-    processes: ProcessList
-    left: list[str]
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """An account on a free port of the loopback address, for one file."""
+    with started_account(tmp_path_factory.mktemp("aws")) as account:
+        yield account
 
 
 @pytest.fixture(scope="session")

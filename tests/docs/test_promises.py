@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
+
+TESTS = ROOT / "tests"
 ROW = re.compile(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", re.MULTILINE)
 
 

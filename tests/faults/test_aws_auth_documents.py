@@ -12,21 +12,20 @@ import json
 import random
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.scripts.test_aws_auth import ROLE, WANTED, aws_auth
-
-if TYPE_CHECKING:
-    from conftest import Figure
+from tests.support.aws_auth import WANTED, aws_auth
+from tests.support.fixtures import Figure
+from tests.support.names import ROLE_ARN
 
 SEED = 20261123
-OURS = [ROLE, ROLE.lower(), ROLE.upper()]
+OURS = [ROLE_ARN, ROLE_ARN.lower(), ROLE_ARN.upper()]
 OTHERS = [
-    ROLE + "2",
-    ROLE.replace("role/", "role/team/"),
+    ROLE_ARN + "2",
+    ROLE_ARN.replace("role/", "role/team/"),
     "arn:aws:iam::111122223333:role/nodes",
     "",
     "ünïcode",
@@ -37,7 +36,7 @@ WORDS = ["build", "deployers", "system:masters", "1:30", "012", "0o14", "yes", "
          "'quoted'", '"a\\tb"', "{{SessionName}}", "!!str 5", "é", "'#no comment'", "a # comment", "|-\n      long"]  # fmt: skip
 KEYS = ["rolearn", "username", "groups", "note", "7", "~", "'two words'", '"\\e[31m"']
 SHAPES = ["block", "block", "block", "indented", "flow", "json", "noise", "words"]
-NOISE = ["- ", "rolearn: ", ROLE, "\n", "  ", "\t", "\r\n", "# ", "[", "]", "{", "}", "|\n", "a", ": ", "'", '"', "&a ", "*a",
+NOISE = ["- ", "rolearn: ", ROLE_ARN, "\n", "  ", "\t", "\r\n", "# ", "[", "]", "{", "}", "|\n", "a", ": ", "'", '"', "&a ", "*a",
          "---\n", "!!omap ", "!!pairs ", "? ", ">\n", "\u2028", "\x85", "\ufeff", "\ud800", "\x00", "\x1b[31m"]  # fmt: skip
 OTHER_DATA = ["mapUsers", "mapAccounts", "note"]
 
@@ -117,7 +116,7 @@ def in_process(verb: str, given: str, save_to: Path) -> tuple[str, str]:
     """Run aws_auth.py; what it prints, and what it says when it refuses."""
     printed, said = io.StringIO(), ""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr(sys, "argv", ["aws_auth.py", verb, ROLE, str(save_to)])
+        patch.setattr(sys, "argv", ["aws_auth.py", verb, ROLE_ARN, str(save_to)])
         patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode()), encoding="utf-8"))
         try:
             aws_auth.main()
@@ -133,7 +132,7 @@ def entries(text: str) -> list[Any]:
 
 
 def is_ours(entry: Any) -> bool:
-    return str(entry.get("rolearn", "")).lower() == ROLE.lower()
+    return str(entry.get("rolearn", "")).lower() == ROLE_ARN.lower()
 
 
 def wrong(verb: str, present: Any, printed: str, said: str, save_to: Path) -> str:

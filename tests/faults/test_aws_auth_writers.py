@@ -11,21 +11,19 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 
 from rehearsal.settings import settings
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.names import ACCOUNT, ROLE_ARN
 from tests.support.paths import ROOT
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(240)]
 
-ARN = "arn:aws:iam::111122223333:role/"
-ROLE = ARN + "UdacityFlaskDeployCBKubectlRole"
+ARN = f"arn:aws:iam::{ACCOUNT}:role/"
 OTHER = f"- rolearn: {ARN}nodes # keep\n  username: system:node:{{{{EC2PrivateDNSName}}}}\n  groups: [system:nodes]\n"
 AWS = """\
 #!/usr/bin/env bash
@@ -149,7 +147,7 @@ def test_a_stale_version_is_refused_and_fetched_again(desk: Desk, figure: Figure
     done = desk.authorize()
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("aws-auth was changed by somebody else at the same time: fetching it again") == 1
-    assert roles(desk) == ["nodes", "in-between", ROLE.removeprefix(ARN)]
+    assert roles(desk) == ["nodes", "in-between", ROLE_ARN.removeprefix(ARN)]
     assert saved(done.stderr)["data"] == patch["data"], (
         "the copy is of what was written over, not of what was read first"
     )
@@ -174,7 +172,7 @@ STATES: dict[str, dict[str, str] | None] = {
     "no roles": {"mapUsers": "- userarn: arn:aws:iam::111122223333:user/ann\n"},
     "empty text": {"mapRoles": ""},
     "CRLF": {"mapRoles": OTHER.replace("\n", "\r\n"), "mapUsers": "[]\r\n"},
-    "twice": {"mapRoles": OTHER + OTHER + f"- rolearn: {ROLE}\n  groups: [system:masters]\n" * 2},
+    "twice": {"mapRoles": OTHER + OTHER + f"- rolearn: {ROLE_ARN}\n  groups: [system:masters]\n" * 2},
     "unknown": {
         "mapRoles": OTHER + "- rolearn: x\n  session: 012\n  new: {a: [~, yes]}\n",
         "other": "1:30\t\n \u2028é",
@@ -194,7 +192,7 @@ def test_each_state_gets_our_entry_and_keeps_the_rest(state: str, desk: Desk) ->
     assert document is not None
     assert document["data"] | {"mapRoles": ""} == before | {"mapRoles": ""}
     assert saved(done.stderr).get("data", {}) == before
-    assert ours(document["data"]["mapRoles"]) == [{"rolearn": ROLE, "username": "build", "groups": ["deployers"]}]
+    assert ours(document["data"]["mapRoles"]) == [{"rolearn": ROLE_ARN, "username": "build", "groups": ["deployers"]}]
     assert others(document["data"]["mapRoles"]) == others(before.get("mapRoles", ""))
 
 
@@ -217,8 +215,8 @@ def entries(text: str) -> list[dict[str, Any]]:
 
 
 def ours(text: str) -> list[dict[str, Any]]:
-    return [entry for entry in entries(text) if entry["rolearn"] == ROLE]
+    return [entry for entry in entries(text) if entry["rolearn"] == ROLE_ARN]
 
 
 def others(text: str) -> list[dict[str, Any]]:
-    return [entry for entry in entries(text) if entry["rolearn"] != ROLE]
+    return [entry for entry in entries(text) if entry["rolearn"] != ROLE_ARN]

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.conftest import Figure
-from tests.stack.test_stack import ACCOUNT, ROLE, Aws, aws
-from tests.support.desk import TOKEN, Desk
+from tests.support.account import Aws, environment
+from tests.support.desk import Desk
 from tests.support.faulty_proxy import Call, FaultyProxy, passes_through
+from tests.support.fixtures import Figure
+from tests.support.names import ACCOUNT, CLUSTER, ROLE, ROLE_ARN, STACK
 from tests.support.paths import FAKES
 from tests.support.tracing import warm_aws
 
-__all__ = ["aws"]
 pytestmark = pytest.mark.services
-STACK, CLUSTER = "aws-pipeline", "eksctl-demo"
-ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
 NO_CONFIGMAP = 'Error from server (NotFound): configmaps "aws-auth" not found\n'
 
 #: Faults after which the AWS CLI asks again, and those after which asking again is of no use.
@@ -173,17 +171,13 @@ def world(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
         keys = iam.create_access_key(UserName="builder")["AccessKey"]
         yield World(
             aws, proxy, desk,
-            {
-                "AWS_ENDPOINT_URL": proxy.url,
-                "AWS_ACCESS_KEY_ID": ACCOUNT,
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "AWS_MAX_ATTEMPTS": "2",
-                "WARM_AWS": warm["WARM_AWS"],
-                "GITHUB_TOKEN": TOKEN,
-                "ANSWER": "200 repo",
-                "KUBECONFIG": str(desk.home / "kubeconfig"),
-            },
+            environment(
+                aws,
+                AWS_ENDPOINT_URL=proxy.url,
+                AWS_MAX_ATTEMPTS="2",
+                WARM_AWS=warm["WARM_AWS"],
+                KUBECONFIG=str(desk.home / "kubeconfig"),
+            ),
             {"AWS_ACCESS_KEY_ID": keys["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"]},
         )  # fmt: skip
 

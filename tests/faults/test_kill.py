@@ -9,19 +9,19 @@ was seen before needs no second proof, nor does one that left everything as it w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.stack.test_stack import ROLE, Aws, aws
+from tests.support.account import Aws
+from tests.support.fixtures import Figure
+from tests.support.names import ROLE
 from tests.support.tracing import Run, moments
 from tests.support.worlds import PARTS, World, world
 
-__all__ = ["aws"]
 pytestmark = pytest.mark.services
 
-Figure = Callable[[str, object], None]
 
 MORE = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})
 #: Each script, its arguments, and the parts that are there when it begins.

@@ -15,18 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from tests.support.fixtures import Rehearsal
 from tests.support.inventory import inventory
 from tests.support.releases import Releases
 from tests.support.tracing import Endpoint, Run, Tracer, moments, warm_aws
-
-if TYPE_CHECKING:
-    from conftest import Rehearsal
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(1200)]
 

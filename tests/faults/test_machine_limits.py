@@ -13,19 +13,19 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.conftest import Figure
-from tests.support.desk import IDENTITY, TOKEN, Desk, copy_of_checkout
+from tests.support.desk import IDENTITY, Desk, copy_of_checkout
 from tests.support.faulty_proxy import FaultyProxy
+from tests.support.fixtures import Figure
+from tests.support.names import CLUSTER, ROLE_ARN, TOKEN
 from tests.support.paths import FAKES, ROOT
 
 pytestmark = pytest.mark.services
-ROLE_ARN = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/app@sha256:" + "0" * 64
 #: Every script that needs a place for temporary files, with arguments that are right.
 CALLS: dict[str, tuple[str, ...]] = {
     "authorize-role.sh": (),
     "check-github.sh": (),
-    "build/connect.sh": ("eksctl-demo", ROLE_ARN),
+    "build/connect.sh": (CLUSTER, ROLE_ARN),
     "build/content-tag.sh": (),
     "create-cluster.sh": (),
     "create-role.sh": (),

@@ -8,18 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.load import Load
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import machine
 from rehearsal.settings import settings
-from tests.support.load import Load
-from tests.support.releases import Releases, Run, until
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
+from rehearsal.waiting import until
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.releases import Releases, Run
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(300)]
 

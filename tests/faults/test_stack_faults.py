@@ -7,7 +7,6 @@ The template is otherwise as it is, and AWS on this machine brings the stack int
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,15 @@ from textwrap import indent
 
 import pytest
 
-from tests.conftest import Figure
-from tests.stack.test_stack import ACCOUNT, OPEN, ROLE, Aws, aws, held
-from tests.support.desk import TOKEN, Desk, copy_of_checkout
+from rehearsal.waiting import until
+from tests.support.account import OPEN, Aws, environment, held
+from tests.support.desk import Desk, copy_of_checkout
+from tests.support.fixtures import Figure
+from tests.support.names import ROLE, STACK, TOKEN
 from tests.support.paths import FAKES
 from tests.support.tracing import warm_aws
 
-__all__ = ["aws"]
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
-STACK = "aws-pipeline"
 FULFIL = "def fulfil(request, new, old):\n"
 PLANTED = """\
 import os
@@ -100,8 +99,8 @@ class Learner:
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a warm AWS CLI."""
-    with warm_aws(tmp_path_factory.mktemp("warm")) as environment:
-        yield environment["WARM_AWS"]
+    with warm_aws(tmp_path_factory.mktemp("warm")) as variables:
+        yield variables["WARM_AWS"]
 
 
 @pytest.fixture
@@ -110,16 +109,7 @@ def learner(aws: Aws, warm: str, tmp_path: Path) -> Iterator[Learner]:
     desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
     desk.answer("aws", "", real=str(FAKES / "aws.py"))
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
-    environment = {
-        "AWS_ENDPOINT_URL": aws.url,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "WARM_AWS": warm,
-        "GITHUB_TOKEN": TOKEN,
-        "ANSWER": "200 repo",
-    }
-    learner = Learner(aws, desk, environment, tmp_path / "moods.json")
+    learner = Learner(aws, desk, environment(aws, WARM_AWS=warm), tmp_path / "moods.json")
     learner.let()
     text = learner.template().read_text(encoding="utf-8")
     assert FULFIL in text
@@ -211,10 +201,7 @@ def test_rollback_that_goes_on_is_waited_for(then: str, learner: Learner, figure
         StackName=STACK, TemplateBody=text.replace("\nResources:\n", DOOMED), Capabilities=["CAPABILITY_IAM"],
         Parameters=[{"ParameterKey": "GitHubUser", "ParameterValue": "learner"}, {"ParameterKey": "GitHubToken", "ParameterValue": TOKEN}],
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while _status(learner.aws) != "ROLLBACK_IN_PROGRESS":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: _status(learner.aws) == "ROLLBACK_IN_PROGRESS", 60, "the rollback")
     assert learner.state() == "aws-pipeline, ROLLBACK_IN_PROGRESS"
     assert _status(learner.aws) == "ROLLBACK_IN_PROGRESS"
     if then == "create-stack.sh":

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.stack.test_stack import ACCOUNT, ROLE, Aws, aws
-from tests.support.worlds import CLUSTER, GIVEN, PARTS, STACK, World, world
+from tests.support.account import Aws
+from tests.support.fixtures import Figure
+from tests.support.names import ACCOUNT, CLUSTER, ROLE, STACK
+from tests.support.worlds import GIVEN, PARTS, World, world
 
-__all__ = ["aws"]
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
-Figure = Callable[[str, object], None]
 Remove = Callable[[World], object]
 CONTEXT = f"arn:aws:eks:us-east-2:{ACCOUNT}:cluster/{CLUSTER}"
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.load import Load
-from tests.support.releases import APP, Releases, until
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
+from benchmarks.load import Load
+from rehearsal.tutorial import APP
+from rehearsal.waiting import until
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.releases import Releases
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -15,10 +15,10 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from tests.support.names import ACCOUNT, CLUSTER, REGION, STACK
 from tests.support.paths import ROOT
 from tests.support.template import TEMPLATE
 
-ACCOUNT = "111122223333"
 LEARNER = ROOT / "docs" / "learner-policy.json"
 CALL = re.compile(r"\baws ([a-z0-9-]+) ([a-z-]+)(?: ([a-z-]+))?")
 
@@ -65,8 +65,8 @@ OTHER_USES = {
 }
 #: A name of each type of the stack's resources, as CloudFormation makes it.
 MADE = {
-    "AWS::CodeBuild::Project": f"arn:aws:codebuild:us-east-2:{ACCOUNT}:project/aws-pipeline",
-    "AWS::CodePipeline::Pipeline": f"arn:aws:codepipeline:us-east-2:{ACCOUNT}:aws-pipeline",
+    "AWS::CodeBuild::Project": f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/{STACK}",
+    "AWS::CodePipeline::Pipeline": f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:{STACK}",
     "AWS::CodePipeline::Webhook": f"arn:aws:codepipeline:us-east-2:{ACCOUNT}:webhook:aws-pipeline-Webhook-1ABC",
     "AWS::ECR::Repository": f"arn:aws:ecr:us-east-2:{ACCOUNT}:repository/aws-pipeline-ecrrepository-1abc",
     "AWS::Events::Rule": f"arn:aws:events:us-east-2:{ACCOUNT}:rule/aws-pipeline-NotificationRule-1ABC",
@@ -178,7 +178,7 @@ def test_placeholders_are_those_that_the_readme_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["trust.json", "iam-role-policy.json"])
 def test_placeholders_can_be_filled_in(name: str) -> None:
-    values = [f"ACCOUNT_ID={ACCOUNT}", "REGION=us-east-2", "CLUSTER_NAME=eksctl-demo"]
+    values = [f"ACCOUNT_ID={ACCOUNT}", f"REGION={REGION}", f"CLUSTER_NAME={CLUSTER}"]
     done = subprocess.run(
         [sys.executable, "scripts/lib/render.py", name, *values],
         cwd=ROOT,

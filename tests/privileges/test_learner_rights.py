@@ -9,22 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 
 from rehearsal.emulator import decisions
-from tests.stack.test_stack import CONNECTION, OTHER_ROLE, ROLE, TOKEN, Aws, aws, rendered
+from tests.support.account import Aws, rendered
+from tests.support.fixtures import Figure
+from tests.support.names import CONNECTION, OTHER_ROLE, ROLE, STACK, TOKEN
 from tests.support.paths import ROOT
 from tests.support.privileges import Json, needless, pieces
 
-if TYPE_CHECKING:
-    from conftest import Figure
-
-__all__ = ["aws"]
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
-STACK = "aws-pipeline"
 POLICY: Json = rendered(ROOT / "docs" / "learner-policy.json")
 #: The statements of what CloudFormation does in the learner's name.
 CALLED = ("StackRolesToServices", "StackResources", "StackAsk")

@@ -13,25 +13,24 @@ import os
 import re
 import shutil
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 
+from rehearsal import executions
 from rehearsal.emulator import decisions
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from rehearsal.waiting import until
+from tests.support.fixtures import Figure, Rehearsal
 from tests.support.paths import ROOT
 from tests.support.privileges import needless, pieces
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -165,13 +164,8 @@ def _deployer(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def live_image(stack: Rehearsal) -> str:
     """Return the image that the pipeline made live, once it has."""
     query = "jsonpath={.spec.template.spec.containers[0].image}"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        found = stack.run("kubectl", "-n", "hello-world", "get", "deployments", "hello-world", "-o", query, check=False)
-        if found.stdout:
-            return found.stdout
-        time.sleep(1)
-    raise TimeoutError(f"nothing is live: {found.stderr}")
+    command = ("kubectl", "-n", "hello-world", "get", "deployments", "hello-world", "-o", query)
+    return until(lambda: stack.run(*command, check=False).stdout, 120, "the first release", pause=1)
 
 
 def test_every_verb_of_the_deployer_is_needed(deployer: Deployer, figure: Figure) -> None:
@@ -222,14 +216,17 @@ class Pipeline:
 
     def wait(self) -> tuple[str, str]:
         """Wait until nothing is under way."""
-        api, known, deadline = root("codepipeline"), self.known, time.monotonic() + 150
-        while time.monotonic() < deadline:
-            newest = api.list_pipeline_executions(pipelineName=PIPELINE)["pipelineExecutionSummaries"][0]
-            if newest["pipelineExecutionId"] != known and newest["status"] not in ("InProgress", "Stopping"):
-                self.known = newest["pipelineExecutionId"]
-                return newest["status"], self._said(newest["pipelineExecutionId"])
-            time.sleep(0.3)
-        raise TimeoutError("the execution does not end")
+
+        def ended() -> Json:
+            newest = root("codepipeline").list_pipeline_executions(pipelineName=PIPELINE)["pipelineExecutionSummaries"][
+                0
+            ]
+            known = newest["pipelineExecutionId"] == self.known
+            return {} if known or newest["status"] not in executions.FINAL else dict(newest)
+
+        newest = until(ended, 150, "the execution", pause=0.3)
+        self.known = newest["pipelineExecutionId"]
+        return str(newest["status"]), self._said(self.known)
 
     @staticmethod
     def _said(execution: str) -> str:

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import httpx
@@ -22,18 +22,15 @@ from botocore.exceptions import ClientError
 
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
-from tests.rehearsal.test_eks_identity import sign
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.names import CLUSTER, NAMESPACE, ROLE, STACK
+from tests.support.tokens import sign
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(180)]
 
 Json = dict[str, Any]
 REGION, ACCOUNT = settings.region, settings.account
-NAMESPACE, GROUP, CLUSTER, STACK, KUBECTL_ROLE = (
-    "hello-world", "deployers", "eksctl-demo", "aws-pipeline", "UdacityFlaskDeployCBKubectlRole",
-)  # fmt: skip
+GROUP = "deployers"
 OPEN = {
     "Version": "2012-10-17",
     "Statement": [
@@ -95,7 +92,7 @@ def _identities(stack: Rehearsal) -> Iterator[Identities]:
     }
     try:
         for who, name in {
-            "kubectl": KUBECTL_ROLE,
+            "kubectl": ROLE,
             "build": physical["CodeBuildRole"],
             "pipeline": physical["PipelineRole"],
             "function": physical["TrustFunctionRole"],
@@ -160,12 +157,12 @@ CASES = (
     case("learner", "cloudformation.describe_stacks", {"StackName": STACK}, StackName="payroll"),
     case("learner", "cloudformation.delete_stack", StackName="payroll"),
     case("learner", "cloudformation.update_stack", StackName="payroll", TemplateBody="{}"),
-    case("learner", "iam.get_role", {"RoleName": KUBECTL_ROLE}, RoleName="Admin"),
+    case("learner", "iam.get_role", {"RoleName": ROLE}, RoleName="Admin"),
     case("learner", "iam.create_role", **NEW_ROLE),
     case("learner", "iam.delete_role", RoleName="Admin"),
     case("learner", "iam.put_role_policy", RoleName="Admin", **POLICY),
-    case("learner", "iam.update_assume_role_policy", RoleName=KUBECTL_ROLE, **TRUST),
-    case("learner", "iam.attach_role_policy", RoleName=KUBECTL_ROLE, PolicyArn=ADMINISTRATOR),
+    case("learner", "iam.update_assume_role_policy", RoleName=ROLE, **TRUST),
+    case("learner", "iam.attach_role_policy", RoleName=ROLE, PolicyArn=ADMINISTRATOR),
     # The stack's own resources are CloudFormation's to change in the learner's name, and not the learner's
     case("learner", "iam.put_role_policy", RoleName="{CodeBuildRole}", **POLICY),
     case("learner", "iam.update_assume_role_policy", RoleName="{CodeBuildRole}", **TRUST),
@@ -188,12 +185,12 @@ CASES = (
     case("kubectl", "eks.delete_cluster", name=CLUSTER),
     case("kubectl", "eks.create_access_entry", clusterName=CLUSTER, principalArn=OTHER_ROLE),
     case("kubectl", "ecr.get_authorization_token"),
-    case("kubectl", "iam.get_role", RoleName=KUBECTL_ROLE),
+    case("kubectl", "iam.get_role", RoleName=ROLE),
     case("kubectl", "s3.list_buckets"),
     case("kubectl", "sts.assume_role", RoleArn="{CodeBuildRoleArn}", **ASSUME),
     # CodeBuild's role, which does whatever a commit's buildspec.yml says
     case("build", "sts.assume_role", {"RoleArn": "{KubectlRoleArn}"}, RoleArn=OTHER_ROLE, **ASSUME),
-    case("build", "sts.assume_role", RoleArn=f"arn:aws:iam::444455556666:role/{KUBECTL_ROLE}", **ASSUME),
+    case("build", "sts.assume_role", RoleArn=f"arn:aws:iam::444455556666:role/{ROLE}", **ASSUME),
     case("build", "eks.describe_cluster", name=CLUSTER),
     case("build", "ecr.batch_get_image", {"repositoryName": "{Repository}"}, **OTHER_IMAGE),
     case("build", "ecr.batch_check_layer_availability", {"repositoryName": "{Repository}"}, **LAYER),
@@ -224,10 +221,10 @@ CASES = (
     case("pipeline", "secretsmanager.get_secret_value", SecretId="{WebhookSecret}"),
     case("pipeline", "codepipeline.get_pipeline", name=STACK),
     # The function's role
-    case("function", "iam.get_role", {"RoleName": KUBECTL_ROLE}, RoleName="Admin"),
+    case("function", "iam.get_role", {"RoleName": ROLE}, RoleName="Admin"),
     case("function", "iam.update_assume_role_policy", RoleName="{CodeBuildRole}", **TRUST),
-    case("function", "iam.put_role_policy", RoleName=KUBECTL_ROLE, **POLICY),
-    case("function", "iam.delete_role", RoleName=KUBECTL_ROLE),
+    case("function", "iam.put_role_policy", RoleName=ROLE, **POLICY),
+    case("function", "iam.delete_role", RoleName=ROLE),
     case("function", "s3.list_object_versions", {"Bucket": "{ArtifactBucketName}"}, Bucket=OTHER_BUCKET),
     case("function", "s3.delete_object", Bucket=OTHER_BUCKET, Key="x"),
     case("function", "s3.get_object", Bucket="{ArtifactBucketName}", Key="x"),

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import tarfile
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from rehearsal import executions
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
-from tests.conftest import Figure, Rehearsal, WholeRehearsal
+from tests.support.fixtures import Figure, Rehearsal, WholeRehearsal
+from tests.support.names import STACK
 from tests.support.process_list import learner_secrets
 
-STACK = "aws-pipeline"
 #: Where a secret may lie: the learner's own shell environment, and GitHub's record of its webhook.
 KEPT = ("env", "learner.json", "github/learner/aws_pipeline.hooks.json")
 
@@ -59,13 +59,9 @@ def test_no_process_shows_a_secret_and_no_output_does_in_a_whole_rehearsal(
 @pytest.fixture(name="released", scope="module")
 def _released(stack: Rehearsal) -> Rehearsal:
     """The stack with its first execution over."""
-    until = time.monotonic() + 200
-    while time.monotonic() < until:
-        runs = root("codepipeline").list_pipeline_executions(pipelineName=STACK)["pipelineExecutionSummaries"]
-        if runs and runs[0]["status"] == "Succeeded":
-            return stack
-        time.sleep(1)
-    raise AssertionError(runs)
+    commit = stack.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert executions.follow(root("codepipeline"), STACK, commit, 200)["status"] == "Succeeded"
+    return stack
 
 
 def places(released: Rehearsal) -> Iterator[tuple[str, bytes]]:

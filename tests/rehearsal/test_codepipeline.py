@@ -20,7 +20,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support import loopback
-from tests.support.loopback import ACCOUNT, REGION, Loopback, eventually
+from tests.support.loopback import Loopback, eventually
+from tests.support.names import ACCOUNT, REGION
 
 Json = dict[str, Any]
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]

@@ -23,8 +23,8 @@ from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metr
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import machine
 from rehearsal.settings import settings
+from rehearsal.waiting import until
 from tests.support.paths import ROOT
-from tests.support.releases import until
 
 MODULES = ROOT / "rehearsal" / "kubernetes" / "modules"
 

@@ -8,15 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.bad_input import CASES, IMAGE, Case
 from tests.support.desk import Desk
-
-if TYPE_CHECKING:
-    from conftest import Figure
+from tests.support.fixtures import Figure
 
 pytestmark = pytest.mark.services
 

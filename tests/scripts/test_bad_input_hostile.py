@@ -12,18 +12,17 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from tests.support.bad_input import IMAGE
 from tests.support.bad_input import ROLE as DEPLOYER
-from tests.support.desk import IDENTITY, SCRIPTS, TOKEN, Desk, copy_of_checkout
+from tests.support.desk import IDENTITY, SCRIPTS, Desk, copy_of_checkout
+from tests.support.fixtures import Figure
+from tests.support.hostile import AWKWARD, pwned
+from tests.support.names import TOKEN
 from tests.support.paths import ROOT
-
-if TYPE_CHECKING:
-    from conftest import Figure
 
 HOSTILE = [
     "$(touch pwned)", "`touch pwned`", ";touch pwned", "|touch pwned", "&touch pwned", "\ntouch pwned\n", "';touch pwned;'",
@@ -79,10 +78,6 @@ def answering(desk: Desk) -> Desk:
     for (tool, pattern), stdout in answers.items():
         desk.answer(tool, pattern, stdout=stdout)
     return desk
-
-
-def pwned(*places: Path) -> list[Path]:
-    return [found for place in places for found in place.rglob("pwned")]
 
 
 def combinations() -> list[tuple[str, str, str]]:
@@ -286,7 +281,6 @@ def test_answers_of_aws(value: str, tmp_path: Path) -> None:
 
 # The checkout's path
 
-AWKWARD = "my 'own' \"check\"out\n; touch pwned; $(touch pwned) `touch pwned` * é"
 REAL = {"create-cluster.sh": (), "create-role.sh": (), "authorize-role.sh": (), "status.sh": (), "preflight.sh": (), "check-github.sh": (),
         "build/deploy.sh": (IMAGE,), "build/connect.sh": ("demo", DEPLOYER), "build/install-kubectl.sh": ("bin",), "build/content-tag.sh": (),
         "dev/venv.sh": ("requirements-scripts.txt",), "teardown.sh": ("--yes",), "setup-cluster.sh": ()}  # fmt: skip

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from rehearsal.waiting import until
+from tests.support.names import ACCOUNT, REGION
 from tests.support.paths import ROOT
 
-ACCOUNT = "111122223333"
-REGION = "us-east-2"
 PROGRAMS = ("rehearsal.fronts.front", "rehearsal.fronts.proxy", "rehearsal.aws")
 
 
@@ -141,9 +140,4 @@ def reserved_ports(count: int) -> Iterator[int]:
 
 def eventually(good: Callable[[], Any], patience: float = 20.0) -> Any:
     """Ask until the answer is true, and return it."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        if answer := good():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"not within {patience} s")
+    return until(good, patience, "a good answer")

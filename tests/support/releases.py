@@ -6,23 +6,20 @@ import base64
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from rehearsal import executions
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from rehearsal.tutorial import APP, NAMESPACE, PIPELINE
+from rehearsal.waiting import until
+from tests.support.fixtures import Rehearsal
 from tests.support.paths import ROOT
 
-if TYPE_CHECKING:
-    from conftest import Rehearsal
-
-APP = "hello-world"
-PIPELINE = "aws-pipeline"
 #: Bound of everything that a release does, in seconds.
 PATIENCE = 180.0
 #: The image that was live at first, as the engine knows it.
@@ -36,20 +33,6 @@ class Run:
     code: int
     log: str
     seconds: float
-
-
-def until(good: Callable[[], Any], patience: float, what: str) -> Any:
-    """Ask ``good`` until it returns something true, and return that.
-
-    Raises:
-        TimeoutError: it did not within ``patience`` seconds.
-    """
-    end = time.monotonic() + patience
-    while not (got := good()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {patience:.0f} s for {what}")
-        time.sleep(0.2)
-    return got
 
 
 class Deploying:
@@ -106,7 +89,14 @@ class Releases:
 
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
         """Run kubectl as the cluster's administrator, in the app's namespace."""
-        command = [str(settings.bin / "kubectl"), "--kubeconfig", str(_administrator()), "--namespace", APP, *args]
+        command = [
+            str(settings.bin / "kubectl"),
+            "--kubeconfig",
+            str(_administrator()),
+            "--namespace",
+            NAMESPACE,
+            *args,
+        ]
         return subprocess.run(
             command, env=self.stack.env, input=stdin, capture_output=True, text=True, check=True, timeout=PATIENCE
         ).stdout
@@ -185,16 +175,10 @@ class Releases:
         self.git("push", "--quiet")
         return self.git("rev-parse", "HEAD")
 
-    def status(self, commit: str) -> str:
-        """How the pipeline's newest execution of a commit stands; nothing as long as there is none."""
-        found = root("codepipeline").list_pipeline_executions(pipelineName=PIPELINE)["pipelineExecutionSummaries"]
-        of_it = [each for each in found if commit in [source.get("revisionId") for source in each["sourceRevisions"]]]
-        return str(of_it[0]["status"]) if of_it else ""
-
     def end_of(self, commit: str) -> str:
-        """Wait until the pipeline is done with a commit, and return the status."""
-        until(lambda: self.status(commit) not in ("", "InProgress"), PATIENCE, f"the pipeline's end with {commit}")
-        return self.status(commit)
+        """Wait until the pipeline's execution of a commit has ended; returns its status."""
+        execution = executions.follow(root("codepipeline"), PIPELINE, commit, PATIENCE)
+        return str(execution["status"])
 
     def build_log(self, commit: str) -> str:
         """What the newest build of a commit has said so far; nothing before it has begun."""

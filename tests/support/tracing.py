@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from rehearsal.waiting import until
 from tests.support.paths import FAKES, ROOT
 
 SHELLS = {"bash", "sh"}
@@ -116,11 +116,12 @@ def warm_aws(directory: Path) -> Iterator[dict[str, str]]:
         stdin=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 30
-        while not address.exists():
+
+        def listens() -> bool:
             assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return address.exists()
+
+        until(listens, 30, "the warm AWS CLI")
         yield {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "WARM_AWS": str(address)}
     finally:
         os.killpg(process.pid, signal.SIGKILL)

@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from tests.stack.test_stack import ACCOUNT, ROLE, Aws
-from tests.support.desk import TOKEN, copy_of_checkout
+from tests.support.account import Aws, environment
+from tests.support.desk import copy_of_checkout
 from tests.support.inventory import inventory
+from tests.support.names import ACCOUNT, CLUSTER, NAMESPACE, REGION, ROLE, STACK, TOKEN
 from tests.support.paths import FAKES, ROOT
 from tests.support.tracing import Endpoint, Run, Tracer, warm_aws
 
-STACK, CLUSTER, NAMESPACE = "aws-pipeline", "eksctl-demo", "hello-world"
 PARTS = ("cluster", "namespace", "role", "mapping", "stack")
 #: What the scripts' settings give the stack here.
 GIVEN = {"GitHubUser": "learner", "GitHubToken": TOKEN}
@@ -103,7 +103,7 @@ class World:
         if "namespace" in parts:
             state |= {"namespace": NAMESPACE, "labels": "enforce=restricted", "rules": "-", "app": "runs"}
         self.state_file.write_text(json.dumps(state))
-        name = f"arn:aws:eks:us-east-2:{ACCOUNT}:cluster/{CLUSTER}"
+        name = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{CLUSTER}"
         entries = {kind: [{"name": name}] for kind in ("contexts", "clusters", "users")}
         self.kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config"} | entries))
 
@@ -123,25 +123,23 @@ def world(aws: Aws, home: Path) -> Iterator[World]:
             for name, fake in {"eksctl": "eksctl.py", "kubectl": "kubectl.py", "curl": "github.sh"}.items():
                 (tools / name).symlink_to(FAKES / fake)
             (home / "tmp").mkdir()
-            environment = warm | {
-                "HOME": str(home),
-                "TMPDIR": str(home / "tmp"),
-                "FAKES": str(home),
-                "PYTHONPATH": str(ROOT),
-                "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
-                "AWS_ENDPOINT_URL": endpoint.url,
-                "AWS_ACCESS_KEY_ID": ACCOUNT,
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "GITHUB_USER": "learner",
-                "GITHUB_TOKEN": TOKEN,
-                "ANSWER": "200 repo",
-                "KUBECONFIG": str(kubeconfig),
-                "CLUSTER_STATE": str(state),
-                "CLUSTER_RECORD": str(record),
-            }
+            variables = (
+                environment(aws, AWS_ENDPOINT_URL=endpoint.url)
+                | warm
+                | {
+                    "HOME": str(home),
+                    "TMPDIR": str(home / "tmp"),
+                    "FAKES": str(home),
+                    "PYTHONPATH": str(ROOT),
+                    "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
+                    "GITHUB_USER": "learner",
+                    "KUBECONFIG": str(kubeconfig),
+                    "CLUSTER_STATE": str(state),
+                    "CLUSTER_RECORD": str(record),
+                }
+            )
             found = World(
-                aws, endpoint, Tracer(home, environment, copy_of_checkout(home / "checkout")), state, record, kubeconfig
+                aws, endpoint, Tracer(home, variables, copy_of_checkout(home / "checkout")), state, record, kubeconfig
             )
             yield found
             found.empty()

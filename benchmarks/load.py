@@ -73,8 +73,9 @@ class Load:
 
     def assert_none_lost(self) -> None:
         """Every request so far was answered."""
-        first = [f"{loss.at - self._began:6.1f} s {loss.kind:4} {loss.reason}" for loss in self.lost[:30]]
-        assert not self.lost, "\n".join([str(self), *first])
+        if self.lost:
+            first = [f"{loss.at - self._began:6.1f} s {loss.kind:4} {loss.reason}" for loss in self.lost[:30]]
+            raise AssertionError("\n".join([str(self), *first]))
 
     def __str__(self) -> str:
         return f"{len(self.lost)} of {self.total} lost, slowest {self.slowest:.1f} s"
