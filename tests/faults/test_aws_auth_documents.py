@@ -181,4 +181,4 @@ def test_fuzzed_documents(count: int, tmp_path: Path, figure: Figure) -> None:
     found, refusals = fuzz(count, tmp_path / "saved.yml")
     assert found == []
     assert count / 20 < refusals < count / 2, "too few or too many to have tried both ways"
-    figure("aws-auth: no document makes it write what is wrong", f"{len(found)} wrong writes of {count:,}")
+    figure("aws-auth: no document leads to a wrong write", f"{len(found)} wrong writes of {count:,}")

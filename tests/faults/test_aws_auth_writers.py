@@ -137,7 +137,7 @@ def test_writers_at_the_same_time(writers: int, changes: int, desk: Desk, figure
     assert sorted(found[1:]) == sorted(wanted)
     assert refused, "nobody was in anybody's way, so nothing was tried"
     kept = f"{len(set(found) & wanted)} of {len(wanted)} kept, after {refused} refusals"
-    figure("aws-auth: writers at the same time lose nothing", f"{writers} writers with {changes} changes each: {kept}")
+    figure("aws-auth: concurrent writers lose no change", f"{writers} writers with {changes} changes each: {kept}")
 
 
 def test_a_stale_version_is_refused_and_fetched_again(desk: Desk, figure: Figure) -> None:
@@ -157,7 +157,7 @@ def test_a_stale_version_is_refused_and_fetched_again(desk: Desk, figure: Figure
     stale = desk.kubectl("patch", "configmap", "aws-auth", "--patch", json.dumps(document), check=False)
     assert stale.returncode == 1
     assert "(Conflict)" in stale.stderr
-    figure("aws-auth: a change to a version that is out of date is refused and made again", "2 of 2 changes kept")
+    figure("aws-auth: a write to a stale version is rejected and retried", "2 of 2 changes kept")
 
 
 def saved(said: str) -> dict[str, Any]:

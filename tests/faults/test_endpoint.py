@@ -276,19 +276,19 @@ def assert_told(world: World, plan: NextCall, code: int, output: str, errors: st
 
 def test_a_fault_that_passes_is_not_noticed(world: World, figure: Figure) -> None:
     seen = passes(world, "create-role.sh", ("dropped",))
-    figure("an AWS fault that passes is not noticed, at any call (a few)", seen)
+    figure("a transient AWS fault goes unnoticed, at any call (sample)", seen)
 
 
 def test_a_fault_that_lasts_is_told(world: World, figure: Figure) -> None:
     seen = lasts(world, "create-role.sh", ("page",))
-    figure("an AWS fault that lasts is told, at any call, and the next run carries on (a few)", seen)
+    figure("a lasting AWS fault is reported with a remedy, at any call, and the next run completes (sample)", seen)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("script", GETS_READY)
 def test_each_fault_that_passes_is_not_noticed(script: str, world: World, figure: Figure) -> None:
-    figure("an AWS fault that passes is not noticed, at any call", passes(world, script, PASSING))
+    figure("a transient AWS fault goes unnoticed, at any call", passes(world, script, PASSING))
 
 
 @pytest.mark.slow
@@ -296,6 +296,6 @@ def test_each_fault_that_passes_is_not_noticed(script: str, world: World, figure
 @pytest.mark.parametrize("script", GETS_READY)
 def test_each_fault_that_lasts_is_told(script: str, world: World, figure: Figure) -> None:
     figure(
-        "an AWS fault that lasts is told, at any call, and the next run carries on",
+        "a lasting AWS fault is reported with a remedy, at any call, and the next run completes",
         lasts(world, script, KINDS.get(script, LASTING)),
     )

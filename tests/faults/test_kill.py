@@ -113,7 +113,7 @@ def test_killed_after_each_call_of_aws(desk: World, figure: Figure) -> None:
     assert len(after) >= 6
     assert sweep.killed == len(after)
     assert len(sweep.states) == 3  # nothing, a role without its policy, all
-    figure("kill -9 after each AWS call, then run again: the same end, nothing doubled", sweep.told())
+    figure("kill -9 after each AWS call, then rerun: same end state, no duplicates", sweep.told())
 
 
 @pytest.mark.slow
@@ -126,9 +126,7 @@ def test_killed_at_every_command(script: str, desk: World, figure: Figure) -> No
         sweep.kill(moment)
     assert sweep.killed >= len(sweep.points) * 0.9
     assert len(sweep.states) >= 2
-    figure(
-        "kill -9 before and after every external command, then run again: the same end, nothing doubled", sweep.told()
-    )
+    figure("kill -9 before and after every external command, then rerun: same end state, no duplicates", sweep.told())
 
 
 @pytest.mark.slow
@@ -158,7 +156,8 @@ def test_the_token_given_again_makes_one_call_that_changes_nothing(desk: World, 
     assert "==> The stack is as it should be: nothing to update" in said.splitlines()
     assert desk.state() == sweep.goal
     figure(
-        "create-stack.sh a third time, the token given again", f"{len(calls)} call, which AWS answers with: no updates"
+        "create-stack.sh run a third time, with the token, changes nothing",
+        f"{len(calls)} call, which AWS answers with: no updates",
     )
 
 

@@ -155,7 +155,7 @@ def test_authorising_is_killed_at_every_command(desk: Desk, figure: Figure) -> N
         if made:
             admin("delete", "--wait=false", *made)
     figure(
-        "authorize-role.sh killed at every command, in Kubernetes: the same end, nothing doubled",
+        "authorize-role.sh killed at every command, in Kubernetes: same end state, no duplicates",
         told,
     )
 
@@ -194,7 +194,7 @@ def test_a_deployment_is_killed_at_every_command(stack: Rehearsal, desk: Desk, f
     finally:
         admin("delete", "namespace", "kill-deploy", "--wait=false")
     figure(
-        "deploy.sh killed at every command, in Kubernetes: the same end, nothing doubled",
+        "deploy.sh killed at every command, in Kubernetes: same end state, no duplicates",
         told,
     )
 
@@ -216,7 +216,10 @@ def test_the_whole_account_goes_and_comes_back(stack: Rehearsal, desk: Desk, fig
         desk.endpoint.changes()
         assert desk.tracer.run("teardown.sh", "--yes").code == 0
         assert desk.endpoint.changes() == []
-        figure("teardown of the whole tutorial, killed once on the way: nothing left", f"0 things left, {took:.0f} s")
+        figure(
+            "teardown of everything in Kubernetes, killed once and rerun: nothing is left",
+            f"0 things left, {took:.0f} s",
+        )
         assert desk.tracer.run("create-cluster.sh", kill="before create-cluster:eksctl:1").killed
         assert desk.tracer.run("create-cluster.sh", kill="after create-cluster:eksctl:1", timeout=300).killed
     finally:

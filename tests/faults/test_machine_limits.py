@@ -100,7 +100,7 @@ def test_no_place_for_temporary_files(desk: Desk, figure: Figure) -> None:
         assert_one_line(done, "cannot write to /proc: free some space there, or set TMPDIR to another directory")
         assert len(done.stderr.splitlines()) == 1
     assert desk.calls() == []
-    figure("/tmp not writable: one line, nothing called", f"{len(CALLS)} of {len(CALLS)} scripts")
+    figure("/tmp is not writable: one line, no calls", f"{len(CALLS)} of {len(CALLS)} scripts")
 
 
 def test_disk_full(desk: Desk, figure: Figure) -> None:
@@ -111,7 +111,7 @@ def test_disk_full(desk: Desk, figure: Figure) -> None:
         assert_one_line(done, f"cannot write to {full}: free some space there, or set TMPDIR to another directory")
         assert len(done.stderr.splitlines()) == 1
     assert desk.calls() == []
-    figure("full disk: one line, nothing called", f"{len(CALLS)} of {len(CALLS)} scripts")
+    figure("the disk is full: one line, no calls", f"{len(CALLS)} of {len(CALLS)} scripts")
 
 
 def test_no_space_for_the_python_environment(desk: Desk, figure: Figure) -> None:
@@ -123,7 +123,7 @@ def test_no_space_for_the_python_environment(desk: Desk, figure: Figure) -> None
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("cannot ")]
     assert "No space left on device" in line
     assert changed(desk) == []
-    figure("no space for the Python environment: one line, the cluster unchanged", "yes")
+    figure("no space for the Python environment: one line, cluster unchanged", "yes")
 
 
 def test_checkout_is_only_read(desk: Desk) -> None:
@@ -172,12 +172,12 @@ def wrong_clock(desk: Desk, url: str, scripts: tuple[str, ...]) -> str:
 
 
 def test_clock_an_hour_off(desk: Desk, late: str, figure: Figure) -> None:
-    figure("clock an hour off: one line (a few)", wrong_clock(desk, late, FEW))
+    figure("the clock is an hour off: one line (sample)", wrong_clock(desk, late, FEW))
 
 
 @pytest.mark.slow
 def test_clock_an_hour_off_for_each_script(desk: Desk, late: str, figure: Figure) -> None:
-    figure("clock an hour off: one line", wrong_clock(desk, late, ASKING))
+    figure("the clock is an hour off: one line", wrong_clock(desk, late, ASKING))
 
 
 def no_network(desk: Desk, scripts: tuple[str, ...]) -> str:
@@ -200,7 +200,7 @@ def no_network(desk: Desk, scripts: tuple[str, ...]) -> str:
 
 
 def test_no_network(desk: Desk, figure: Figure) -> None:
-    figure("no network: one line (a few)", no_network(desk, FEW))
+    figure("no network: one line (sample)", no_network(desk, FEW))
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def test_an_image_that_does_not_exist(releases: Releases, figure: Figure) -> Non
     with unnoticed(releases) as load:
         run = releases.deploy(f"{releases.repository}@sha256:{'0' * 64}")
     assert_undone(run, ": not found")
-    figure("an image that does not exist is undone", f"{run.seconds:.0f} s, {load}")
+    figure("a release of a nonexistent image is rolled back", f"{run.seconds:.0f} s, {load}")
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_a_release_that_fails(releases: Releases, figure: Figure, name: str) -> 
     with unnoticed(releases) as load, fault.around():
         run = releases.deploy(image, fault.edits)
     assert_undone(run, fault.says)
-    figure("a release that fails at its start is undone", f"{name}: {run.seconds:.0f} s, {load}")
+    figure("a release that fails to start is rolled back", f"{name}: {run.seconds:.0f} s, {load}")
 
 
 @pytest.mark.slow
@@ -140,9 +140,7 @@ def test_a_registry_that_is_back_in_time(releases: Releases, figure: Figure) -> 
         run = deploying.end()
     assert run.code == 0, run.log
     load.assert_none_lost()
-    figure(
-        "a registry that is away for a quarter of a minute delays a release", f"live after {run.seconds:.0f} s, {load}"
-    )
+    figure("a short registry outage only delays a release", f"live after {run.seconds:.0f} s, {load}")
 
 
 @contextmanager
@@ -197,7 +195,10 @@ def test_a_node_lost_during_a_rollout(releases: Releases, figure: Figure) -> Non
     # None was refused or answered wrongly: nothing but the node itself kept them.
     assert all("timed out" in loss.reason for loss in load.lost)
     end = "undone" if run.code else "completed"
-    figure("a node lost during a rollout: completed elsewhere, or undone", f"{end} after {run.seconds:.0f} s, {load}")
+    figure(
+        "a node lost during a rollout: completed on the other node, or rolled back",
+        f"{end} after {run.seconds:.0f} s, {load}",
+    )
 
 
 # By pushes
@@ -224,7 +225,7 @@ def test_a_push_while_another_is_undone(releases: Releases, figure: Figure) -> N
     assert "serves as before" in log
     assert undone < BOUND
     load.assert_none_lost()
-    figure("a commit that crashes at its start is undone", f"{undone:.0f} s after git push, {load}")
+    figure("a commit that crashes at startup is rolled back", f"{undone:.0f} s after git push, {load}")
 
 
 def test_a_commit_whose_test_fails(releases: Releases, figure: Figure) -> None:
@@ -254,7 +255,7 @@ def test_two_pushes_at_once(releases: Releases, figure: Figure) -> None:
     assert ends[0] in ("Succeeded", "Superseded")
     assert ends[1] == "Succeeded"
     load.assert_none_lost()
-    figure("of two pushes at once the last is live", f"after {took:.0f} s, {load}")
+    figure("after two pushes at once, the last is live", f"after {took:.0f} s, {load}")
 
 
 @contextmanager
@@ -295,4 +296,4 @@ def test_no_space_for_the_image(releases: Releases, figure: Figure) -> None:
     assert "no space left on device" in releases.build_log(bad)
     assert "==> Apply" not in releases.build_log(bad)
     assert releases.live() == live
-    figure("a build without space for the image deploys nothing", f"red after {took:.0f} s, {load}")
+    figure("a build with no space for the image deploys nothing", f"red after {took:.0f} s, {load}")

@@ -153,7 +153,7 @@ def test_function_fails_on_create(mood: str, learner: Learner, figure: Figure) -
     said = learner.good("create-stack.sh")
     assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
     assert learner.narrowed()
-    figure("a stack whose function fails says why, and the next run mends it", f"create, {mood}: yes")
+    figure("a stack whose function fails says why, and the next run repairs it", f"create, {mood}: yes")
 
 
 def test_function_fails_on_update(learner: Learner, figure: Figure) -> None:
@@ -171,7 +171,7 @@ def test_function_fails_on_update(learner: Learner, figure: Figure) -> None:
     learner.let()
     assert "==> Finish the rollback of an earlier update" in learner.good("create-stack.sh")
     assert learner.narrowed()
-    figure("a stack whose function fails says why, and the next run mends it", "update: yes")
+    figure("a stack whose function fails says why, and the next run repairs it", "update: yes")
 
 
 @pytest.mark.parametrize("mood", ["fails", "dies"])
@@ -189,7 +189,9 @@ def test_function_fails_on_delete(mood: str, learner: Learner, figure: Figure) -
     cloudformation.delete_stack(StackName=STACK, RetainResources=["KubectlRoleTrust"])
     assert learner.aws.settle(STACK) == "DELETE_COMPLETE"
     assert learner.good("teardown.sh", "--yes").splitlines()[-1] == "==> Nothing is left"
-    figure("a stack whose function fails says why, and the next run mends it", f"delete, {mood}: by --retain-resources")
+    figure(
+        "a stack whose function fails says why, and the next run repairs it", f"delete, {mood}: by --retain-resources"
+    )
 
 
 @pytest.mark.parametrize("then", ["create-stack.sh", "teardown.sh"])
@@ -210,7 +212,7 @@ def test_rollback_that_goes_on_is_waited_for(then: str, learner: Learner, figure
         assert learner.narrowed()
     else:
         assert learner.good(then, "--yes").splitlines()[-1] == "==> Nothing is left"
-    figure("a rollback that goes on is waited for", f"then {then}: done")
+    figure("the scripts wait for a rollback in progress", f"then {then}: done")
 
 
 def _status(aws: Aws) -> str:
@@ -237,7 +239,7 @@ def test_bucket_that_fills_up_again(then: str, learner: Learner, figure: Figure)
     else:
         assert "the stack is DELETE_FAILED" in learner.good(then)
         assert learner.narrowed()
-    figure("a bucket that is not empty is named, and the next run carries on once it is", f"{then}: yes")
+    figure("a bucket that is not empty is reported, and the next run succeeds once it is empty", f"{then}: yes")
 
 
 def test_registry_with_images(learner: Learner, figure: Figure) -> None:
@@ -254,7 +256,7 @@ def test_registry_with_images(learner: Learner, figure: Figure) -> None:
     assert len(ecr.list_images(repositoryName=repository)["imageIds"]) == 3
     assert learner.good("teardown.sh", "--yes").splitlines()[-1] == "==> Nothing is left"
     assert ecr.describe_repositories()["repositories"] == []
-    figure("a registry with images goes with the stack", "3 of 3 images gone")
+    figure("an image repository with images is deleted with the stack", "3 of 3 images gone")
 
 
 def test_kubectl_role_deleted_and_made_again(learner: Learner, figure: Figure) -> None:
@@ -266,7 +268,7 @@ def test_kubectl_role_deleted_and_made_again(learner: Learner, figure: Figure) -
     learner.good("create-stack.sh", GITHUB_TOKEN="")
     assert learner.narrowed()
     assert "nothing to update" in learner.good("create-stack.sh", GITHUB_TOKEN="")
-    figure("a kubectl role that was made again is narrowed by the next create-stack.sh", "yes")
+    figure("the next create-stack.sh restricts a kubectl role that was recreated", "yes")
 
 
 def test_kubectl_role_gone_at_teardown(learner: Learner) -> None:

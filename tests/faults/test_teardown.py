@@ -136,7 +136,7 @@ def test_part_already_missing(desk: World, figure: Figure, subtests: pytest.Subt
             torn_down(desk, nothing)
             clean += 1
     assert clean == len(MISSING)
-    figure("teardown with any one part already missing, twice: nothing left", f"{clean} of {len(MISSING)} parts")
+    figure("teardown with any one part missing, run twice: nothing is left", f"{clean} of {len(MISSING)} parts")
 
 
 def test_everything_there_and_full(desk: World, figure: Figure) -> None:
@@ -149,7 +149,7 @@ def test_everything_there_and_full(desk: World, figure: Figure) -> None:
     said = torn_down(desk, nothing)
     assert "==> Take the role out of aws-auth" in said.splitlines()
     figure(
-        "teardown of everything, with images and artifacts, twice: nothing left",
+        "teardown of everything, with images and artifacts, run twice: nothing is left",
         "0 things left, 0 changing calls in the second run",
     )
 
@@ -214,7 +214,7 @@ def test_setup_that_failed(desk: World, figure: Figure, subtests: pytest.Subtest
             torn_down(desk, nothing)
             clean += 1
     assert clean == len(SETUPS)
-    figure("teardown after a setup that failed, twice: nothing left", f"{clean} of {len(SETUPS)} places of failure")
+    figure("teardown after a failed setup, run twice: nothing is left", f"{clean} of {len(SETUPS)} places of failure")
 
 
 @pytest.mark.slow
@@ -256,4 +256,4 @@ def test_what_is_left_is_named(desk: World, figure: Figure) -> None:
     assert {f"    {line}" for line in named} <= set(done.output.splitlines())
     assert desk.state() != nothing
     desk.aws.root("logs").delete_log_group(logGroupName=f"/aws/lambda/{STACK}-TrustFunction-1")
-    figure("leftovers.sh names each kind of thing that is left", f"{len(named)} of {len(named)}")
+    figure("leftovers.sh reports every kind of leftover", f"{len(named)} of {len(named)}")

@@ -52,7 +52,7 @@ def test_an_undo(releases: Releases, figure: Figure) -> None:
         releases.settle()
     load.assert_none_lost()
     assert len(load.versions) == 2
-    figure("an undo loses no request", load)
+    figure("a rollback loses no request", load)
 
 
 def test_a_node_drained(releases: Releases, figure: Figure) -> None:
@@ -67,7 +67,7 @@ def test_a_node_drained(releases: Releases, figure: Figure) -> None:
                 releases.kubectl("uncordon", node)
             releases.settle()
     load.assert_none_lost()
-    figure("a drain of each node in turn loses no request", load)
+    figure("draining each node in turn loses no request", load)
 
 
 @contextmanager
@@ -100,4 +100,4 @@ def test_the_autoscaler(releases: Releases, figure: Figure) -> None:
         releases.settle()
     load.assert_none_lost()
     more.assert_none_lost()
-    figure("the autoscaler's changes lose no request", f"{load}, from 2 pods to {most} and back")
+    figure("scaling up and down loses no request", f"{load}, from 2 pods to {most} and back")

@@ -109,7 +109,7 @@ def test_stack_takes_all_its_shapes_with_the_learners_rights_alone(run: Run, fig
     assert [each for each in questions if not each["allowed"]] == []
     assert len(used) > 50
     figure(
-        "the stack is made, changed and deleted with the learner's rights alone",
+        "the learner's policy suffices to create, update and delete the stack",
         f"{len(used)} kinds of action, 0 denied",
     )
 
@@ -119,7 +119,7 @@ def test_every_right_that_cloudformation_uses_is_needed(run: Run, figure: Figure
     assert needless(policy, run.of(":user/learner")) == []
     names = [name for name, _ in pieces(policy)]
     assert len(names) > 60
-    figure("every right that the stack takes of the learner is needed", f"{len(names)} of {len(names)}")
+    figure("every permission that the learner's policy has for the stack is needed", f"{len(names)} of {len(names)}")
 
 
 def test_every_right_of_the_function_is_needed(run: Run, figure: Figure) -> None:
@@ -128,7 +128,7 @@ def test_every_right_of_the_function_is_needed(run: Run, figure: Figure) -> None
     assert needless(policy, run.of("TrustFunctionRole")) == []
     names = [name for name, _ in pieces(policy)]
     assert len(names) == 5
-    figure("every right of the function is needed", f"{len(names)} of {len(names)}, and 2 by AWS's documents")
+    figure("every permission of the function is needed", f"{len(names)} of {len(names)}, and 2 by AWS's documents")
 
 
 @pytest.mark.usefixtures("roles")

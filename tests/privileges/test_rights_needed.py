@@ -335,6 +335,6 @@ def test_every_right_of_the_learners_commands_is_needed(stack: Rehearsal, figure
     assert [name for name in unused if not any(fnmatchcase(name, pattern) for pattern in known)] == []
     count = len(list(pieces(policy)))
     figure(
-        "every right of the learner's own commands is needed",
+        "every permission that the learner's policy has for their own commands is needed",
         f"{count - len(unused)} of {count} by the scripts of one run",
     )

@@ -353,7 +353,7 @@ def test_the_same_calls_on_ones_own_are_allowed(identities: Identities, figure: 
     s3.delete_object(Bucket=identities.outputs["ArtifactBucketName"], Key="privilege-test")
     logs.delete_log_stream(logGroupName=BUILDS, logStreamName="privilege-test")
     assert {call: code for call, code in answers.items() if code} == {}
-    figure("the same calls on one's own are allowed", f"{len(answers)} of {len(answers)}")
+    figure("the same calls on an identity's own resources are allowed", f"{len(answers)} of {len(answers)}")
 
 
 def test_the_deployer_is_forbidden_all_else(api: httpx.Client, figure: Figure) -> None:

@@ -182,4 +182,4 @@ def test_no_running_process_inherited_a_secret(figure: Figure) -> None:
             if containing(secrets, (process / "environ").read_bytes()):
                 found.append((process / "cmdline").read_bytes())
     assert found == []
-    figure("no secret in the environment of a process that runs on", f"0 of {looked} processes")
+    figure("no secret in the environment of a long-running process", f"0 of {looked} processes")

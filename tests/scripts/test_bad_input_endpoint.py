@@ -86,7 +86,7 @@ def test_no_wrong_call_reaches_aws(endpoint: Endpoint, tmp_path: Path, figure: F
     assert [case.name for case, fine in zip(CASES, good, strict=True) if not fine] == []
     assert endpoint.log == []
     figure(
-        "wrong calls are refused with one line before anything is called",
+        "wrong input is rejected with one line, before any call",
         f"{sum(good)} of {len(CASES)}, {len(endpoint.log)} requests",
     )
 

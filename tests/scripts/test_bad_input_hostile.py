@@ -123,7 +123,7 @@ def test_no_value_is_run_by_a_shell(every: int, tmp_path: Path, figure: Figure) 
         assert list(filter(None, pool.map(run, enumerate(tried)))) == []
     found = [file for file in pwned(tmp_path) if not file.is_dir()]
     assert found == []
-    figure("hostile values in settings and environment are not run", f"{len(found)} run of {len(tried):,}")
+    figure("hostile values in settings and environment are never executed", f"{len(found)} run of {len(tried):,}")
 
 
 @pytest.mark.parametrize(
