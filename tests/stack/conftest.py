@@ -1,4 +1,4 @@
-"""What the tests of the template share."""
+"""Fixtures for the tests of the template."""
 
 from __future__ import annotations
 

@@ -35,20 +35,20 @@ OPEN = [{"Effect": "Allow", "Principal": {"AWS": ROOT_ARN}, "Action": "sts:Assum
 
 @dataclass(frozen=True)
 class Aws:
-    """AWS on this machine."""
+    """An account on loopback: its address, the file of the pipeline's records, and root's clients."""
 
     url: str
     records: Path
     roots: dict[str, Any] = field(default_factory=dict)
 
     def root(self, service: str) -> Any:
-        """A client of one service, as the account's root."""
+        """Return a client of a service, as the account's root user."""
         if service not in self.roots:
             self.roots[service] = self.client(service)
         return self.roots[service]
 
     def client(self, service: str, **keys: str) -> Any:
-        """A client of one service, as whoever's keys are given."""
+        """Return a client of a service with the given keys (``AccessKeyId``, …), by default root's."""
         session = boto3.Session(
             aws_access_key_id=keys.get("AccessKeyId", ACCOUNT),
             aws_secret_access_key=keys.get("SecretAccessKey", "test"),
@@ -59,11 +59,11 @@ class Aws:
         return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
 
     def trust(self, role: str = ROLE) -> Any:
-        """Who may assume a role now."""
+        """Return the statements of a role's trust policy."""
         return self.root("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
 
     def make_role(self, name: str = ROLE, statements: Any = None) -> None:
-        """The kubectl role, as scripts/create-role.sh makes it from trust.json and iam-role-policy.json."""
+        """Create the kubectl role as scripts/create-role.sh does, from trust.json and iam-role-policy.json."""
         trust, policy = (rendered(ROOT / name) for name in ("trust.json", "iam-role-policy.json"))
         if statements:
             trust["Statement"] = statements
@@ -72,13 +72,13 @@ class Aws:
         iam.put_role_policy(RoleName=name, PolicyName="eks-describe", PolicyDocument=json.dumps(policy))
 
     def remove_role(self, name: str) -> None:
-        """The kubectl role, gone."""
+        """Delete the kubectl role."""
         iam = self.root("iam")
         iam.delete_role_policy(RoleName=name, PolicyName="eks-describe")
         iam.delete_role(RoleName=name)
 
     def change(self, verb: str, stack: str, **given: str) -> str:
-        """Create or update a stack from the template with a user, a token and ``given``; how it ended."""
+        """Create or update a stack with a user, a token and the ``given`` parameters; return its final status."""
         values = {"GitHubUser": "octocat", "GitHubToken": TOKEN} | given
         getattr(self.root("cloudformation"), f"{verb}_stack")(
             StackName=stack,
@@ -89,18 +89,18 @@ class Aws:
         return self.settle(stack)
 
     def create(self, stack: str, **given: str) -> dict[str, str]:
-        """Create a stack, and return its outputs."""
+        """Create a stack and return its outputs."""
         assert self.change("create", stack, **given) == "CREATE_COMPLETE", self.reasons(stack)
         (found,) = self.root("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
 
     def delete(self, stack: str) -> None:
-        """Delete a stack, and wait."""
+        """Delete a stack and wait until it is gone."""
         self.root("cloudformation").delete_stack(StackName=stack)
         assert self.settle(stack) == "DELETE_COMPLETE", self.reasons(stack)
 
     def settle(self, stack: str) -> str:
-        """Wait until nothing goes on with a stack, for two minutes at most; its status."""
+        """Wait up to two minutes until no operation of a stack is in progress; return its status."""
         status = ""
 
         def settled() -> bool:
@@ -116,19 +116,19 @@ class Aws:
         return status
 
     def reasons(self, stack: str) -> str:
-        """Why resources of the stack failed."""
+        """Return the reasons for which resources of the stack failed."""
         events = self.root("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
         return "\n".join(each.get("ResourceStatusReason", "") for each in events if "FAILED" in each["ResourceStatus"])
 
     def act_as(self, role_arn: str, **keys: str) -> dict[str, str]:
-        """Credentials of a role, assumed by whoever's keys are given."""
+        """Assume a role with the given keys and return its credentials."""
         answer = self.client("sts", **keys).assume_role(RoleArn=role_arn, RoleSessionName="test")
         credentials: dict[str, str] = answer["Credentials"]
         return credentials
 
 
 def rendered(path: Path) -> Any:
-    """A document with its placeholders filled in."""
+    """Read a JSON document and fill in its placeholders."""
     text = path.read_text(encoding="utf-8")
     for name, value in {"ACCOUNT_ID": ACCOUNT, "REGION": REGION, "CLUSTER_NAME": CLUSTER}.items():
         text = text.replace(f"<{name}>", value)
@@ -136,12 +136,12 @@ def rendered(path: Path) -> Any:
 
 
 def held(builds: str) -> list[dict[str, Any]]:
-    """The trust that lets one role alone."""
+    """The trust policy's statements that allow the builds' role only."""
     return [OPEN[0] | {"Condition": {"ArnEquals": {"aws:PrincipalArn": builds}}}]
 
 
 def environment(aws: Aws, **more: str) -> dict[str, str]:
-    """The environment variables of a learner's shell that leads to this account."""
+    """The variables of a learner's shell that uses this account."""
     return {
         "AWS_ENDPOINT_URL": aws.url,
         "AWS_ACCESS_KEY_ID": ACCOUNT,
@@ -153,14 +153,14 @@ def environment(aws: Aws, **more: str) -> dict[str, str]:
 
 
 def run(desk: Desk, aws: Aws, script: str, **more: str) -> str:
-    """Run a script that must succeed; returns its standard output."""
+    """Run a script that must succeed; return its standard output."""
     done = desk.run(script, timeout=240, **environment(aws, **more))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def refused(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
-    """The error code of a call that must fail."""
+    """Return the error code of a call that must fail."""
     with pytest.raises(ClientError) as caught:
         call(*args, **kwargs)
     return str(caught.value.response["Error"]["Code"])
@@ -168,7 +168,7 @@ def refused(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 
 @contextmanager
 def started_account(directory: Path) -> Iterator[Aws]:
-    """Start AWS on a free port, with its state in an empty directory, and end it afterwards."""
+    """Start AWS on a free port with its state in an empty directory; stop it afterwards."""
     with reserved_ports(1) as port:
         yield from _started(directory, port)
 

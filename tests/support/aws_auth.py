@@ -1,4 +1,4 @@
-"""scripts/lib/aws_auth.py as a module and as a program, and the aws-auth documents that its tests share."""
+"""scripts/lib/aws_auth.py as a module and as a program, and the documents that its tests share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The types of the fixtures that tests/conftest.py makes."""
+"""The types of the fixtures of tests/conftest.py."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class WholeRehearsal:
-    """What a whole rehearsal printed, the processes that were seen meanwhile, and what it left on this machine."""
+    """The output of a whole rehearsal, the processes seen during it, and what it left on this machine."""
 
     done: subprocess.CompletedProcess[str]
     processes: ProcessList

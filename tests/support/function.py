@@ -28,12 +28,12 @@ OWN = {"Sid": "OnlyawspipelineCodeBuildRole1ABC"} | HELD
 
 
 def error(code: str, operation: str = "GetRole") -> ClientError:
-    """An AWS error as botocore raises it."""
+    """Return an AWS error as botocore raises it."""
     return ClientError({"Error": {"Code": code, "Message": f"{code} happened"}}, operation)
 
 
 class Iam:
-    """Roles and their trust policies, as IAM keeps them; ``failures`` are raised first, one a call."""
+    """Roles and their trust policies; ``failures`` are raised first, one per call."""
 
     def __init__(self) -> None:
         self.trust: dict[str, Any] = {}
@@ -79,7 +79,7 @@ class S3:
 
 
 class Function:
-    """The template's inline code, loaded as Lambda loads it, with stand-ins for AWS and for the answer's way."""
+    """The template's inline code, loaded as Lambda loads it, with stand-ins for AWS and for cfnresponse."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         self.answers: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ class Function:
         self.answers.append(body)
 
     def __call__(self, request: str, seconds: float = 120, **event: Any) -> dict[str, Any]:
-        """Invoke it with an event as CloudFormation sends it, and return its one answer."""
+        """Invoke it with an event as CloudFormation sends it, and return its only response."""
         self.answers.clear()
         context = SimpleNamespace(get_remaining_time_in_millis=lambda: int(seconds * 1000), log_stream_name="x")
         whole = {
@@ -131,7 +131,7 @@ class Function:
 
     @property
     def statements(self) -> Any:
-        """The kubectl role's trust now."""
+        """The statements of the kubectl role's trust policy."""
         return self.iam.trust[ROLE]["Statement"]
 
     @statements.setter
@@ -140,12 +140,12 @@ class Function:
 
 
 def source() -> str:
-    """The function's code, from the template."""
+    """Return the function's code from the template."""
     return str(TEMPLATE["Resources"]["TrustFunction"]["Properties"]["Code"]["ZipFile"])
 
 
 def properties(role: str = ROLE, builds: str = BUILDS) -> dict[str, str]:
-    """The custom resource's properties; CloudFormation sends every value as text."""
+    """Return the custom resource's properties; CloudFormation sends every value as a string."""
     return {
         "ServiceToken": "arn:aws:lambda:us-east-2:111122223333:function:f",
         "ServiceTimeout": "180",

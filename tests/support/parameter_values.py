@@ -1,4 +1,4 @@
-"""Values that the template's parameters accept and refuse; settings.sh has to judge each of them alike."""
+"""Values that the template's parameters accept and reject; settings.sh must agree on each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Releases into the kept rehearsal: images that differ, scripts/build/deploy.sh with the deployer's rights, and real pushes."""
+"""Releases into the kept rehearsal: by scripts/build/deploy.sh with the deployer's permissions, and by git push."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from rehearsal.waiting import until
 from tests.support.fixtures import Rehearsal
 from tests.support.paths import ROOT
 
-#: Bound of everything that a release does, in seconds.
+#: Timeout of everything that a release does, in seconds.
 PATIENCE = 180.0
-#: The image that was live at first, as the engine knows it.
+#: The tag of the first live image in the Docker Engine.
 BASE = "localhost/first"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of scripts/build/deploy.sh did; ``log`` is all that it said."""
+    """The result of a run of scripts/build/deploy.sh; ``log`` is its output."""
 
     code: int
     log: str
@@ -36,7 +36,7 @@ class Run:
 
 
 class Deploying:
-    """A run of scripts/build/deploy.sh that is under way."""
+    """A run of scripts/build/deploy.sh that is in progress."""
 
     def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
         self._began = time.monotonic()
@@ -46,11 +46,11 @@ class Deploying:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self._log.read_text()
 
     def end(self) -> Run:
-        """Wait for its end."""
+        """Wait until it has ended."""
         try:
             code = self._process.wait(PATIENCE)
         finally:
@@ -59,10 +59,10 @@ class Deploying:
 
 
 class Releases:
-    """The app of a kept rehearsal, and the ways to release another version of it."""
+    """The app of a kept rehearsal, and ways to release another version of it."""
 
     def __init__(self, stack: Rehearsal, work: Path) -> None:
-        """Wait until what was pushed last is live, and take it as what to come back to."""
+        """Wait until the last push is live; ``restore`` returns to it."""
         self.stack = stack
         self.work = work
         self.commit = self.git("rev-parse", "HEAD")
@@ -75,7 +75,7 @@ class Releases:
         self._docker("tag", self.first, BASE)
 
     def restore(self) -> None:
-        """Bring back the files, the image and the registry as they were."""
+        """Restore the files, the image and the registry."""
         if self.git("rev-parse", "HEAD") != self.commit:
             assert self.end_of(self.push()) == "Succeeded"
         if self.live() != self.first:
@@ -112,19 +112,19 @@ class Releases:
         return self.kubectl("get", "deployment", APP, f"--output=jsonpath={path}")
 
     def pods(self, path: str) -> list[str]:
-        """One field of each pod, in jsonpath's words."""
+        """Return one field of each pod, given as a JSONPath."""
         every = "jsonpath={range .items[*]}" + path + '{"\\n"}{end}'
         return self.kubectl("get", "pods", f"--output={every}").split("\n")[:-1]
 
     def settle(self) -> None:
-        """Wait until no rollout is under way and no pod is stopping."""
+        """Wait until no rollout is in progress and no pod is terminating."""
         self.kubectl("rollout", "status", f"deployment/{APP}", "--timeout=90s")
-        until(lambda: not any(self.pods("{.metadata.deletionTimestamp}")), 60, "pods to stop")
+        until(lambda: not any(self.pods("{.metadata.deletionTimestamp}")), 60, "pods to terminate")
 
     # By scripts/build/deploy.sh
 
     def image(self, version: str, *lines: str) -> str:
-        """Push the first image with more lines of Dockerfile, which answers as ``version``; return it by digest."""
+        """Build and push the first image with more Dockerfile ``lines`` and another version; return it by digest."""
         tag = f"{version}-{time.monotonic_ns()}"
         name = f"{self.repository}:{tag}"
         dockerfile = [f"FROM {BASE}", f"ENV VERSION={version}", *lines]
@@ -137,7 +137,7 @@ class Releases:
         return f"{self.repository}@{found['imageDigest']}"
 
     def begin(self, image: str, edits: dict[str, str] | None = None) -> Deploying:
-        """Start scripts/build/deploy.sh with the deployer's rights, after replacing words of deployment.yml."""
+        """Start scripts/build/deploy.sh with the deployer's permissions and an edited deployment.yml."""
         tree = self.work / f"tree-{time.monotonic_ns()}"
         shutil.copytree(ROOT / "scripts", tree / "scripts")
         for name in ("settings.sh", "deployment.yml"):
@@ -151,7 +151,7 @@ class Releases:
         return Deploying(["bash", str(tree / "scripts" / "build/deploy.sh"), image], env, tree / "log")
 
     def deploy(self, image: str, edits: dict[str, str] | None = None) -> Run:
-        """Run it to its end."""
+        """Deploy, and wait until it has ended."""
         return self.begin(image, edits).end()
 
     # By pushes
@@ -161,9 +161,9 @@ class Releases:
         return self.stack.run("git", *args).stdout.strip()
 
     def push(self, **additions: str) -> str:
-        """Push a commit of the first files with ``additions`` at the ends of some; return the commit.
+        """Push a commit of the original files with ``additions`` appended to some; return the commit.
 
-        Another commit with the same files would be answered by its image, with its version.
+        A commit with the same files as an earlier one would get that one's image, and its version.
         """
         self.git("checkout", "--quiet", self.commit, "--", ".")
         for name, text in additions.items():
@@ -176,12 +176,12 @@ class Releases:
         return self.git("rev-parse", "HEAD")
 
     def end_of(self, commit: str) -> str:
-        """Wait until the pipeline's execution of a commit has ended; returns its status."""
+        """Wait until the pipeline's execution of a commit has ended; return its status."""
         execution = executions.follow(root("codepipeline"), PIPELINE, commit, PATIENCE)
         return str(execution["status"])
 
     def build_log(self, commit: str) -> str:
-        """What the newest build of a commit has said so far; nothing before it has begun."""
+        """Return the log of a commit's newest build so far; empty before the build has started."""
         ids = root("codebuild").list_builds()["ids"]
         builds = root("codebuild").batch_get_builds(ids=ids)["builds"] if ids else []
         of_it = [build for build in builds if build.get("resolvedSourceVersion") == commit]
@@ -191,7 +191,7 @@ class Releases:
     # Parts
 
     def _deployer(self) -> Path:
-        """A kubeconfig with the rights of the kubectl role: the cluster knows it by this group alone."""
+        """Write a kubeconfig with the kubectl role's permissions, which it has by its group alone."""
         config = yaml.safe_load(_administrator().read_text())
         config["users"][0]["user"] |= {"as": "deployer", "as-groups": ["deployers", "system:authenticated"]}
         path = self.work / "deployer.conf"

@@ -1,4 +1,4 @@
-"""Tokens as `aws eks get-token` makes them: a presigned STS request, encoded."""
+"""Tokens like those of `aws eks get-token`: a presigned STS request, encoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rehearsal.settings import settings
 
 
 def sign(name: str, keys: dict[str, str], seconds: int = 0) -> str:
-    """A token signed by ``keys`` as if it were ``seconds`` from now."""
+    """Return a token for the cluster ``name`` signed with ``keys``, as if it were ``seconds`` from now."""
     moment = dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(seconds=seconds)
     url = f"https://{settings.sts_host}/?Action=GetCallerIdentity&Version=2011-06-15"
     request = AWSRequest("GET", url, headers={"x-k8s-aws-id": name})

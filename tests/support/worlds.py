@@ -1,4 +1,4 @@
-"""An account, a cluster and a shell to run the scripts in, which can be filled, emptied and listed between runs."""
+"""An account, a cluster and a shell for the scripts, which tests fill, empty and list between runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.paths import FAKES, ROOT
 from tests.support.tracing import Endpoint, Run, Tracer, warm_aws
 
 PARTS = ("cluster", "namespace", "role", "mapping", "stack")
-#: What the scripts' settings give the stack here.
+#: The stack's parameters that come from the scripts' settings.
 GIVEN = {"GitHubUser": "learner", "GitHubToken": TOKEN}
 
 
@@ -36,15 +36,15 @@ class World:
     kubeconfig: Path
 
     def run(self, script: str, *arguments: str, kill: str = "", **environment: str) -> Run:
-        """Run a script; a ``kill`` that comes true leaves it at that point."""
+        """Run a script, and kill it at the point ``kill`` if it reaches that."""
         return self.tracer.run(script, *arguments, kill=kill, **environment)
 
     def cluster(self) -> dict[str, Any]:
-        """What there is in the cluster."""
+        """Return the contents of the cluster."""
         return dict(json.loads(self.state_file.read_text())) if self.state_file.exists() else {}
 
     def state(self) -> dict[str, Any]:
-        """All that there is: in the account, in the cluster and in the kubeconfig."""
+        """Return the contents of the account, the cluster and the kubeconfig."""
         contexts = yaml.safe_load(self.kubeconfig.read_text()) if self.kubeconfig.exists() else {}
         names = {
             kind: [each["name"] for each in contexts.get(kind) or []] for kind in ("contexts", "clusters", "users")
@@ -53,11 +53,11 @@ class World:
         return {"account": inventory(self.aws.root), "cluster": cluster, "kubeconfig": names}
 
     def writes(self) -> int:
-        """How often the cluster was changed."""
+        """Return how often the cluster was changed."""
         return int(self.cluster().get("writes", 0))
 
     def fill(self, *parts: str) -> None:
-        """Make these of PARTS, as an undisturbed setup leaves them, past the scripts."""
+        """Create some of PARTS without the scripts, as an undisturbed setup leaves them."""
         if "cluster" in parts:
             self._make_cluster(parts)
         if "role" in parts:
@@ -80,7 +80,7 @@ class World:
             file.unlink(missing_ok=True)
 
     def activate(self) -> None:
-        """Let the emulator's EKS call its cluster ACTIVE (rehearsal/emulator/eks.py)."""
+        """Make the emulator's EKS report its cluster as ACTIVE (rehearsal/emulator/eks.py)."""
         self.record.parent.mkdir(parents=True, exist_ok=True)
         authority = self.record.with_name("ca.crt")
         authority.write_text("a certificate")
@@ -110,7 +110,7 @@ class World:
 
 @contextmanager
 def world(aws: Aws, home: Path) -> Iterator[World]:
-    """A shell like a learner's, with nothing made yet; ``home`` is an empty directory."""
+    """Yield a shell like a learner's, with nothing created yet; ``home`` is an empty directory."""
     endpoint = Endpoint(aws.url)
     state, record, kubeconfig = (
         home / "cluster.json",
