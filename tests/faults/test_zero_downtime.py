@@ -1,7 +1,7 @@
-"""Nobody who asks is turned away: not by releases, nor an undo, a node that is drained, or the autoscaler.
+"""No request is lost: during releases, a rollback, the drain of a node, or scaling.
 
-Fifty requests a second on kept connections and fifty more on a new connection each, in a kept rehearsal; none is
-repeated, so each one that fails counts.
+The load is 50 requests a second on kept connections and 50 on new ones, in a kept rehearsal. None is retried, so every
+failure counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _releases(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Ite
     releases.restore()
 
 
-def test_rollouts(releases: Releases, figure: Figure) -> None:
+def test_rollouts_lose_no_request(releases: Releases, figure: Figure) -> None:
     images = [releases.image("blue"), releases.image("green")]
     took = []
     with Load(releases.address()) as load:
@@ -44,7 +44,7 @@ def test_rollouts(releases: Releases, figure: Figure) -> None:
     figure("ten rollouts lose no request", f"{load}, each {min(took):.1f} to {max(took):.1f} s")
 
 
-def test_an_undo(releases: Releases, figure: Figure) -> None:
+def test_rollback_loses_no_request(releases: Releases, figure: Figure) -> None:
     assert releases.deploy(releases.image("red")).code == 0
     releases.settle()
     with Load(releases.address()) as load:
@@ -55,8 +55,8 @@ def test_an_undo(releases: Releases, figure: Figure) -> None:
     figure("a rollback loses no request", load)
 
 
-def test_a_node_drained(releases: Releases, figure: Figure) -> None:
-    """Each node in turn, as for an upgrade of its system; afterwards the pods come back to it."""
+def test_drain_loses_no_request(releases: Releases, figure: Figure) -> None:
+    """Each node in turn, as for an upgrade; afterwards pods run on it again."""
     releases.settle()
     with Load(releases.address()) as load:
         for node in ("node-1", "node-2"):
@@ -72,7 +72,7 @@ def test_a_node_drained(releases: Releases, figure: Figure) -> None:
 
 @contextmanager
 def scales_down_at_once(releases: Releases) -> Iterator[None]:
-    """Without the five minutes for which an autoscaler thinks over whether fewer pods do."""
+    """Disable the autoscaler's stabilisation window of five minutes."""
     patch = {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}}
     releases.kubectl("patch", "hpa", APP, "--type=merge", f"--patch={json.dumps(patch)}")
     try:
@@ -82,8 +82,8 @@ def scales_down_at_once(releases: Releases) -> Iterator[None]:
         releases.kubectl("patch", "hpa", APP, "--type=json", f"--patch={json.dumps(whole)}")
 
 
-def test_the_autoscaler(releases: Releases, figure: Figure) -> None:
-    """More requests than two pods should bear make it start others; when they end it stops those."""
+def test_scaling_loses_no_request(releases: Releases, figure: Figure) -> None:
+    """More load than two pods should bear makes it add pods; without the load it removes them."""
     releases.settle()
     address = releases.address()
 

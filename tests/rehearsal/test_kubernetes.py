@@ -252,7 +252,7 @@ def address(cluster: float, tmp_path_factory: pytest.TempPathFactory) -> str:
     assert cluster
     directory = tmp_path_factory.mktemp("serve")
     go, environment = toolchain.find(lambda _: None)
-    source = ROOT / "tests" / "serve" / "main.go"
+    source = ROOT / "tests" / "support" / "serve" / "main.go"
     build_it = [str(go), "build", "-ldflags=-s -w", "-o", str(directory / "serve"), str(source)]
     subprocess.run(build_it, env={**environment, "CGO_ENABLED": "0"}, check=True, timeout=300)
     archive = settings.run / "tmp" / "serve.tar"
