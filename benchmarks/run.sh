@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Measure the tutorial in a rehearsal, compared with the least that each step can take; write a table and a picture.
+# Measure the tutorial in a rehearsal, compare it with its floors, and make a table and a picture.
 #
 # Usage: benchmarks/run.sh [--quick] [--only PARTS] [--results DIRECTORY]
 #
-#   --quick     measure everything once, on a small scale, to see that it works
-#   --only      comma-separated parts: rehearsal, application, delivery, rollouts, second_runs, scale
-#   --results   directory for results.json, table.md and picture.svg; benchmarks/results by default
+#   --quick     run everything once, at small sizes, to check that it works
+#   --only      a comma-separated list of rehearsal, application, delivery, rollouts, second_runs, scale
+#   --results   the directory for results.json, table.md and picture.svg; benchmarks/results by default
 #
-# Needs root on Debian or Ubuntu, like the rehearsal. Run nothing else at the same time.
-# Uses a kept rehearsal and leaves it running; otherwise starts one and stops it.
+# Like the rehearsal, it needs root on Debian or Ubuntu. Run nothing else meanwhile.
+# A kept rehearsal is used and left running; otherwise one is started and stopped.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 

@@ -1,4 +1,4 @@
-"""Runs the tutorial's scripts with stand-ins for the tools that record their calls."""
+"""Runs the tutorial's scripts with tools that write down how they were called."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.paths import FAKES, ROOT
 FAKE = FAKES / "program.py"
 TOOLS = ("aws", "kubectl", "eksctl", "curl")
 
-#: The files outside scripts/ that the scripts read.
+#: What stands at the root beside scripts/ and is read by them.
 DOCUMENTS = ("settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml",
              "deployment.yml", "requirements-scripts.txt")  # fmt: skip
 
-#: The scripts that a learner or a build runs, by their path below scripts/.
+#: What a person or a build runs, by its path below scripts/.
 SCRIPTS = sorted(
     str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts").rglob("*.sh") if path.parent.name != "lib"
 )
@@ -43,13 +43,13 @@ class Desk:
     def answer(
         self, tool: str, pattern: str, stdout: str = "", stderr: str = "", code: int = 0, real: str = ""
     ) -> None:
-        """Add a rule: a call whose arguments match ``pattern`` gets this answer. Later rules take precedence."""
+        """Let a tool answer so where its arguments match; what is said last counts first."""
         self.rules.insert(0, (tool, pattern, {"stdout": stdout, "stderr": stderr, "code": code, "real": real}))
 
     def run(
         self, script: str, *arguments: str, timeout: float = 60, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings."""
+        """Run a script without a terminal; nothing of this shell's AWS, Kubernetes or GitHub settings reaches it."""
         (self.home / "rules.json").write_text(json.dumps(self.rules), encoding="utf-8")
         base = {
             "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
@@ -65,17 +65,17 @@ class Desk:
         )  # fmt: skip
 
     def calls(self) -> list[list[str]]:
-        """Return every call so far, with the tool's name first."""
+        """Every call so far, with the tool's name first."""
         file = self.home / "calls"
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
     def forget(self) -> None:
-        """Clear the list of calls."""
+        """Begin the list of calls anew."""
         (self.home / "calls").unlink(missing_ok=True)
 
 
 def copy_of_checkout(target: Path) -> Path:
-    """Copy what the scripts need to another directory, and return it."""
+    """Return a copy of what the scripts need, at another place."""
     target.mkdir(parents=True)
     shutil.copytree(ROOT / "scripts", target / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     for name in DOCUMENTS:

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -IS
-"""Runs the AWS CLI in the process that has imported it already (tests/support/warm_aws.py)."""
+"""The AWS CLI by way of the process that has it imported (tests/support/warm_aws.py)."""
 
 import json
 import os

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The rehearsal's stand-in for eksctl, without Kubernetes: AWS has the cluster's roles and its record, but the cluster
-itself is only a file (kubectl.py).
+"""The rehearsal's stand-in for eksctl where there is no Kubernetes: AWS has the cluster's roles and its record, but the
+cluster itself is only noted (kubectl.py).
 
-INTERRUPT=up or INTERRUPT=down kills the script while this program runs.
+INTERRUPT=up or INTERRUPT=down kills the script while this is at work.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import yaml
 from rehearsal.kubernetes import eksctl
 from tests.support.fakes.kubectl import STATE, load, save
 
-#: The record of a cluster that the emulator's EKS reports as ACTIVE (rehearsal/emulator/eks.py).
+#: Where the emulator's EKS looks for the cluster that it is to call ACTIVE (rehearsal/emulator/eks.py).
 RECORD = Path(os.environ["CLUSTER_RECORD"])
 
 
 def inside(verb: str, *_: str) -> None:
-    """Record that the nodes are up, or that everything is deleted."""
+    """Note that the nodes are there, or that all is gone."""
     if os.environ.get("INTERRUPT") == verb:
         os.kill(0, signal.SIGKILL)
     if verb == "down":
@@ -38,7 +38,7 @@ def inside(verb: str, *_: str) -> None:
 
 
 def seed(role: str) -> None:
-    """Record aws-auth as EKS creates it."""
+    """Note aws-auth as EKS makes it."""
     save(load(), roles=yaml.safe_dump([{"rolearn": role}]))
 
 

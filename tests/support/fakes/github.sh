@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stand-in for curl to api.github.com: answers with ANSWER, "STATUS SCOPES", and records its standard input.
+# Stands in for curl to api.github.com: answers what ANSWER says, "STATUS SCOPES", and keeps what it read from standard input.
 set -euo pipefail
 cat >>"$FAKES/curl.config"
 headers='' body=''

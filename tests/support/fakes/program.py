@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Stand-in for a command line tool: records each call, then answers by rule or runs the real program.
+"""Stands in for a command line tool: writes down each call, then answers by rule or is the real program.
 
-The directory FAKES has ``rules.json``, a list of [program, pattern of the arguments, answer]; the first match applies.
-An answer has ``stdout``, ``stderr`` and ``code``; ``real`` is the path of a program to run instead.
+The directory FAKES holds ``rules.json``, a list of [program, pattern of the arguments, answer]; the first that matches
+counts. An answer has ``stdout``, ``stderr`` and ``code``; ``real`` runs the program of that path instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HOME = Path(os.environ["FAKES"])
 
 
 def note(program: str, arguments: list[str]) -> None:
-    """Record the call."""
+    """Write the call down."""
     with (HOME / "calls").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(json.dumps([program, *arguments]) + "\n")
