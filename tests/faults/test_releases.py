@@ -137,6 +137,7 @@ def test_short_registry_outage_causes_no_rollback(releases: Releases, figure: Fi
                 lambda: "ErrImagePull" in releases.pods("{.status.containerStatuses[0].state.waiting.reason}"),
                 20,
                 "the failed pull",
+                pause=0.2,
             )
             time.sleep(12)
         run = deploying.end()
@@ -183,7 +184,7 @@ def test_node_lost_during_rollout(releases: Releases, figure: Figure) -> None:
     address = releases.address()
     with Load(address) as load:
         deploying = releases.begin(image)
-        until(lambda: len(releases.pods("{.metadata.name}")) == 4, 20, "new pods")
+        until(lambda: len(releases.pods("{.metadata.name}")) == 4, 20, "new pods", pause=0.2)
         with node_lost(other_node(address)):
             run = deploying.end()
             time.sleep(10)
@@ -214,7 +215,7 @@ def test_push_during_rollback_goes_live(releases: Releases, figure: Figure) -> N
     with Load(releases.address()) as load:
         began = time.monotonic()
         bad = releases.push(**{"gunicorn.conf.py": 'raise RuntimeError("there is no database")\n'})
-        until(lambda: "==> Undo" in releases.build_log(bad), BOUND, "the rollback")
+        until(lambda: "==> Undo" in releases.build_log(bad), BOUND, "the rollback", pause=0.2)
         good = releases.push(**{"app.py": comment()})
         assert releases.end_of(bad) == "Failed"
         took = time.monotonic() - began

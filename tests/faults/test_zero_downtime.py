@@ -93,10 +93,10 @@ def test_scaling_loses_no_request(releases: Releases, figure: Figure) -> None:
         )
 
     with Load(address) as load, scales_down_at_once(releases):
-        until(lambda: pods() == 2, 120, "two pods")
+        until(lambda: pods() == 2, 120, "two pods", pause=0.2)
         with Load(address, rate=150) as more:
-            most = until(lambda: pods() > 2 and pods(), 120, "more pods")
-        until(lambda: pods() == 2, 150, "two pods again")
+            most = until(lambda: pods() > 2 and pods(), 120, "more pods", pause=0.2)
+        until(lambda: pods() == 2, 150, "two pods again", pause=0.2)
         releases.settle()
     load.assert_none_lost()
     more.assert_none_lost()

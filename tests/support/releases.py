@@ -119,7 +119,7 @@ class Releases:
     def settle(self) -> None:
         """Wait until no rollout is in progress and no pod is terminating."""
         self.kubectl("rollout", "status", f"deployment/{APP}", "--timeout=90s")
-        until(lambda: not any(self.pods("{.metadata.deletionTimestamp}")), 60, "pods to terminate")
+        until(lambda: not any(self.pods("{.metadata.deletionTimestamp}")), 60, "pods to terminate", pause=0.2)
 
     # By scripts/build/deploy.sh
 
