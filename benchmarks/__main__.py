@@ -1,4 +1,4 @@
-"""Runs the benchmarks: a whole rehearsal by the clock, then a kept one in which the other figures are taken."""
+"""Runs the benchmarks: times a whole rehearsal, then measures the other figures in one that is kept."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from rehearsal.sandbox import machine
 from rehearsal.settings import settings
 from rehearsal.tutorial import Tutorial
 
-#: Each has ``measure(context)``; those that need no pipeline come first.
+#: Modules with ``measure(context)``; those that need no pipeline come first.
 PARTS = ("application", "delivery", "rollouts", "second_runs", "scale")
 REHEARSE = settings.root / "scripts" / "rehearse.sh"
-#: Seconds that the whole of a rehearsal, or a script of the tutorial, may take.
+#: Seconds that a rehearsal may take.
 PATIENCE = 1800
-#: How the titles of those of a rehearsal's steps begin that the tutorial does not have.
+#: The first words of the rehearsal's steps that are not part of the tutorial.
 OVERHEAD = ("Build ", "Make ", "Start ", "Compare ")
 
 
 def whole_rehearsal() -> Figure:
-    """Rehearse everything once, with all programs built, and compare the whole with the tutorial's own steps."""
+    """Rehearse everything once, with all programs built, and compare it with the tutorial's own steps."""
     done = subprocess.run([REHEARSE], capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode:
         raise BenchmarkError(f"the rehearsal failed:\n{done.stdout[-2000:]}")
@@ -41,17 +41,17 @@ def whole_rehearsal() -> Figure:
 
 
 def times(said: str) -> tuple[float, float]:
-    """Return the seconds of a whole rehearsal and of the tutorial's steps in it, from what it prints."""
+    """Return the seconds of a whole rehearsal and of the tutorial's steps, from its output."""
     whole = re.search(r"Whole rehearsal: (\d+) s", said)
     steps = re.findall(r"^✓ +\d+ +(.+) ([\d.]+) s$", said, re.MULTILINE)
     if whole is None or not steps:
-        raise BenchmarkError("the rehearsal does not tell its times")
+        raise BenchmarkError("the rehearsal printed no times")
     own = (float(took) for title, took in steps if not title.startswith(OVERHEAD))
     return float(whole[1]), sum(own)
 
 
 def prepare(context: Context) -> None:
-    """Bring the kept rehearsal to where the tutorial is after its first release."""
+    """Bring the kept rehearsal to the state after the tutorial's first release."""
     for script in ("setup-cluster", "create-stack"):
         context.say(f"scripts/{script}.sh")
         subprocess.run(
@@ -75,7 +75,7 @@ def _is_released(tutorial: Tutorial) -> bool:
 
 
 def machine_name() -> str:
-    """Say in a few words on what was measured."""
+    """Describe the machine in a few words."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     words = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = re.search(r"model name\s*: (.+)", words)
@@ -85,8 +85,8 @@ def machine_name() -> str:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="benchmarks/run.sh")
-    parser.add_argument("--quick", action="store_true", help="once each, and small sizes: to see that it works")
-    parser.add_argument("--only", default="", help=f"of rehearsal, {', '.join(PARTS)}, with commas between")
+    parser.add_argument("--quick", action="store_true", help="measure once, with small sizes, to see that it works")
+    parser.add_argument("--only", default="", help=f"comma-separated parts: rehearsal, {', '.join(PARTS)}")
     parser.add_argument("--results", type=Path, default=settings.root / "benchmarks" / "results")
     given = parser.parse_args()
     wanted = given.only.split(",") if given.only else ["rehearsal", *PARTS]
@@ -114,7 +114,7 @@ def main() -> None:
             if part in wanted:
                 try:
                     figures += importlib.import_module(f"benchmarks.{part}").measure(context)
-                except (BenchmarkError, subprocess.SubprocessError) as error:
+                except (BenchmarkError, TimeoutError, subprocess.SubprocessError) as error:
                     failed.append(part)
                     say(f"{part} failed: {error}")
     finally:
@@ -125,7 +125,7 @@ def main() -> None:
     (given.results / "results.json").write_text(results + "\n", encoding="utf-8")
     say(f"done: {given.results}")
     if failed:
-        sys.exit(f"not measured, for the reasons above: {', '.join(failed)}")
+        sys.exit(f"not measured: {', '.join(failed)}; see the reasons above")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""The image, its start, what its server carries and its memory, each beside its floor or the image of 2022."""
+"""The app's image, startup time, throughput and memory, compared with the image of 2022 or with the pod's limits."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,39 +19,10 @@ from rehearsal.docker import base_image
 from rehearsal.settings import settings
 
 HERE = Path(__file__).parent
-OURS, ORIGINAL, SERVERS, MINIMAL = "benchmark-app", "benchmark-original", "benchmark-servers", "benchmark-minimal"
-
-GUNICORN = ("gunicorn",)
-#: The same gunicorn with the same settings around an app that does nothing.
-RAW = ("gunicorn", "--pythonpath", "/raw", "raw:app")
-#: gunicorn as it comes, without this app's settings.
-BARE = ("sh", "-c", "cd /raw && exec gunicorn --bind 0.0.0.0:8080 raw:app")
-
-
-@dataclass(frozen=True)
-class Rival:
-    """What the app under its own server is held against: its name in the table, its command, the goal of the rate."""
-
-    name: str
-    command: tuple[str, ...]
-    goal: Goal | None = None
-
-
-RIVALS = {
-    "development": Rival(
-        "flask's development server, as in 2022",
-        # This app as that of 2022 was started.
-        ("python", "-c", "from app import app; app.run('0.0.0.0', 8080, debug=True)"),
-        Goal(5, at_least=True),
-    ),
-    "raw": Rival("a raw WSGI callable under the same gunicorn", RAW, Goal(0.6, at_least=True)),
-    "sync": Rival("gunicorn's sync worker", (*GUNICORN, "--worker-class", "sync")),
-    "four": Rival("4 threads in place of 16", (*GUNICORN, "--threads", "4")),
-    "granian": Rival(
-        "granian",
-        ("granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8080", "app:app"),  # noqa: S104
-    ),
-}
+OURS, ORIGINAL = "benchmark-app", "benchmark-original"
+#: This app, started as that of 2022 was.
+DEVELOPMENT = ("python", "-c", "from app import app; app.run('0.0.0.0', 8080, debug=True)")
+DEVELOPMENT_NAME = "flask's development server, as in 2022"
 
 
 def measure(context: Context) -> list[Figure]:
@@ -61,46 +31,38 @@ def measure(context: Context) -> list[Figure]:
         ours, original = Path(work) / "ours", Path(work) / "original"
         _copy_context(ours)
         shutil.copytree(HERE / "original", original)
-        context.say("make the images")
+        context.say("build the images")
         docker.build(ours, OURS)
         docker.build(original, ORIGINAL)
-        docker.build(HERE / "servers", SERVERS, "--build-arg", f"APP={OURS}")
-        docker.build(HERE / "minimal", MINIMAL, "--build-arg", f"APP={OURS}")
         return [
-            *_size(docker),
+            _size(docker),
             _rebuild(context, docker, ours, original),
-            *_start(context, docker),
+            _start(context, docker),
             *_throughput(context, docker),
             *_memory(context, docker),
         ]
 
 
 def _copy_context(target: Path) -> None:
-    """Copy what the image is built from, of which .dockerignore has the list."""
+    """Copy the build context, which .dockerignore lists."""
     listed = (settings.root / ".dockerignore").read_text(encoding="utf-8").splitlines()
     for name in ("Dockerfile", ".dockerignore", *(line[1:] for line in listed if line.startswith("!"))):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(settings.root / name, target / name)
 
 
-def _size(docker: Docker) -> list[Figure]:
-    with docker.running(MINIMAL):
-        pass  # It does run.
+def _size(docker: Docker) -> Figure:
     base, below = docker.image(base_image.NAME)
     size, layers = docker.image(OURS)
     original, others = docker.image(ORIGINAL)
-    return [
-        Figure("image: what it adds to its base", "MB", [size - base], "the image of 2022 on the same base",
-               [original - base], Goal(0.5), f"{layers - below} layers against {others - below}"),
-        Figure("image: the whole", "MB", [size], "the same app without a distribution", [docker.image(MINIMAL)[0]],
-               note="no shell there, and nobody who mends its libraries"),
-    ]  # fmt: skip
+    return Figure("image: what it adds to its base", "MB", [size - base], "the image of 2022 on the same base",
+                  [original - base], Goal(0.5), f"{layers - below} layers against {others - below}")  # fmt: skip
 
 
 def _rebuild(context: Context, docker: Docker, ours: Path, original: Path) -> Figure:
     times: dict[str, list[float]] = {OURS: [], ORIGINAL: []}
     for number in range(context.repetitions):
-        context.say(f"build again after a change of app.py, {number + 1} of {context.repetitions}")
+        context.say(f"rebuild after a change of app.py, {number + 1} of {context.repetitions}")
         for tag, directory in ((OURS, ours), (ORIGINAL, original)):
             change_code(directory, f"{time.time_ns()}")
             times[tag].append(docker.build(directory, tag))
@@ -108,51 +70,43 @@ def _rebuild(context: Context, docker: Docker, ours: Path, original: Path) -> Fi
                   times[ORIGINAL], Goal(2, absolute=True), "the release stage; that one installs again")  # fmt: skip
 
 
-def _start(context: Context, docker: Docker) -> list[Figure]:
-    times: dict[str, list[float]] = {OURS: [], SERVERS: [], ORIGINAL: []}
-    commands: dict[str, tuple[str, ...]] = {OURS: (), SERVERS: BARE, ORIGINAL: ()}
+def _start(context: Context, docker: Docker) -> Figure:
+    times: dict[str, list[float]] = {OURS: [], ORIGINAL: []}
     context.say("start containers")
     for _ in range(context.repetitions * (1 if context.quick else 3)):
         for image, seen in times.items():
-            with docker.running(image, *commands[image]) as took:
+            with docker.running(image) as took:
                 seen.append(took)
-    name = "from a container's start to its first answer"
-    return [
-        Figure(name, "s", times[OURS], "bare gunicorn with a raw WSGI callable, same image", times[SERVERS], Goal(1.3)),
-        Figure(name, "s", times[OURS], "the image of 2022", times[ORIGINAL]),
-    ]
+    return Figure(
+        "from a container's start to its first answer", "s", times[OURS], "the image of 2022", times[ORIGINAL]
+    )
 
 
 def _throughput(context: Context, docker: Docker) -> list[Figure]:
-    servers = {"gthread": GUNICORN} | {key: rival.command for key, rival in RIVALS.items()}
+    servers: dict[str, tuple[str, ...]] = {"gunicorn": (), "development": DEVELOPMENT}
     seen: dict[str, list[Load]] = {name: [] for name in servers}
     spent: dict[str, list[float]] = {name: [] for name in servers}
     seconds, warm = (1.0, 1.0) if context.quick else (4.0, 1.0)
     for number in range(context.repetitions):
         context.say(f"load {', '.join(servers)}, {number + 1} of {context.repetitions}")
         for name, command in servers.items():
-            with docker.running(SERVERS, *command, options=(f"--cpuset-cpus={SERVER_CORE}",)):
+            with docker.running(OURS, *command, options=(f"--cpuset-cpus={SERVER_CORE}",)):
                 containers.load(warm)
                 before = docker.processor()
                 seen[name].append(containers.load(seconds))
                 spent[name].append((docker.processor() - before) / (seen[name][-1].rate * seconds) * 1e6)
+    ours, other = seen["gunicorn"], seen["development"]
     return [
-        *(
-            Figure("app: requests a second on one core", "requests/s", [one.rate for one in seen["gthread"]], rival.name,
-                   [one.rate for one in seen[key]], rival.goal,
-                   f"{median(spent['gthread']):.0f} µs of the core each, against {median(spent[key]):.0f}")
-            for key, rival in RIVALS.items()
-        ),
-        *(
-            Figure(f"the 99th of 100 answers, {CALLERS} callers", "ms", [one.p99 for one in seen["gthread"]], rival.name,
-                   [one.p99 for one in seen[key]])
-            for key, rival in RIVALS.items()
-        ),
+        Figure("app: requests a second on one core", "requests/s", [one.rate for one in ours], DEVELOPMENT_NAME,
+               [one.rate for one in other], Goal(5, at_least=True),
+               f"{median(spent['gunicorn']):.0f} µs of the core each, against {median(spent['development']):.0f}"),
+        Figure(f"the 99th of 100 answers, {CALLERS} callers", "ms", [one.p99 for one in ours], DEVELOPMENT_NAME,
+               [one.p99 for one in other]),
     ]  # fmt: skip
 
 
 def _memory(context: Context, docker: Docker) -> list[Figure]:
-    """Run the container within the pod's bounds, first with nothing to do, then under load."""
+    """Measure within the pod's limits, first at rest, then under load."""
     container = _container()
     resources = container["resources"]
     options = (f"--memory={_mebibytes(resources['limits']['memory'])}m", f"--cpus={resources['limits']['cpu']}",
@@ -183,7 +137,7 @@ def _most_memory(docker: Docker, seconds: float) -> float:
 
 
 def _container() -> Any:
-    """The app's container as deployment.yml describes it."""
+    """The app's container from deployment.yml."""
     documents = yaml.safe_load_all((settings.root / "deployment.yml").read_text(encoding="utf-8"))
     deployment = next(one for one in documents if one["kind"] == "Deployment")
     return deployment["spec"]["template"]["spec"]["containers"][0]

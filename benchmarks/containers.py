@@ -1,4 +1,4 @@
-"""Images and containers of the rehearsal's Docker Engine, with what they weigh, and a load on them."""
+"""Builds images and runs containers in the rehearsal's Docker Engine, measures them, and puts them under load."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ import httpx
 from benchmarks.releases import BenchmarkError
 from rehearsal.docker import engine
 from rehearsal.settings import settings
+from rehearsal.waiting import until
 
-#: Containers use the engine's own network, as nothing between them and the caller is to be measured.
+#: Containers use the engine's own network, so that nothing between them and the caller is measured.
 URL = f"http://{settings.engine_ip}:8080"
 NAME = "benchmark"
 CALLERS = 16
 PATIENCE = 60.0
-#: The server gets one core, which is what the pod's limit gives it, and whoever asks it another.
+#: The server gets one core, as much as the pod's limit allows, and the callers another.
 SERVER_CORE, CALLER_CORE = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a load met: good answers a second, milliseconds until half and until 99 % of them, and the others."""
+    """The result of a load: requests answered per second, the 99th percentile in ms, and the number of errors."""
 
     rate: float
-    p50: float
     p99: float
     errors: int
 
 
 class Docker:
-    """The client, with a configuration of its own, and the engine's API."""
+    """The Docker client, with a configuration of its own, and the engine's API."""
 
     def __init__(self, home: Path) -> None:
         (home / ".docker").mkdir()
@@ -50,10 +50,10 @@ class Docker:
         self._api = httpx.Client(transport=transport, base_url="http://docker", timeout=PATIENCE)
 
     def __call__(self, *args: str) -> str:
-        """Give a command and return what it prints.
+        """Run a Docker command and return its output.
 
         Raises:
-            BenchmarkError: it failed.
+            BenchmarkError: the command failed.
         """
         command = [engine.client(), "--host", f"unix://{settings.docker_socket}", *args]
         done = subprocess.run(
@@ -64,7 +64,7 @@ class Docker:
         return done.stdout.strip()
 
     def build(self, directory: Path, tag: str, *options: str) -> float:
-        """Build an image and return how many seconds that took."""
+        """Build an image and return the seconds that it took."""
         begin = time.monotonic()
         self("build", "--quiet", "--tag", tag, *options, str(directory))
         return time.monotonic() - begin
@@ -76,34 +76,32 @@ class Docker:
 
     @contextmanager
     def running(self, image: str, *command: str, options: tuple[str, ...] = ()) -> Iterator[float]:
-        """Run a container and give the seconds until its first good answer."""
+        """Run a container and yield the seconds until its first good answer."""
         self("create", "--name", NAME, "--network", "host", "--no-healthcheck", *options, image, *command)
         try:
             begin = time.monotonic()
             self("start", NAME)
-            self._until_it_answers(begin)
+            until(self._answers, PATIENCE, "the container", lambda: self("logs", "--tail", "20", NAME), pause=0.005)
             yield time.monotonic() - begin
         finally:
             self("rm", "--force", NAME)
 
-    def _until_it_answers(self, begin: float) -> None:
-        while time.monotonic() < begin + PATIENCE:
-            try:
-                if httpx.get(URL, timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.005)
-        raise BenchmarkError(f"no answer from the container; it said: {self('logs', '--tail', '20', NAME)}")
+    @staticmethod
+    def _answers() -> bool:
+        try:
+            return httpx.get(URL, timeout=5).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
 
     def memory(self) -> float:
-        """Return the container's working set in MiB, as the kubelet counts it: in use, less what can be dropped."""
+        """Return the container's working set in MiB as the kubelet counts it: usage without inactive file pages."""
         memory = self._stats()["memory_stats"]
-        # The first is in cgroup v1, the second in v2.
-        dropped = memory["stats"].get("total_inactive_file", memory["stats"].get("inactive_file", 0))
-        return float(memory["usage"] - dropped) / 2**20
+        # cgroup v1 has the first name, v2 the second.
+        inactive = memory["stats"].get("total_inactive_file", memory["stats"].get("inactive_file", 0))
+        return float(memory["usage"] - inactive) / 2**20
 
     def processor(self) -> float:
-        """Return the seconds of a core that the container has used."""
+        """Return the CPU seconds that the container has used."""
         return float(self._stats()["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
     def _stats(self) -> Any:
@@ -113,13 +111,13 @@ class Docker:
 
 @contextmanager
 def docker() -> Iterator[Docker]:
-    """Give the client a home for as long as it is used."""
+    """Yield a Docker client whose home directory is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as home:
         yield Docker(Path(home))
 
 
 def start_load(seconds: float) -> subprocess.Popen[str]:
-    """Have ``CALLERS`` callers ask again and again, each as soon as it was answered."""
+    """Start ``CALLERS`` callers, each of which sends its next request as soon as it has an answer."""
     script = Path(__file__).parent / "wrk.lua"
     options = ["--threads=1", f"--connections={CALLERS}", f"--duration={seconds:g}s", f"--script={script}"]
     return subprocess.Popen(
@@ -128,18 +126,18 @@ def start_load(seconds: float) -> subprocess.Popen[str]:
 
 
 def end_load(wrk: subprocess.Popen[str]) -> Load:
-    """Wait for a load's end.
+    """Wait until a load has ended, and return its result.
 
     Raises:
-        BenchmarkError: a caller got no good answer.
+        BenchmarkError: a request failed, or none was answered.
     """
     said, _ = wrk.communicate(timeout=PATIENCE * 2)
     seen = Load(**json.loads(said.splitlines()[-1]))
     if seen.errors or not seen.rate:
-        raise BenchmarkError(f"of the load's requests {seen.errors} failed, {seen.rate:g} a second did not")
+        raise BenchmarkError(f"{seen.errors} requests failed, {seen.rate:g} a second succeeded")
     return seen
 
 
 def load(seconds: float) -> Load:
-    """Put the server under load."""
+    """Put the server under load and return the result."""
     return end_load(start_load(seconds))

@@ -1,4 +1,4 @@
-"""Push to live, against the same work by hand and against the pipeline of 2022."""
+"""Push to live, compared with the same work by hand and with the pipeline of 2022."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BY_HAND = "floor: docker build, docker push, kubectl set image, by hand"
 
 
 def measure(context: Context) -> list[Figure]:
-    """Measure the rows of push to live, and draw their timelines."""
+    """Measure push to live, and record the timelines for the picture."""
     releases = Releases(context)
-    # Before anything counts: what each way makes once, such as the cache of its first build.
+    # One release each way first, which fills the caches.
     with releases.by_hand() as by_hand:
         releases.push(change_code)
         by_hand(change_code)
@@ -49,7 +49,7 @@ def _two(releases: Releases, by_hand: Callable[[Edit], Release], edit: Edit) -> 
 
 
 def _in_turn(context: Context, what: str, ways: dict[str, Callable[[], Release]]) -> dict[str, list[Release]]:
-    """Release by each way, one after the other, as often as the run repeats."""
+    """Release each way in turn, as often as the run repeats."""
     made: dict[str, list[Release]] = {name: [] for name in ways}
     for number in range(context.repetitions):
         for name, release in ways.items():

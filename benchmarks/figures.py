@@ -1,4 +1,4 @@
-"""What a benchmark gives back: figures with their goals, and what the picture is drawn from."""
+"""What a benchmark returns: figures with their goals, and the data of the picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound for a figure's ratio, or for the value itself (``absolute``), in the figure's unit."""
+    """A limit for a figure's ratio or, if ``absolute``, for its value in the figure's unit."""
 
     limit: float
     at_least: bool = False
@@ -21,22 +21,22 @@ class Goal:
         return f"at {'least' if self.at_least else 'most'} {self.limit:.3g}"
 
     def met(self, number: float) -> bool:
-        """Whether a number keeps the bound."""
+        """Whether a number is within the limit."""
         return number >= self.limit if self.at_least else number <= self.limit
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table: what was measured, beside what it is compared with, in the same run.
+    """One row of the table: a measurement, and what it is compared with in the same run.
 
     Args:
-        name: what was measured, as the table says it.
+        name: what was measured, as printed in the table.
         unit: ``s``, ``MB``, ``requests/s``, …; empty for a bare number.
-        values: one for each repetition.
-        against: what it is compared with; empty if with nothing.
-        other: the values of that, measured in turn with ``values``.
-        goal: what the ratio or the value should keep.
-        note: what the learner has to know beside the numbers, in a few words.
+        values: one value per repetition.
+        against: what it is compared with; empty if nothing.
+        other: the values of ``against``, measured alternately with ``values``.
+        goal: the limit that the ratio or the value should be within.
+        note: a few words that explain the numbers.
     """
 
     name: str
@@ -54,29 +54,29 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The medians' ratio; nothing where there is nothing to compare with."""
+        """The ratio of the medians; None if there is nothing to compare with."""
         return self.value / median(self.other) if self.other and median(self.other) else None
 
     @property
     def holds(self) -> bool | None:
-        """Whether the goal is met; nothing where there is none."""
+        """Whether the goal is met; None if there is none."""
         number = self.value if self.goal and self.goal.absolute else self.ratio
         return None if self.goal is None or number is None else self.goal.met(number)
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """What one push went through: name, begin and end of each part, in seconds after ``git push`` was given."""
+    """The parts of one push: name, beginning and end of each, in seconds since ``git push`` started."""
 
     name: str
     spans: Sequence[tuple[str, float, float]]
-    #: The moment of the first answer with the new version.
+    #: Seconds until the first answer with the new version.
     live: float
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How a figure grows."""
+    """How a figure grows with the size of the work."""
 
     name: str
     across: str
@@ -86,9 +86,9 @@ class Curve:
 
 @dataclass
 class Context:
-    """What every benchmark is given: how much to measure, and the kept rehearsal as its learner finds it.
+    """The input of every benchmark: how much to measure, and the kept rehearsal as its learner finds it.
 
-    ``timelines`` and ``curves`` are the picture's; a benchmark adds its own. ``say`` tells the terminal what goes on.
+    Benchmarks add their ``timelines`` and ``curves`` for the picture. ``say`` reports progress.
     """
 
     env: dict[str, str]
@@ -98,12 +98,12 @@ class Context:
     say: Callable[[str], None] = print
     timelines: list[Timeline] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
-    #: What the machine and the run were, for the head of the report.
+    #: The machine and the run, for the heading of the table.
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 def write(context: Context, figures: Sequence[Figure]) -> dict[str, Any]:
-    """Return all results in a form that JSON can hold."""
+    """Return all results as data that JSON can represent."""
     return {
         "facts": context.facts,
         "figures": [asdict(one) for one in figures],
@@ -113,7 +113,7 @@ def write(context: Context, figures: Sequence[Figure]) -> dict[str, Any]:
 
 
 def read(results: dict[str, Any]) -> tuple[dict[str, Any], list[Figure], list[Timeline], list[Curve]]:
-    """Return what ``write`` was given."""
+    """Return what was passed to ``write``."""
     figures = [Figure(**{**one, "goal": Goal(**one["goal"]) if one["goal"] else None}) for one in results["figures"]]
     return (
         results["facts"],

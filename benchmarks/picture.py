@@ -1,6 +1,6 @@
-"""Draws push to live by its parts, and the curves of scale; writes the table beside it.
+"""Draws push to live by its parts, and the curves of scale; writes the table too.
 
-Usage: python -m benchmarks.picture DIRECTORY, where results.json is; table.md and picture.svg are written there.
+Usage: python -m benchmarks.picture DIRECTORY, which has results.json; writes table.md and picture.svg there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from benchmarks.figures import Curve, Timeline, read
 from benchmarks.report import table
 
-#: Kinds of parts of a push to live; each has a colour.
+#: The parts of a push to live by kind; each kind has a colour.
 KINDS = {
     "push, webhook, source": ("git push", "webhook, source", "start"),
     "install: ask cluster and registry": ("install", "pre_build"),
@@ -33,7 +33,7 @@ def picture(path: Path, timelines: Sequence[Timeline], curves: Sequence[Curve]) 
     """Draw push to live by its parts, and the curves of scale below it."""
     mpl.rcParams |= {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.family": "sans-serif"}
     charts = list(dict.fromkeys((curve.across, curve.up) for curve in curves))
-    # The quick ones again by themselves, since beside the slowest they have no room.
+    # The fast ones again in a chart of their own, since the slowest leaves them no room.
     quick = [timeline for timeline in timelines if timeline.live < max(one.live for one in timelines) / 2]
     bars = [group for group in (timelines, quick) if group]
     rows = (len(charts) + 1) // 2
@@ -80,7 +80,7 @@ def _draw_curves(axes: Any, curves: Sequence[Curve]) -> None:
 
 
 def main(directory: Path) -> None:
-    """Write table and picture beside the results."""
+    """Write the table and the picture next to the results."""
     facts, figures, timelines, curves = read(json.loads((directory / "results.json").read_text(encoding="utf-8")))
     (directory / "table.md").write_text(table(facts, figures), encoding="utf-8")
     picture(directory / "picture.svg", timelines, curves)

@@ -1,4 +1,4 @@
-"""Makes a change of the app live, by the pipeline or by hand, and takes the time until the first answer with it."""
+"""Releases a change of the app, by the pipeline or by hand, and times it until the first answer with the change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,27 +19,28 @@ from typing import Any
 import httpx
 
 from benchmarks.figures import Context, Timeline
-from rehearsal import learner
+from rehearsal import executions, learner
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
 from rehearsal.tutorial import APP, NAMESPACE, PIPELINE
+from rehearsal.waiting import until
 
-#: Seconds between two questions for the version that answers: what is measured is known to a twentieth of a second.
+#: Seconds between two requests for the live version, which is the precision of the measurement.
 POLL = 0.05
-#: Seconds after which a release, or its end, has failed.
+#: Seconds after which a release has failed.
 PATIENCE = 300.0
 
 Edit = Callable[[Path, str], None]
 
 
 class BenchmarkError(Exception):
-    """What was to be measured did not come about."""
+    """Something could not be measured."""
 
 
 @dataclass
 class Release:
-    """A change on its way: the moments that it passes, on the clock of ``time.time``."""
+    """A change and the times at which it passed each part, on the clock of ``time.time``."""
 
     version: str
     began: float = field(default_factory=time.time)
@@ -48,7 +49,7 @@ class Release:
     marks: list[tuple[str, float]] = field(default_factory=list)
 
     def mark(self, name: str) -> None:
-        """Note that the part ``name`` is over."""
+        """Record that the part ``name`` is over."""
         self.marks.append((name, time.time()))
 
     @property
@@ -57,7 +58,7 @@ class Release:
         return self.live - self.began
 
     def timeline(self, name: str) -> Timeline:
-        """Lay the parts one behind the other; what is after ``live`` is the end of the rollout."""
+        """Lay out the parts one after another; what comes after ``live`` is the end of the rollout."""
         spans, begin = [], self.began
         for part, end in [*((part, end) for part, end in self.marks if end < self.live), ("pods", self.live)]:
             spans.append((part, begin - self.began, end - self.began))
@@ -71,12 +72,12 @@ def change_code(tree: Path, stamp: str) -> None:
 
 
 def change_dependency(tree: Path, stamp: str) -> None:
-    """Change requirements.txt, so that every package is installed again."""
+    """Change requirements.txt, so that every package is reinstalled."""
     _replace(tree / "requirements.txt", r"\A(# changed .*\n)?", f"# changed {stamp}\n")
 
 
 def change_nothing(tree: Path, stamp: str) -> None:
-    """Change what does not go into the image."""
+    """Change a file that is not part of the image."""
     with (tree / "README.md").open("a", encoding="utf-8") as file:
         file.write(f"\n{stamp}\n")
 
@@ -97,12 +98,12 @@ class Releases:
     # The pipeline
 
     def push(self, edit: Edit, *, buildspec: str = "buildspec.yml") -> Release:
-        """Commit and push a change, and follow it until it is live and all is quiet again."""
+        """Commit and push a change, and follow it until it is live and the old pods are gone."""
         self.commit(edit, buildspec=buildspec)
         return self._follow(self.run("git", "rev-parse", "HEAD").strip())
 
     def push_many(self, count: int) -> tuple[Release, list[str]]:
-        """Push commits one right after the other; return the last one's release and how all executions ended."""
+        """Push commits in quick succession; return the last one's release and the final states of all executions."""
         known = len(self.executions())
         commits = []
         for _ in range(count):
@@ -111,13 +112,12 @@ class Releases:
         for commit in commits[:-1]:
             self._git_push(commit)
         release = self._follow(commits[-1])
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
+
+        def ended() -> list[str]:
             states = [one["status"] for one in self.executions()]
-            if "InProgress" not in states and len(states) == known + count:
-                return release, states[:count]
-            time.sleep(0.5)
-        raise BenchmarkError(f"not all of {count} executions end")
+            return states[:count] if "InProgress" not in states and len(states) == known + count else []
+
+        return release, until(ended, PATIENCE, f"the end of {count} executions", pause=0.5)
 
     def _follow(self, commit: str) -> Release:
         release = Release(commit)
@@ -134,7 +134,7 @@ class Releases:
         self.run("git", "push", "--quiet", "origin", f"{commit}:{learner.BRANCH}")
 
     def push_without_effect(self) -> float:
-        """Push a commit that does not touch the image; return the seconds until its execution is over.
+        """Push a commit that does not change the image; return the seconds until its execution has ended.
 
         Raises:
             BenchmarkError: something in the cluster changed.
@@ -146,38 +146,30 @@ class Releases:
         ended = _moment(self.await_execution(version)["lastUpdateTime"])
         if self._state() != before:
             raise BenchmarkError(
-                f"a commit that does not touch the image changed the cluster: {before}, {self._state()}"
+                f"a commit that does not change the image changed the cluster: {before}, {self._state()}"
             )
         return ended - began
 
     def commit(self, edit: Edit, *, buildspec: str = "buildspec.yml") -> None:
-        """Commit a change to the learner's checkout, to be built by a buildspec of this repository."""
+        """Commit a change to the learner's checkout, with a buildspec of this repository."""
         shutil.copy(settings.root / buildspec, self.checkout / "buildspec.yml")
         edit(self.checkout, _stamp())
         self.run("git", "commit", "--quiet", "--all", "--message", "Measure a push")
 
-    def await_execution(self, commit: str, *, status: str = "Succeeded") -> dict[str, Any]:
-        """Wait for the end of the execution of a commit, and return it."""
-        found = {}
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            for one in self.executions():
-                if one["sourceRevisions"] and one["sourceRevisions"][0]["revisionId"] == commit:
-                    found = one
-            if found and found["status"] not in {"InProgress", "Stopping"}:
-                break
-            time.sleep(POLL)
-        if found.get("status") != status:
-            raise BenchmarkError(f"the execution of {commit[:7]} is {found.get('status', 'not there')}, not {status}")
+    def await_execution(self, commit: str) -> dict[str, Any]:
+        """Wait until the execution of a commit has succeeded, and return its summary."""
+        found = executions.follow(root("codepipeline"), PIPELINE, commit, PATIENCE)
+        if found["status"] != "Succeeded":
+            raise BenchmarkError(f"the execution of {commit[:7]} is {found['status']}, not Succeeded")
         return found
 
     def executions(self) -> list[dict[str, Any]]:
-        """Return the pipeline's executions, the newest first."""
+        """Return the pipeline's executions, newest first."""
         pages = root("codepipeline").get_paginator("list_pipeline_executions").paginate(pipelineName=PIPELINE)
         return [one for page in pages for one in page["pipelineExecutionSummaries"]]
 
     def _parts(self, execution: str) -> list[tuple[str, float]]:
-        """Return the ends of the execution's parts, as CodePipeline, CodeBuild and the build's log tell them."""
+        """Return the end of each part of an execution, from CodePipeline, CodeBuild and the build's log."""
         details = root("codepipeline").list_action_executions(
             pipelineName=PIPELINE, filter={"pipelineExecutionId": execution}
         )["actionExecutionDetails"]
@@ -200,7 +192,7 @@ class Releases:
 
     @contextmanager
     def by_hand(self) -> Iterator[Callable[[Edit], Release]]:
-        """Yield a function that makes a change live by bare commands, as somebody who has logged in."""
+        """Yield a function that releases a change with plain commands, already logged in to the registry."""
         with tempfile.TemporaryDirectory() as work:
             tree, docker = Path(work) / "tree", Path(work) / "docker"
             shutil.copytree(self.checkout, tree, ignore=shutil.ignore_patterns(".git"))
@@ -236,7 +228,7 @@ class Releases:
 
     @contextmanager
     def _watching(self, release: Release) -> Iterator[None]:
-        """Ask for the version while the block runs, and after it until it answers."""
+        """Poll for the version while the block runs, and afterwards until it answers."""
         watcher = threading.Thread(target=self._watch, args=(release,), daemon=True)
         watcher.start()
         yield
@@ -245,33 +237,33 @@ class Releases:
             raise BenchmarkError(f"{self.address} does not answer with {release.version}")
 
     def _watch(self, release: Release) -> None:
-        # A connection of its own for each question: one that is kept stays with its pod.
+        # A new connection for each request, since a kept one stays with its pod.
         limits, headers = httpx.Limits(max_keepalive_connections=0), {"Accept": "application/json"}
-        end = time.monotonic() + PATIENCE
         with httpx.Client(limits=limits, headers=headers, timeout=3, trust_env=False) as client:
-            while time.monotonic() < end:
+
+            def is_live() -> bool:
                 try:
-                    if client.get(self.address).json().get("version") == release.version:
-                        release.live = time.time()
-                        return
+                    return bool(client.get(self.address).json().get("version") == release.version)
                 except (httpx.HTTPError, ValueError):
-                    pass
-                time.sleep(POLL)
+                    return False
+
+            with suppress(TimeoutError):  # _watching reports it
+                until(is_live, PATIENCE, release.version, pause=POLL)
+                release.live = time.time()
 
     def await_rollout(self) -> None:
-        """Wait until all pods that are wanted are of the newest version and ready; old ones may still be ending."""
+        """Wait until all pods of the newest version are ready; old ones may still be terminating."""
         self.run("kubectl", "rollout", "status", f"deployment/{APP}", "-n", NAMESPACE, "--timeout=120s")
 
     def settle(self) -> None:
-        """Wait until the pods of the last release are the only ones."""
+        """Wait until only the pods of the last release are left."""
         self.await_rollout()
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
+
+        def settled() -> bool:
             pods = json.loads(self.run("kubectl", "get", "pods", "-n", NAMESPACE, "--output", "json"))["items"]
-            if not any("deletionTimestamp" in pod["metadata"] for pod in pods):
-                return
-            time.sleep(0.5)
-        raise BenchmarkError("the pods of the release before do not go away")
+            return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+        until(settled, 60, "the pods of the previous release to terminate", pause=0.5)
 
     def kubectl(self, kind: str, name: str, path: str) -> str:
         """Return a field of an object of the app."""
@@ -281,12 +273,12 @@ class Releases:
         return self.kubectl("deployment", APP, "{.spec.template.spec.containers[0].image}")
 
     def _state(self) -> tuple[str, str, str]:
-        """What a commit without effect must leave alone: the image, the generation, the pods."""
+        """What a commit without effect must not change: the image, the generation and the pods."""
         pods = self.run("kubectl", "get", "pods", "-n", NAMESPACE, "--output", "name")
         return self._image(), self.kubectl("deployment", APP, "{.metadata.generation}"), pods
 
     def run(self, *args: str, env: Mapping[str, str] | None = None, given: str = "", timeout: float = PATIENCE) -> str:
-        """Run a command as the learner and return what it prints."""
+        """Run a command as the learner and return its output."""
         done = subprocess.run(
             args, env=env or self.env, cwd=self.checkout, input=given, capture_output=True, text=True, timeout=timeout,
             check=False,

@@ -1,4 +1,4 @@
-"""Makes the table from the results that a run has left."""
+"""Renders the results of a run as a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.figures import Figure
 
 
 def table(facts: dict[str, Any], figures: Sequence[Figure]) -> str:
-    """Return the results as Markdown: median, and in brackets the least and the most."""
+    """Return the results as Markdown: the median, and in parentheses the least and the greatest value."""
     lines = [f"{facts['machine']}, {facts['when']}. {facts['repetitions']} runs; median (least to most).", ""]
     lines += ["| what | measured | against | measured | ratio | goal | |", "|---|---|---|---|---|---|---|"]
     lines += [_row(figure) for figure in figures]

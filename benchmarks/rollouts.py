@@ -1,7 +1,6 @@
-"""What the Deployment's figures are for: rollouts under load, with deployment.yml as it is and with one thing changed.
+"""Rollouts under load, with deployment.yml as it is and with one setting changed: how long they take, what they lose.
 
-What is looked at is how long a rollout takes and how many requests it loses, of fifty a second on kept connections and
-fifty on a new connection each.
+The load is 50 requests a second on kept connections and 50 on new ones.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from copy import deepcopy
 from typing import Any
 
 from benchmarks.figures import Context, Figure
+from benchmarks.load import Load
 from benchmarks.releases import Releases
 from rehearsal.tutorial import APP, NAMESPACE
-from tests.support.load import Load
 
 #: Changes a Deployment's spec in place.
 Change = Callable[[dict[str, Any]], None]
 
 
 def _as_it_is(_spec: dict[str, Any]) -> None:
-    """Leave everything."""
+    """Change nothing."""
 
 
 def _pre_stop(seconds: int) -> Change:
@@ -33,7 +32,7 @@ def _pre_stop(seconds: int) -> Change:
 
 
 def _nothing_before_the_end(spec: dict[str, Any]) -> None:
-    """Neither a pause before SIGTERM nor one after it."""
+    """Remove the pause before SIGTERM and the one after it."""
     _pre_stop(0)(spec)
     at_once = "sed 's/^DRAIN_SECONDS = .*/DRAIN_SECONDS = 0/' gunicorn.conf.py >/dev/shm/conf.py"
     _container(spec)["command"] = ["sh", "-c", f"{at_once} && exec gunicorn --config /dev/shm/conf.py"]
@@ -76,7 +75,7 @@ VARIANTS: dict[str, Change] = {
 
 
 def measure(context: Context) -> list[Figure]:
-    """Measure the rows of rollouts."""
+    """Measure a rollout with each variant."""
     releases = Releases(context)
     spec = json.loads(releases.kubectl("deployment", APP, "{.spec}"))
     seen: dict[str, tuple[list[float], str]] = {}
@@ -84,7 +83,7 @@ def measure(context: Context) -> list[Figure]:
         for name, change in VARIANTS.items():
             varied = deepcopy(spec)
             change(varied)
-            # The pods that a rollout ends have to be of the variant too.
+            # Roll out once first: the pods that a measured rollout terminates must have the variant too.
             _roll(releases, varied)
             with Load(releases.address) as load:
                 times = [_roll(releases, varied) for _ in range(context.repetitions)]
@@ -101,7 +100,7 @@ def measure(context: Context) -> list[Figure]:
 
 
 def _roll(releases: Releases, spec: dict[str, Any]) -> float:
-    """Replace all pods; return the seconds until the rollout is over, and end when the old pods are gone."""
+    """Replace all pods and wait until the old ones are gone; return the seconds until the rollout was complete."""
     template = deepcopy(spec["template"])
     template["metadata"].setdefault("annotations", {})["benchmark"] = str(time.time_ns())
     whole = {"minReadySeconds": spec["minReadySeconds"], "strategy": spec["strategy"], "template": template}

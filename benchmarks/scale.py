@@ -1,7 +1,7 @@
-"""How delivery grows: replicas on the two nodes, replicas on simulated nodes, and pushes that come faster than builds.
+"""How delivery scales: replicas on the two nodes, replicas on simulated nodes, and pushes that outpace the builds.
 
-The simulated nodes are kwok's (https://kwok.sigs.k8s.io): API server, scheduler and controllers do all of their work, and
-kwok says in the kubelets' place that the pods run. So their curve is that of the control plane alone.
+The simulated nodes are kwok's (https://kwok.sigs.k8s.io): API server, scheduler and controllers do all their work, and
+kwok reports in place of the kubelets that the pods run. So that curve measures the control plane alone.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ BUILD_TIMEOUT = 1200
 #: Simulated nodes hold as many pods as a t3.medium.
 PODS_OF_A_NODE = 17
 FAKE = "kwok.x-k8s.io/node"
-#: Of what kwok's module brings along: a node becomes ready, a pod runs, a pod goes.
+#: The stages of kwok's module that are used: a node becomes ready, a pod runs, a pod is deleted.
 STAGES = ("node/fast/node-initialize", "pod/fast/pod-ready", "pod/fast/pod-delete")
-#: The load balancer leaves out nodes with this label.
+#: The load balancer ignores nodes with this label.
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
 def measure(context: Context) -> list[Figure]:
-    """Measure the rows of scale and draw their curves."""
+    """Measure how delivery scales, and record the curves for the picture."""
     releases = Releases(context)
     return [*_replicas(context, releases), *_queued(context, releases)]
 
@@ -54,7 +54,7 @@ def _replicas(context: Context, releases: Releases) -> list[Figure]:
 
 
 def _grow(context: Context, releases: Releases, where: str, sizes: Sequence[int]) -> list[Figure]:
-    """Time each size from none to all ready."""
+    """Time scaling from zero to each size, until all replicas are ready."""
     figures = []
     for size in sizes:
         taken = [_scale(releases, size) for _ in range(context.repetitions)]
@@ -77,7 +77,7 @@ def _scale(releases: Releases, size: int) -> float:
 
 @contextmanager
 def _deployment(releases: Releases, selector: dict[str, str]) -> Iterator[None]:
-    """Make a Deployment of no pods like the app's, for the nodes with these labels, and delete it in the end."""
+    """Create a copy of the app's Deployment with no pods, for nodes with these labels; delete it afterwards."""
     made = json.loads(releases.run("kubectl", "get", "deployment", APP, "-n", NAMESPACE, "--output", "json"))["spec"]
     labels = {"app.kubernetes.io/name": NAME}
     made |= {"replicas": 0, "minReadySeconds": 0, "progressDeadlineSeconds": 300, "selector": {"matchLabels": labels}}
@@ -98,7 +98,7 @@ def _deployment(releases: Releases, selector: dict[str, str]) -> Iterator[None]:
 
 
 def _room(releases: Releases) -> int:
-    """Return how many more pods the nodes take, by their number and by the CPU that each requests."""
+    """Return how many more pods fit on the nodes, by their pod limit and by the CPU that each pod requests."""
     nodes = json.loads(releases.run("kubectl", "get", "nodes", "--output", "json"))["items"]
     pods = json.loads(releases.run("kubectl", "get", "pods", "--all-namespaces", "--output", "json"))["items"]
     cpus = sum(int(node["status"]["allocatable"]["cpu"]) for node in nodes)
@@ -107,7 +107,7 @@ def _room(releases: Releases) -> int:
 
 @contextmanager
 def simulated_nodes(context: Context, releases: Releases, pods: int) -> Iterator[None]:
-    """Give the cluster simulated nodes with room for so many pods, and take them away again."""
+    """Add simulated nodes with room for this many pods to the cluster; remove them afterwards."""
     directory = _build(context)
     count = -(-pods // PODS_OF_A_NODE)
     nodes = {"apiVersion": "v1", "kind": "List", "items": [_node(number) for number in range(count)]}
@@ -144,7 +144,7 @@ def _node(number: int) -> dict[str, Any]:
 
 
 def _build(context: Context) -> Path:
-    """Build kwok from its Go module, once for each version; return where it lies with its stages.
+    """Build kwok from its Go module, once per version; return the directory of the program and its stages.
 
     Raises:
         BenchmarkError: it cannot be fetched or compiled.
@@ -153,7 +153,7 @@ def _build(context: Context) -> Path:
     directory = settings.cache / f"kwok-{key}"
     if directory.exists():
         return directory
-    context.say("build kwok from its Go module (once, some minutes)")
+    context.say("build kwok from its Go module (once, takes some minutes)")
     go, environment = toolchain.find(context.say)
     with tempfile.TemporaryDirectory(dir=settings.cache) as work:
         draft = Path(work) / "kwok"
@@ -176,7 +176,7 @@ def _go(go: Path, environment: dict[str, str], *args: str) -> str:
 
 
 def _queued(context: Context, releases: Releases) -> list[Figure]:
-    """Push faster than the pipeline builds: how long until the last commit is live, and how many are built at all."""
+    """Push faster than the pipeline builds: measure when the last commit is live, and how many commits are built."""
     sizes = [1, 3] if context.quick else [1, 5, 20, 50]
     figures, waits, builds = [], [], []
     for size in sizes:

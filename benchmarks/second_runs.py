@@ -1,4 +1,4 @@
-"""The second run of each script of the tutorial: nothing is left to do, so it takes what its questions take."""
+"""The second run of each script of the tutorial, when nothing is left to do."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from statistics import median
 from benchmarks.figures import Context, Figure, Goal
 from benchmarks.releases import BenchmarkError, Releases
 
-#: The scripts that a learner runs once, in their order.
+#: The scripts of the setup, in order.
 SCRIPTS = ("preflight", "create-cluster", "create-role", "authorize-role", "create-stack")
 #: Calls that change nothing in AWS or in the cluster.
 ASKING = re.compile(r"(get|describe|list|batch-get|wait|version|--version|update-kubeconfig|config|diff)\b")
 
-#: Stands before a program on PATH and notes how it is called.
+#: Comes before a program on PATH and records its arguments.
 _SHIM = """#!/bin/sh
 echo "{name} $*" >>"{calls}"
 exec "{program}" "$@"
@@ -28,7 +28,7 @@ exec "{program}" "$@"
 
 
 def measure(context: Context) -> list[Figure]:
-    """Run each script again where all is done: what it takes beside the starts of the programs that it asks with."""
+    """Time each script when everything is done, without the startup time of the AWS CLI."""
     releases, figures = Releases(context), []
     with tempfile.TemporaryDirectory() as work:
         calls = Path(work) / "calls"
@@ -63,16 +63,16 @@ def _second_run(script: str, totals: list[float], starts: list[float]) -> Figure
 
 
 def refuse_changes(script: str, calls: Sequence[str], said: str = "") -> None:
-    """See to it that a script only asked, or that what it asked for was there already by the answer that it got.
+    """Check that a script made read-only calls, or calls whose answer says that nothing was to be changed.
 
     Raises:
-        BenchmarkError: it changed something.
+        BenchmarkError: a call changed something.
     """
     for call in calls:
         program, _, rest = call.partition(" ")
         words = re.sub(r"(?<!\S)--?[^\s=]+(=\S*| [^-\s]\S*)?", "", rest).split()
         verb = words[1] if program == "aws" and len(words) > 1 else " ".join(words[:1])
-        # Two calls change nothing where nothing is to be done, and say so.
+        # These two change nothing if nothing is to be done, and say so.
         unchanged = {"apply": "unchanged", "update-stack": "nothing to update"}.get(verb)
         if not (unchanged and unchanged in said) and not ASKING.match(verb or "version"):
             raise BenchmarkError(f"the second run of scripts/{script}.sh changed something: {call}")

@@ -1,11 +1,10 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several files share, and the order in which the tests run."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,23 @@ from xdist.scheduler import LoadScopeScheduling
 
 from rehearsal import learner
 from rehearsal.sandbox import footprint
+from tests.support.account import Aws, started_account
+from tests.support.fixtures import Figure, Rehearsal, WholeRehearsal
 from tests.support.paths import ROOT
 from tests.support.process_list import ProcessList
 
-#: Files whose tests need the machine, of which there is one a host at a time: they run one after the other.
-MACHINE = {
-    file.stem for file in Path(__file__).parent.rglob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()
-}
-#: Of them, those that start and end machines of their own, and the one that begins with nothing made; the rest share what
-#: fixtures make.
+#: Files whose tests need the machine. There is one machine per host, so these files run one after another.
+MACHINE = {file.stem for file in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()}
+#: Run first: files that start and stop machines of their own, and the one that starts with nothing created. The others
+#: share what the fixtures create.
 FIRST = ("test_sandbox", "test_kubernetes", "test_rehearse", "test_readme")
-#: And those that count lost requests, when the tests beside them are over and leave the processors to them; the one that
-#: takes nodes away comes last.
+#: Run last: files that count lost requests, when no other tests compete for the processors. The one that cuts off nodes
+#: comes at the very end.
 LAST = ("test_zero_downtime", "test_releases")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that need the machine into one order, behind the others of their files."""
+    """Sort the tests that need the machine; the other tests of their files come before them."""
 
     def place(item: pytest.Item) -> int:
         if "rehearsal" not in item.keywords:
@@ -44,29 +43,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class OneMachine(LoadScopeScheduling):
-    """Gives all files of ``MACHINE`` to one worker, the largest lot and so the first; the other tests run beside it."""
+    """Assigns all files of ``MACHINE`` to one worker; the other workers run the other tests."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "machine" if Path(nodeid.partition("::")[0]).stem in MACHINE else nodeid
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let the tests beside the machine's give way to them, since those have the longest way to go."""
+    """Lower the priority of tests that do not need the machine, since the others take longest."""
     if "PYTEST_XDIST_WORKER" in os.environ and item.path.stem not in MACHINE and os.nice(0) == 0:
         os.nice(5)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneMachine:
-    """Tell xdist how to spread the tests (its marker for groups does nothing under this pytest)."""
+    """Set the scheduler, since xdist's own marker for groups has no effect in this version of pytest."""
     return OneMachine(config, log)
-
-
-Figure = Callable[[str, object], None]
 
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Figure:
-    """Give a function that records a figure of tests/README.md under the promise that it stands for."""
+    """Return a function that records a figure for a promise of tests/README.md."""
 
     def record(promise: str, value: object) -> None:
         record_property("figure", [promise, str(value)])
@@ -84,32 +80,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(f"| {promise} | {value} |")
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """A kept rehearsal as its learner finds it: a shell environment and a checkout."""
-
-    env: dict[str, str]
-    checkout: Path
-
-    def run(self, *args: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command as the learner."""
-        return subprocess.run(
-            args, env=self.env, cwd=self.checkout, capture_output=True, text=True, timeout=timeout, check=check
-        )
-
-
-@dataclass(frozen=True)
-class WholeRehearsal:
-    """What a whole rehearsal printed, the processes that were seen meanwhile, and what it left on this machine."""
-
-    done: subprocess.CompletedProcess[str]
-    processes: ProcessList
-    left: list[str]
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """An account on a free port of the loopback address, one for each file."""
+    with started_account(tmp_path_factory.mktemp("aws")) as account:
+        yield account
 
 
 @pytest.fixture(scope="session")
 def whole_rehearsal() -> WholeRehearsal:
-    """Rehearse the whole tutorial, once for all tests that look at how that went."""
+    """Rehearse the whole tutorial, once for all tests that check the result."""
     before, processes = footprint.snapshot(), ProcessList()
     with processes.watched():
         done = subprocess.run(
@@ -120,7 +100,7 @@ def whole_rehearsal() -> WholeRehearsal:
 
 @pytest.fixture(scope="session")
 def rehearsal() -> Iterator[Rehearsal]:
-    """AWS, GitHub and Docker on this machine, with no cluster and no stack yet; ended with the session."""
+    """AWS, GitHub and Docker on this machine, with no cluster and no stack yet; stopped with the session."""
     started = subprocess.run(
         [ROOT / "scripts" / "rehearse.sh", "--keep"], capture_output=True, text=True, timeout=1800, check=False
     )
@@ -133,13 +113,13 @@ def rehearsal() -> Iterator[Rehearsal]:
 
 @pytest.fixture(scope="session")
 def cluster(rehearsal: Rehearsal) -> Rehearsal:
-    """The rehearsal with the cluster and the kubectl role, made by scripts/setup-cluster.sh."""
+    """The rehearsal with the cluster and the kubectl role, created by scripts/setup-cluster.sh."""
     rehearsal.run("scripts/setup-cluster.sh", timeout=600)
     return rehearsal
 
 
 @pytest.fixture(scope="session")
 def stack(cluster: Rehearsal) -> Rehearsal:
-    """The rehearsal with the stack too, made by scripts/create-stack.sh."""
+    """The rehearsal with the stack too, created by scripts/create-stack.sh."""
     cluster.run("scripts/create-stack.sh", timeout=300)
     return cluster

@@ -1,4 +1,4 @@
-"""What the image of 2022 ran: one text, from Flask's development server with its debugger."""
+"""The app of the image of 2022: one text, served by Flask's development server with its debugger."""
 
 from flask import Flask
 

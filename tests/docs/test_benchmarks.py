@@ -1,4 +1,4 @@
-"""The benchmarks' table says what was measured and nothing else, and whether it keeps its goal."""
+"""The benchmarks' figures, their table, and the pages that quote it."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
         (Figure("", "s", [3.1]), None, None),
     ],
 )
-def test_a_figure_and_its_goal(figure: Figure, ratio: float | None, holds: bool | None) -> None:
+def test_ratio_and_goal_of_a_figure(figure: Figure, ratio: float | None, holds: bool | None) -> None:
     assert (figure.ratio, figure.holds) == (ratio, holds)
 
 
-def test_the_table() -> None:
+def test_table_has_a_row_per_figure() -> None:
     lines = report.table(FACTS, SAMPLE).splitlines()
     assert lines[0] == "2 cores, 1 May 2030. 3 runs; median (least to most)."
     assert lines[4:] == [
@@ -65,7 +65,7 @@ def test_the_table() -> None:
     ]
 
 
-def test_results_survive_json() -> None:
+def test_results_round_trip_through_json() -> None:
     made = context()
     facts, figures, timelines, curves = read(json.loads(json.dumps(write(made, SAMPLE))))
     assert facts == FACTS
@@ -73,24 +73,24 @@ def test_results_survive_json() -> None:
     assert (len(timelines), timelines[0].live, curves[0].name) == (2, 5, "two nodes")
 
 
-def test_the_table_that_is_shown_is_that_of_the_results() -> None:
-    """No figure is written by hand: what is committed, and what the pages show, is made from what was measured."""
+def test_quoted_rows_are_those_of_the_results() -> None:
+    """No figure is edited by hand: the table is rendered from the results, and pages quote its rows."""
     results = ROOT / "benchmarks" / "results"
     facts, figures, _, _ = read(json.loads((results / "results.json").read_text()))
     table = report.table(facts, figures)
     assert (results / "table.md").read_text() == table
-    assert table in (ROOT / "benchmarks" / "README.md").read_text()
-    shown = section((ROOT / "README.md").read_text(), "How long a push takes")
-    rows = [line for line in shown.splitlines() if line.startswith("| ")]
+    rows = [row for page in ("README.md", "docs/figures.md") if (ROOT / page).exists() for row in quoted(ROOT / page)]
     assert len(rows) > 3
     assert set(rows) <= set(table.splitlines())
 
 
-def section(page: str, title: str) -> str:
-    return page.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0]
+def quoted(page: Path) -> list[str]:
+    """The rows of the benchmarks' table on a page, with its heading."""
+    tables = re.findall(r"^\| what \| measured \|.*\n(?:\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [row for table in tables for row in table.splitlines()]
 
 
-def test_a_push_is_laid_out_without_gaps() -> None:
+def test_timeline_has_no_gaps() -> None:
     release = releases.Release(
         "1", began=100.0, live=110.0, marks=[("git push", 101.0), ("build", 105.0), ("late", 112.0)]
     )
@@ -112,7 +112,7 @@ def test_a_push_is_laid_out_without_gaps() -> None:
         "eksctl version",
     ],
 )
-def test_a_second_run_may_ask(call: str) -> None:
+def test_second_run_may_make_read_only_calls(call: str) -> None:
     second_runs.refuse_changes("create-role", [call])
 
 
@@ -123,7 +123,7 @@ def test_a_second_run_may_ask(call: str) -> None:
         ("kubectl apply -n hello-world -f deployer-rbac.yml", "role.rbac.authorization.k8s.io/deployers unchanged"),
     ],
 )
-def test_a_second_run_may_be_told_that_nothing_is_to_be_done(call: str, said: str) -> None:
+def test_second_run_may_make_calls_that_change_nothing(call: str, said: str) -> None:
     second_runs.refuse_changes("create-stack", [call], said)
     with pytest.raises(releases.BenchmarkError, match="changed something"):
         second_runs.refuse_changes("create-stack", [call], "role.rbac.authorization.k8s.io/deployers configured")
@@ -139,13 +139,13 @@ def test_a_second_run_may_be_told_that_nothing_is_to_be_done(call: str, said: st
         "eksctl create cluster --name x",
     ],
 )
-def test_a_second_run_may_not_change(call: str) -> None:
+def test_second_run_rejects_changes(call: str) -> None:
     with pytest.raises(releases.BenchmarkError, match="changed something"):
         second_runs.refuse_changes("create-role", [call])
 
 
 @pytest.mark.parametrize("name", rollouts.VARIANTS)
-def test_only_a_varied_rollout_differs_from_the_manifest(name: str) -> None:
+def test_only_a_variant_differs_from_the_manifest(name: str) -> None:
     documents = yaml.safe_load_all((ROOT / "deployment.yml").read_text())
     spec = next(one for one in documents if one["kind"] == "Deployment")["spec"]
     varied = deepcopy(spec)
@@ -153,7 +153,7 @@ def test_only_a_varied_rollout_differs_from_the_manifest(name: str) -> None:
     assert (varied == spec) == (name == rollouts.AS_IT_IS)
 
 
-def test_the_times_of_a_rehearsal() -> None:
+def test_reads_times_of_a_rehearsal() -> None:
     said = (
         "✓  1  Start AWS, GitHub and Docker on this machine  watch it at http://127.0.0.1:1/ 4.0 s\n"
         "✓  2  Create the stack  (scripts/create-stack.sh) 6.5 s\n"
@@ -167,7 +167,7 @@ def test_the_times_of_a_rehearsal() -> None:
         times("✗ failed")
 
 
-def test_the_buildspec_of_2022_does_all_that_it_did() -> None:
+def test_buildspec_of_2022_has_all_steps_in_order() -> None:
     spec = parse((ROOT / delivery.ORIGINAL).read_text())
     everything = "\n".join(command for phase in spec.phases.values() for command in phase.commands)
     steps = [
@@ -183,7 +183,7 @@ def test_the_buildspec_of_2022_does_all_that_it_did() -> None:
     assert places == sorted(places)
 
 
-def test_help() -> None:
+def test_help_lists_every_option() -> None:
     done = run("-h")
     assert done.returncode == 0, done.stderr
     assert "Usage: benchmarks/run.sh" in done.stdout
@@ -193,7 +193,7 @@ def test_help() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--fast"], ["quick"], ["--only"], ["--results", ""]])
-def test_unknown_arguments_are_refused_before_anything_is_done(arguments: list[str]) -> None:
+def test_rejects_unknown_arguments(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert "see benchmarks/run.sh -h" in done.stderr
@@ -201,7 +201,7 @@ def test_unknown_arguments_are_refused_before_anything_is_done(arguments: list[s
 
 
 @pytest.mark.slow
-def test_the_picture(tmp_path: Path) -> None:
+def test_picture_shows_timelines_and_curves(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(write(context(), SAMPLE)))
     venv = subprocess.run(
         ["scripts/dev/venv.sh", "requirements-benchmarks.txt"],

@@ -5,21 +5,22 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
+
+TESTS = ROOT / "tests"
 ROW = re.compile(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", re.MULTILINE)
 
 
 def promised() -> dict[str, str]:
-    """The table of tests/README.md: the figure of each promise."""
+    """Return the table of tests/README.md: the figure of each promise."""
     table = (TESTS / "README.md").read_text(encoding="utf-8").partition("## Promises and figures")[2]
     rows = ROW.findall(table.partition("\n## ")[0])
     return {promise: figure for promise, _, figure in rows[1:]}
 
 
 def recorded() -> Iterator[str]:
-    """The promises for which a test records a figure: the first argument of each call of ``figure``."""
+    """Yield the promises for which a test records a figure: the first argument of each call of ``figure``."""
     for file in TESTS.rglob("test_*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "figure":
@@ -27,7 +28,7 @@ def recorded() -> Iterator[str]:
                 yield str(node.args[0].value)
 
 
-def test_every_promise_of_the_table_is_recorded_by_a_test_and_the_other_way_round() -> None:
+def test_promises_are_those_that_tests_record() -> None:
     assert set(promised()) == set(recorded())
 
 

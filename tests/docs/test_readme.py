@@ -17,7 +17,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.conftest import Rehearsal
+from tests.support.fixtures import Rehearsal
 from tests.support.paths import ROOT
 from tests.support.readme_runner import Result, commands, difference, run_readme, skipped
 

@@ -1,7 +1,7 @@
-"""aws-auth in every state: thousands of documents that nobody would write.
+"""aws-auth in every state: thousands of generated documents that no one would write.
 
-A wrong write to aws-auth locks people and nodes out of the cluster. So whatever stands there, what is written has each
-entry of others as it was, letter by letter, and one entry of ours; or nothing is written.
+A wrong write to aws-auth locks people and nodes out of the cluster. So whatever it contains, the result has all other
+entries unchanged, character by character, and one entry for the role; or nothing is written.
 """
 
 from __future__ import annotations
@@ -12,44 +12,43 @@ import json
 import random
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.scripts.test_aws_auth import ROLE, WANTED, aws_auth
-
-if TYPE_CHECKING:
-    from conftest import Figure
+from tests.support.aws_auth import WANTED, aws_auth
+from tests.support.fixtures import Figure
+from tests.support.names import ROLE_ARN
 
 SEED = 20261123
-OURS = [ROLE, ROLE.lower(), ROLE.upper()]
+OURS = [ROLE_ARN, ROLE_ARN.lower(), ROLE_ARN.upper()]
 OTHERS = [
-    ROLE + "2",
-    ROLE.replace("role/", "role/team/"),
+    ROLE_ARN + "2",
+    ROLE_ARN.replace("role/", "role/team/"),
     "arn:aws:iam::111122223333:role/nodes",
     "",
     "ünïcode",
     "$(id)",
 ]
-#: YAML reads some of these as numbers, dates, truth or nothing; in aws-auth they are somebody's words.
+#: YAML parses some of these as numbers, dates, booleans or null; in aws-auth they are strings.
 WORDS = ["build", "deployers", "system:masters", "1:30", "012", "0o14", "yes", "off", "~", "2026-11-23", "1e3", ".nan", "=",
          "'quoted'", '"a\\tb"', "{{SessionName}}", "!!str 5", "é", "'#no comment'", "a # comment", "|-\n      long"]  # fmt: skip
 KEYS = ["rolearn", "username", "groups", "note", "7", "~", "'two words'", '"\\e[31m"']
 SHAPES = ["block", "block", "block", "indented", "flow", "json", "noise", "words"]
-NOISE = ["- ", "rolearn: ", ROLE, "\n", "  ", "\t", "\r\n", "# ", "[", "]", "{", "}", "|\n", "a", ": ", "'", '"', "&a ", "*a",
+NOISE = ["- ", "rolearn: ", ROLE_ARN, "\n", "  ", "\t", "\r\n", "# ", "[", "]", "{", "}", "|\n", "a", ": ", "'", '"', "&a ", "*a",
          "---\n", "!!omap ", "!!pairs ", "? ", ">\n", "\u2028", "\x85", "\ufeff", "\ud800", "\x00", "\x1b[31m"]  # fmt: skip
 OTHER_DATA = ["mapUsers", "mapAccounts", "note"]
 
 
 class Documents:
-    """ConfigMaps that nobody would write, from one seed: the same each time."""
+    """Generates unlikely ConfigMaps from a seed, the same in every run."""
 
     def __init__(self, seed: int) -> None:
         self.pick = random.Random(seed)  # noqa: S311 (not a secret)
 
     def entry(self) -> list[tuple[str, str]]:
-        """The keys and values of an entry, as YAML has them; now and then without a role, or with a key twice."""
+        """Return the keys and values of an entry as YAML, sometimes without a role or with a duplicate key."""
         keys = ["rolearn"] * self.pick.choice([1, 1, 1, 1, 1, 0, 2])
         keys += self.pick.sample(KEYS[1:], self.pick.randrange(4))
         return [(key, self.value(key)) for key in self.pick.sample(keys, len(keys))]
@@ -71,7 +70,7 @@ class Documents:
                 return "".join(self.pick.choice(NOISE) for _ in range(self.pick.randrange(12)))
             case "words":
                 return self.pick.choice(
-                    ["", "[]", "null", "~", "\n", "# nobody\n", "just words", "7", "{}", "[[]]", "[" * 1200]
+                    ["", "[]", "null", "~", "\n", "# no one\n", "just words", "7", "{}", "[[]]", "[" * 1200]
                 )
             case "json":
                 return json.dumps([dict(entry) for entry in entries], indent=self.pick.choice([None, 2]))
@@ -84,13 +83,13 @@ class Documents:
         indent = "  " if shape == "indented" else ""
         lines = []
         for entry in entries:
-            lines += self.pick.choice([[], ["# about the next", ""]])
+            lines += self.pick.choice([[], ["# about the next entry", ""]])
             lines += [("  " if number else "- ") + f"{key}: {value}" for number, (key, value) in enumerate(entry)]
         text = "".join(indent + line + "\n" for line in lines)
         return self.spoilt(text)
 
     def spoilt(self, text: str) -> str:
-        """The text with other line ends, a tab, a letter lost or something in between; most often as it is."""
+        """Return the text with other line endings, a tab, a missing or an extra character; most often unchanged."""
         if self.pick.random() < 0.7:
             return text
         place = self.pick.randrange(len(text) + 1)
@@ -100,7 +99,7 @@ class Documents:
         )  # fmt: skip
 
     def config_map(self) -> Any:
-        """What kubectl answers: nothing where there is no aws-auth, or a document, seldom of another shape."""
+        """Return the output of kubectl: None if there is no aws-auth, or a document, rarely one of another shape."""
         kind = self.pick.random()
         if kind < 0.01:
             return None
@@ -114,10 +113,10 @@ class Documents:
 
 
 def in_process(verb: str, given: str, save_to: Path) -> tuple[str, str]:
-    """Run aws_auth.py; what it prints, and what it says when it refuses."""
+    """Run aws_auth.py; return its output, and its message if it fails."""
     printed, said = io.StringIO(), ""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr(sys, "argv", ["aws_auth.py", verb, ROLE, str(save_to)])
+        patch.setattr(sys, "argv", ["aws_auth.py", verb, ROLE_ARN, str(save_to)])
         patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode()), encoding="utf-8"))
         try:
             aws_auth.main()
@@ -127,22 +126,22 @@ def in_process(verb: str, given: str, save_to: Path) -> tuple[str, str]:
 
 
 def entries(text: str) -> list[Any]:
-    """The entries with every scalar as the text that stands there; another reader than aws_auth.py's."""
+    """Parse the entries with every scalar as a string, with another parser than aws_auth.py."""
     found = yaml.load(text, Loader=yaml.CBaseLoader)  # noqa: S506 (makes text, lists and mappings alone)
     return [] if found in aws_auth.NOTHING else list(found)
 
 
 def is_ours(entry: Any) -> bool:
-    return str(entry.get("rolearn", "")).lower() == ROLE.lower()
+    return str(entry.get("rolearn", "")).lower() == ROLE_ARN.lower()
 
 
 def wrong(verb: str, present: Any, printed: str, said: str, save_to: Path) -> str:
-    """What is wrong with a run; nothing if all is well."""
+    """Return what is wrong with a run; empty if nothing is."""
     if said:
         return (
             ""
             if not printed and said.startswith("aws-auth: ") and "\n" not in said and said.isprintable()
-            else f"refused badly: {said!r}"
+            else f"bad message: {said!r}"
         )
     before = ((present or {}).get("data") or {}).get("mapRoles", "")
     kept = yaml.load(save_to.read_text(), Loader=yaml.CSafeLoader)["data"]
@@ -158,14 +157,14 @@ def wrong(verb: str, present: Any, printed: str, said: str, save_to: Path) -> st
     if [entry for entry in entries(after) if not is_ours(entry)] != [
         entry for entry in entries(before) if not is_ours(entry)
     ]:
-        return f"entries of others are {after!r}"
+        return f"other entries are {after!r}"
     if verb == "remove":
-        return f"ours is still there: {after!r}" if ours else ""
-    return "" if len(ours) == 1 and ours[0].items() >= WANTED.items() else f"ours is {ours!r}"
+        return f"the role's entry is still there: {after!r}" if ours else ""
+    return "" if len(ours) == 1 and ours[0].items() >= WANTED.items() else f"the role's entry is {ours!r}"
 
 
 def fuzz(count: int, save_to: Path) -> tuple[list[str], int]:
-    """Edit so many documents; what went wrong, and how many were refused."""
+    """Edit ``count`` documents; return what went wrong, and how many were rejected."""
     documents, found, refusals = Documents(SEED), [], 0
     for number in range(count):
         present, verb = documents.config_map(), ("add", "add", "remove")[number % 3]
@@ -178,8 +177,8 @@ def fuzz(count: int, save_to: Path) -> tuple[list[str], int]:
 
 
 @pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_fuzzed_documents(count: int, tmp_path: Path, figure: Figure) -> None:
+def test_fuzzed_documents_are_edited_correctly_or_rejected(count: int, tmp_path: Path, figure: Figure) -> None:
     found, refusals = fuzz(count, tmp_path / "saved.yml")
     assert found == []
-    assert count / 20 < refusals < count / 2, "too few or too many to have tried both ways"
-    figure("aws-auth: no document makes it write what is wrong", f"{len(found)} wrong writes of {count:,}")
+    assert count / 20 < refusals < count / 2, "too few or too many rejections to have tried both"
+    figure("aws-auth: no document leads to a wrong write", f"{len(found)} wrong writes of {count:,}")

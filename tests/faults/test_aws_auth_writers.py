@@ -1,7 +1,7 @@
-"""aws-auth in a real API server: many writers at once, a version that is out of date, and documents of every kind.
+"""aws-auth in a real API server: concurrent writers, a stale version, and documents of every kind.
 
-The script runs as it is, with the real kubectl. Only the AWS CLI is replaced, by one that answers at once, since twenty
-of the real one would need most of the time to start.
+The script and kubectl are real. Only the AWS CLI is a stand-in that answers at once, since starting 20 real ones would
+take most of the time.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 
 from rehearsal.settings import settings
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.names import ACCOUNT, ROLE_ARN
 from tests.support.paths import ROOT
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(240)]
 
-ARN = "arn:aws:iam::111122223333:role/"
-ROLE = ARN + "UdacityFlaskDeployCBKubectlRole"
+ARN = f"arn:aws:iam::{ACCOUNT}:role/"
 OTHER = f"- rolearn: {ARN}nodes # keep\n  username: system:node:{{{{EC2PrivateDNSName}}}}\n  groups: [system:nodes]\n"
 AWS = """\
 #!/usr/bin/env bash
@@ -36,8 +34,8 @@ case $* in
   *) echo "unexpected: $*" >&2 && exit 255 ;;
 esac
 """
-#: A kubectl that lets somebody else write to aws-auth right after the script has read it, once.
-SLOW_LEARNER = """\
+#: A kubectl that writes to aws-auth for someone else once, right after the script has read it.
+RACING_KUBECTL = """\
 #!/usr/bin/env bash
 {kubectl} "$@" || exit
 [[ $* == *"get configmap/aws-auth"* && ! -e {flag} ]] || exit 0
@@ -45,13 +43,12 @@ touch {flag}
 {kubectl} --kubeconfig {kubeconfig} -n kube-system patch configmap aws-auth --patch '{patch}' >/dev/null
 """
 
-
-#: On a busy machine one of twenty may be unlucky for five minutes; it then does as it is told.
+#: On a busy machine one of 20 writers may lose the race for five minutes; the test then follows the message.
 GIVEN_UP = "the change of aws-auth is not done after 5 minutes: look at the AWS console, then run this again\n"
 
 
 class Desk:
-    """authorize-role.sh, a real kubectl as the cluster's administrator, and aws-auth."""
+    """authorize-role.sh, a real kubectl of the cluster's administrator, and aws-auth."""
 
     def __init__(self, home: Path, env: dict[str, str]) -> None:
         self.bin = home / "bin"
@@ -61,7 +58,7 @@ class Desk:
         self.install("aws", AWS)
 
     def install(self, name: str, text: str, **values: object) -> None:
-        """Put a program before those of the learner."""
+        """Install a program that comes before the learner's on PATH."""
         values = {
             "kubectl": settings.bin / "kubectl",
             "kubeconfig": self.kubeconfig,
@@ -83,7 +80,7 @@ class Desk:
         return dict(json.loads(text)) if text else None
 
     def write(self, data: dict[str, str] | None) -> None:
-        """Let aws-auth hold this, or not be there."""
+        """Replace the data of aws-auth, or delete it."""
         self.kubectl("delete", "configmap", "aws-auth", "--ignore-not-found")
         if data is not None:
             document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "aws-auth"}, "data": data}
@@ -98,7 +95,7 @@ class Desk:
 
 @pytest.fixture
 def desk(cluster: Rehearsal, tmp_path: Path) -> Iterator[Desk]:
-    """Puts aws-auth back afterwards."""
+    """Restores aws-auth afterwards."""
     desk = Desk(tmp_path, cluster.env)
     kept = (desk.read() or {}).get("data")
     yield desk
@@ -114,7 +111,7 @@ def roles(desk: Desk) -> list[str]:
 @pytest.mark.parametrize(
     ("writers", "changes"), [(4, 2), pytest.param(20, 10, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
-def test_writers_at_the_same_time(writers: int, changes: int, desk: Desk, figure: Figure) -> None:
+def test_concurrent_writers_lose_no_change(writers: int, changes: int, desk: Desk, figure: Figure) -> None:
     desk.write({"mapRoles": OTHER, "mapUsers": "[]"})
     refused = 0
 
@@ -137,21 +134,21 @@ def test_writers_at_the_same_time(writers: int, changes: int, desk: Desk, figure
     assert document["data"]["mapRoles"].startswith(OTHER)
     assert document["data"]["mapUsers"] == "[]"
     assert sorted(found[1:]) == sorted(wanted)
-    assert refused, "nobody was in anybody's way, so nothing was tried"
-    kept = f"{len(set(found) & wanted)} of {len(wanted)} kept, after {refused} refusals"
-    figure("aws-auth: writers at the same time lose nothing", f"{writers} writers with {changes} changes each: {kept}")
+    assert refused, "no write was rejected, so nothing was tried"
+    kept = f"{len(set(found) & wanted)} of {len(wanted)} kept, after {refused} rejections"
+    figure("aws-auth: concurrent writers lose no change", f"{writers} writers with {changes} changes each: {kept}")
 
 
-def test_a_stale_version_is_refused_and_fetched_again(desk: Desk, figure: Figure) -> None:
+def test_stale_version_is_rejected_and_fetched_again(desk: Desk, figure: Figure) -> None:
     desk.write({"mapRoles": OTHER})
     patch = {"data": {"mapRoles": OTHER + f"- {{rolearn: {ARN}in-between, username: x}}\n"}}
-    desk.install("kubectl", SLOW_LEARNER, patch=json.dumps(patch))
+    desk.install("kubectl", RACING_KUBECTL, patch=json.dumps(patch))
     done = desk.authorize()
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("aws-auth was changed by somebody else at the same time: fetching it again") == 1
-    assert roles(desk) == ["nodes", "in-between", ROLE.removeprefix(ARN)]
+    assert roles(desk) == ["nodes", "in-between", ROLE_ARN.removeprefix(ARN)]
     assert saved(done.stderr)["data"] == patch["data"], (
-        "the copy is of what was written over, not of what was read first"
+        "the copy is of the version that was overwritten, not of the first one read"
     )
     document = desk.read()
     assert document is not None
@@ -159,11 +156,11 @@ def test_a_stale_version_is_refused_and_fetched_again(desk: Desk, figure: Figure
     stale = desk.kubectl("patch", "configmap", "aws-auth", "--patch", json.dumps(document), check=False)
     assert stale.returncode == 1
     assert "(Conflict)" in stale.stderr
-    figure("aws-auth: a change to a version that is out of date is refused and made again", "2 of 2 changes kept")
+    figure("aws-auth: a write to a stale version is rejected and retried", "2 of 2 changes kept")
 
 
 def saved(said: str) -> dict[str, Any]:
-    """The copy that the script's message names."""
+    """Read the copy that the script's message names."""
     (line,) = [line for line in said.splitlines() if line.startswith("aws-auth as it was before: ")]
     return dict(yaml.safe_load(Path(line.removeprefix("aws-auth as it was before: ")).read_text()))
 
@@ -174,7 +171,7 @@ STATES: dict[str, dict[str, str] | None] = {
     "no roles": {"mapUsers": "- userarn: arn:aws:iam::111122223333:user/ann\n"},
     "empty text": {"mapRoles": ""},
     "CRLF": {"mapRoles": OTHER.replace("\n", "\r\n"), "mapUsers": "[]\r\n"},
-    "twice": {"mapRoles": OTHER + OTHER + f"- rolearn: {ROLE}\n  groups: [system:masters]\n" * 2},
+    "twice": {"mapRoles": OTHER + OTHER + f"- rolearn: {ROLE_ARN}\n  groups: [system:masters]\n" * 2},
     "unknown": {
         "mapRoles": OTHER + "- rolearn: x\n  session: 012\n  new: {a: [~, yes]}\n",
         "other": "1:30\t\n \u2028é",
@@ -185,7 +182,7 @@ STATES: dict[str, dict[str, str] | None] = {
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_each_state_gets_our_entry_and_keeps_the_rest(state: str, desk: Desk) -> None:
+def test_each_state_gets_the_entry_and_keeps_the_rest(state: str, desk: Desk) -> None:
     before = STATES[state] or {}
     desk.write(STATES[state])
     done = desk.authorize()
@@ -194,18 +191,18 @@ def test_each_state_gets_our_entry_and_keeps_the_rest(state: str, desk: Desk) ->
     assert document is not None
     assert document["data"] | {"mapRoles": ""} == before | {"mapRoles": ""}
     assert saved(done.stderr).get("data", {}) == before
-    assert ours(document["data"]["mapRoles"]) == [{"rolearn": ROLE, "username": "build", "groups": ["deployers"]}]
+    assert ours(document["data"]["mapRoles"]) == [{"rolearn": ROLE_ARN, "username": "build", "groups": ["deployers"]}]
     assert others(document["data"]["mapRoles"]) == others(before.get("mapRoles", ""))
 
 
-def test_what_cannot_be_read_is_left_and_the_copy_puts_it_back(desk: Desk) -> None:
+def test_unreadable_aws_auth_is_unchanged_and_the_copy_restores_it(desk: Desk) -> None:
     broken = {"mapRoles": "- rolearn: x\n\t- system:masters\n", "mapUsers": "[]"}
     desk.write(broken)
     before = desk.read()
     done = desk.authorize()
     assert done.returncode == 1
     assert done.stderr.startswith("aws-auth: mapRoles cannot be read (line 2: ")
-    assert desk.read() == before, "the same version: nothing was written"
+    assert desk.read() == before, "nothing was written"
     copy = done.stderr.split("A copy is in ")[1].split(": ")[0]
     desk.write({"mapRoles": "[]"})
     desk.kubectl("replace", "-f", copy)
@@ -217,8 +214,8 @@ def entries(text: str) -> list[dict[str, Any]]:
 
 
 def ours(text: str) -> list[dict[str, Any]]:
-    return [entry for entry in entries(text) if entry["rolearn"] == ROLE]
+    return [entry for entry in entries(text) if entry["rolearn"] == ROLE_ARN]
 
 
 def others(text: str) -> list[dict[str, Any]]:
-    return [entry for entry in entries(text) if entry["rolearn"] != ROLE]
+    return [entry for entry in entries(text) if entry["rolearn"] != ROLE_ARN]

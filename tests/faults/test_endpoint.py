@@ -1,7 +1,7 @@
-"""Every call that the scripts make to AWS meets throttling, expired credentials, errors, lost answers, silence and HTML.
+"""Every call of the scripts to AWS meets throttling, expired credentials, errors, lost responses, timeouts and HTML.
 
-A fault that passes must not be noticed. One that lasts must end the script at once, with exit code 1 and a remedy, and
-the next run must carry on from there. Between the real AWS CLI and AWS stands tests/support/faulty_proxy.py.
+A transient fault must go unnoticed. A lasting one must end the script at once, with exit code 1 and a remedy, and the
+next run must continue from there. tests/support/faulty_proxy.py is between the real AWS CLI and AWS.
 """
 
 from __future__ import annotations
@@ -14,23 +14,21 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.conftest import Figure
-from tests.stack.test_stack import ACCOUNT, ROLE, Aws, aws
-from tests.support.desk import TOKEN, Desk
+from tests.support.account import Aws, environment
+from tests.support.desk import Desk
 from tests.support.faulty_proxy import Call, FaultyProxy, passes_through
+from tests.support.fixtures import Figure
+from tests.support.names import ACCOUNT, CLUSTER, ROLE, ROLE_ARN, STACK
 from tests.support.paths import FAKES
 from tests.support.tracing import warm_aws
 
-__all__ = ["aws"]
 pytestmark = pytest.mark.services
-STACK, CLUSTER = "aws-pipeline", "eksctl-demo"
-ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
 NO_CONFIGMAP = 'Error from server (NotFound): configmaps "aws-auth" not found\n'
 
-#: Faults after which the AWS CLI asks again, and those after which asking again is of no use.
+#: Faults after which the AWS CLI retries, and those that persist.
 PASSING = ("throttled", "broken", "unavailable", "dropped", "slow")
 LASTING = ("expired", "page", "xhtml", "throttled", "broken", "unavailable", "dropped", "lost")
-#: What has to stand in the script's errors.
+#: What the script's errors must contain.
 WORDS = {
     "throttled": "Rate exceeded",
     "expired": "expired",
@@ -43,7 +41,7 @@ WORDS = {
     "xhtml": "Result'|nothing in the answer|Cluster not found|In function|is CREATE_COMPLETE",
 }
 REMEDY = re.compile(r"try again|run (it|this) again|run scripts/|above|put them right")
-#: What scripts say of a thing that is absent, and the thing.
+#: Messages that say that something does not exist, and what.
 CLAIMS = {
     "There is no stack aws-": "stack",
     "stack       none": "stack",
@@ -55,11 +53,11 @@ CLAIMS = {
     "cluster     none": "cluster",
     "Nothing is left": "anything",
 }
-#: Calls answered by nothing: a page that is good XML cannot be told from that.
+#: Calls with an empty response, from which a page of well-formed XML cannot be distinguished.
 EMPTY_ANSWERS = ("PutRolePolicy", "DeleteRolePolicy", "DeleteRole")
-#: Occurrences of a call in one run that meet a fault; beyond are only the polls of a wait.
+#: The occurrences of a call in one run that meet a fault; later ones are only polls of a wait.
 OCCURRENCES = 4
-#: What AWS makes up for names and ids.
+#: Random parts of names and ids.
 RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=-)[0-9A-Za-z]{12,14}\b")
 CHANGING = re.compile(r" (Create|Delete|Put|Update|Attach|Continue)[A-Z]| (POST|PUT|DELETE) ")
 
@@ -72,16 +70,16 @@ GETS_READY: dict[str, tuple[str, ...]] = {
     "build/connect.sh": ("role", "cluster"),
     "teardown.sh": ("role", "cluster", "stack"),
 }
-#: Where other kinds of fault than all are tried: what differs is told apart in one place, for questions asked in parallel.
+#: Scripts for which not all kinds of fault are tried: this one handles the errors of its parallel queries in one place.
 KINDS = {"leftovers.sh": ("expired", "page", "xhtml", "dropped")}
-#: Calls of leftovers.sh, which teardown.sh ends with, and which are tried by themselves.
+#: Calls of leftovers.sh, which teardown.sh runs at its end, and which is tried separately.
 AT_THE_END = re.compile(r"ListStacks|ListRoles|^ecr |^logs |^s3 |^ec2 |/clusters$")
 ARGUMENTS = {"teardown.sh": ("--yes",), "build/connect.sh": (CLUSTER, ROLE_ARN)}
 
 
 @dataclass
 class World:
-    """AWS behind a faulty proxy, and a learner's desk in front of it."""
+    """AWS behind a faulty proxy, and the scripts in front of it."""
 
     aws: Aws
     proxy: FaultyProxy
@@ -90,7 +88,7 @@ class World:
     builder: dict[str, str]
 
     def there(self) -> set[str]:
-        """Which of stack, role and cluster exist."""
+        """Return which of stack, role and cluster exist."""
         found = set()
         if self.aws.settle(STACK) != "DELETE_COMPLETE":
             found.add("stack")
@@ -101,7 +99,7 @@ class World:
         return found | ({"anything"} if found else set())
 
     def prepare(self, *wanted: str) -> None:
-        """Make these exist, and nothing else."""
+        """Create these, and delete everything else."""
         (self.desk.home / "kubeconfig").unlink(missing_ok=True)
         found = self.there()
         if "stack" in found - set(wanted):
@@ -135,7 +133,7 @@ class World:
         )
 
     def run(self, script: str, plan: Callable[[Call], str], **environment: str) -> tuple[int, str, str, float]:
-        """Run a script while the proxy follows a plan; exit code, output, errors and seconds."""
+        """Run a script while the proxy follows a plan; return exit code, output, errors and seconds."""
         self.proxy.begin(plan)
         before, began = self.there(), time.monotonic()
         keys = self.builder if script == "build/connect.sh" else {}
@@ -150,7 +148,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The scripts, a warm AWS CLI that waits 3 s for an answer where a test is about slowness, and a GitHub that agrees."""
+    """The scripts, a warm AWS CLI whose timeout is $PATIENCE, and a GitHub that accepts the token."""
     home = tmp_path_factory.mktemp("world")
     proxy = FaultyProxy(aws.url, canned={"codepipeline ListPipelineExecutions": '{"pipelineExecutionSummaries": []}'})
     with warm_aws(home / "warm") as warm, proxy.serving():
@@ -166,24 +164,20 @@ def world(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
         desk.answer("kubectl", "version", stdout='{"clientVersion": {"gitVersion": "v1.36.3"}}')
         desk.answer("kubectl", "get configmap/aws-auth", stderr=NO_CONFIGMAP, code=1)
         iam = aws.root("iam")
-        iam.create_user(UserName="builder")  # the account's root may assume no role
+        iam.create_user(UserName="builder")  # root cannot assume roles
         rights = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [rights]})
         iam.put_user_policy(UserName="builder", PolicyName="assume", PolicyDocument=document)
         keys = iam.create_access_key(UserName="builder")["AccessKey"]
         yield World(
             aws, proxy, desk,
-            {
-                "AWS_ENDPOINT_URL": proxy.url,
-                "AWS_ACCESS_KEY_ID": ACCOUNT,
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "AWS_MAX_ATTEMPTS": "2",
-                "WARM_AWS": warm["WARM_AWS"],
-                "GITHUB_TOKEN": TOKEN,
-                "ANSWER": "200 repo",
-                "KUBECONFIG": str(desk.home / "kubeconfig"),
-            },
+            environment(
+                aws,
+                AWS_ENDPOINT_URL=proxy.url,
+                AWS_MAX_ATTEMPTS="2",
+                WARM_AWS=warm["WARM_AWS"],
+                KUBECONFIG=str(desk.home / "kubeconfig"),
+            ),
             {"AWS_ACCESS_KEY_ID": keys["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"]},
         )  # fmt: skip
 
@@ -196,12 +190,12 @@ def _shim(desk: Desk, name: str, body: str) -> None:
 
 
 def first_attempt(kind: str) -> Callable[[Call], str]:
-    """A plan by which every call meets the fault once."""
+    """A plan in which every call meets the fault once."""
     return lambda call: kind if call.attempt == 1 else ""
 
 
 class NextCall:
-    """A plan by which the first call that has not had the fault yet has it, at each of its attempts."""
+    """A plan in which the first call that has not met the fault yet meets it, at every attempt."""
 
     def __init__(self, kind: str, spare: re.Pattern[str] | None = None) -> None:
         self.kind, self.spare = kind, spare
@@ -209,7 +203,7 @@ class NextCall:
         self.begin()
 
     def begin(self) -> None:
-        """Another run."""
+        """Start another run."""
         self.faulty: Call | None = None
         self._numbers: dict[str, set[int]] = {}
 
@@ -229,7 +223,7 @@ class NextCall:
 
 
 def passes(world: World, script: str, kinds: tuple[str, ...]) -> str:
-    """Let every call of a script meet each fault once; what was seen."""
+    """Let every call of a script meet each fault once; return the figure."""
     world.prepare(*GETS_READY[script])
     code, clean, errors, _ = world.run(script, passes_through)
     assert code == 0, clean + errors
@@ -242,11 +236,11 @@ def passes(world: World, script: str, kinds: tuple[str, ...]) -> str:
         assert world.there() == after
         faults += sum(bool(call.fault) for call in world.proxy.calls)
         slowest = max(slowest, seconds)
-    return f"{script}: {faults} of {faults} faults of {len(kinds)} kinds not noticed, slowest run {slowest:.0f} s"
+    return f"{script}: {faults} of {faults} faults of {len(kinds)} kinds unnoticed, slowest run {slowest:.0f} s"
 
 
 def lasts(world: World, script: str, kinds: tuple[str, ...]) -> str:
-    """Let each call of a script fail for good in turn, each run carrying on after the one before; what was seen."""
+    """Let each call of a script fail persistently in turn, each run continuing after the last; return the figure."""
     failed, slowest = 0, 0.0
     for kind in kinds:
         world.prepare(*GETS_READY[script])
@@ -256,17 +250,15 @@ def lasts(world: World, script: str, kinds: tuple[str, ...]) -> str:
             code, output, errors, seconds = world.run(script, plan, PATIENCE="3" if kind == "slow" else "")
             if not plan.faulty:
                 break
-            assert_told(world, plan, code, output, errors)
+            assert_reported(world, plan, code, output, errors)
             failed, slowest = failed + 1, max(slowest, seconds)
         assert code == 0, f"{kind}: {output}{errors}"
         assert seconds < 60
-    return (
-        f"{script}: {failed} of {failed} faults of {len(kinds)} kinds told with a remedy, slowest run {slowest:.0f} s"
-    )
+    return f"{script}: {failed} of {failed} faults of {len(kinds)} kinds reported with a remedy, slowest run {slowest:.0f} s"
 
 
-def assert_told(world: World, plan: NextCall, code: int, output: str, errors: str) -> None:
-    """The run ended at the faulty call, and says why and what to do."""
+def assert_reported(world: World, plan: NextCall, code: int, output: str, errors: str) -> None:
+    """Check that the run ended at the faulty call and said why and what to do."""
     assert plan.faulty
     context = f"{plan.kind} at {plan.faulty}\n{output}\n{errors}"
     if "the role's entry goes with the cluster" in errors:  # the one failure that stops nothing
@@ -280,28 +272,28 @@ def assert_told(world: World, plan: NextCall, code: int, output: str, errors: st
     assert "Nothing is left" not in output, context
 
 
-def test_a_fault_that_passes_is_not_noticed(world: World, figure: Figure) -> None:
+def test_transient_fault_goes_unnoticed(world: World, figure: Figure) -> None:
     seen = passes(world, "create-role.sh", ("dropped",))
-    figure("an AWS fault that passes is not noticed, at any call (a few)", seen)
+    figure("a transient AWS fault goes unnoticed, at any call (sample)", seen)
 
 
-def test_a_fault_that_lasts_is_told(world: World, figure: Figure) -> None:
+def test_lasting_fault_is_reported(world: World, figure: Figure) -> None:
     seen = lasts(world, "create-role.sh", ("page",))
-    figure("an AWS fault that lasts is told, at any call, and the next run carries on (a few)", seen)
+    figure("a lasting AWS fault is reported with a remedy, at any call, and the next run completes (sample)", seen)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("script", GETS_READY)
-def test_each_fault_that_passes_is_not_noticed(script: str, world: World, figure: Figure) -> None:
-    figure("an AWS fault that passes is not noticed, at any call", passes(world, script, PASSING))
+def test_every_transient_fault_goes_unnoticed(script: str, world: World, figure: Figure) -> None:
+    figure("a transient AWS fault goes unnoticed, at any call", passes(world, script, PASSING))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("script", GETS_READY)
-def test_each_fault_that_lasts_is_told(script: str, world: World, figure: Figure) -> None:
+def test_every_lasting_fault_is_reported(script: str, world: World, figure: Figure) -> None:
     figure(
-        "an AWS fault that lasts is told, at any call, and the next run carries on",
+        "a lasting AWS fault is reported with a remedy, at any call, and the next run completes",
         lasts(world, script, KINDS.get(script, LASTING)),
     )

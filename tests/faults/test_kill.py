@@ -1,30 +1,30 @@
-"""kill -9 of every script that changes something, before and after each external command; then it is run again.
+"""kill -9 of every script that changes something, before and after each external command, followed by a rerun.
 
-The points are found by tracing an undisturbed run (tests/support/tracing.py). After the kill the account, the cluster and the
-kubeconfig are listed past the scripts. From every state that a kill can leave, the script is run again and must end where
-the undisturbed run ended; a third run must change nothing, counted before AWS's endpoint and in the cluster. A state that
-was seen before needs no second proof, nor does one that left everything as it was: that is the undisturbed run.
+The points are found by tracing an undisturbed run (tests/support/tracing.py). After the kill, the account, the cluster
+and the kubeconfig are listed without the scripts. From every state that a kill can leave, a rerun must end in the same
+state as the undisturbed run; a third run must change nothing, counted in front of AWS and in the cluster. A state that
+was seen before is not tried again, nor is the initial one, which is the undisturbed run.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.stack.test_stack import ROLE, Aws, aws
+from tests.support.account import Aws
+from tests.support.fixtures import Figure
+from tests.support.names import ROLE
 from tests.support.tracing import Run, moments
 from tests.support.worlds import PARTS, World, world
 
-__all__ = ["aws"]
 pytestmark = pytest.mark.services
 
-Figure = Callable[[str, object], None]
 
 MORE = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})
-#: Each script, its arguments, and the parts that are there when it begins.
+#: Each script, its arguments, and the parts that exist when it starts.
 SCRIPTS = {
     "create-cluster.sh": ((), ()),
     "create-role.sh": ((), ("cluster",)),
@@ -47,15 +47,15 @@ class Sweep:
     def __init__(self, desk: World, script: str) -> None:
         self.desk, self.script = desk, script
         self.arguments, self.given = SCRIPTS[script]
-        self.begin_anew()
+        self.reset()
         self.start = desk.state()
         self.points = list(moments(self.run().points))
         self.goal = self.left = desk.state()
         self.states = [self.start]
         self.tried = self.killed = 0
 
-    def begin_anew(self) -> None:
-        """Put everything back to where the script begins."""
+    def reset(self) -> None:
+        """Restore the state in which the script starts."""
         self.desk.empty()
         self.desk.fill(*self.given)
 
@@ -66,13 +66,13 @@ class Sweep:
         return done
 
     def kill(self, moment: str) -> None:
-        """Kill it at one point; where that left a new state, see it end as it should."""
+        """Kill it at one point; if that left a new state, check that a rerun converges."""
         if self.left != self.start:
-            self.begin_anew()
+            self.reset()
         self.tried += 1
         done = self.desk.run(self.script, *self.arguments, kill=moment)
         self.left = self.desk.state()
-        if not done.killed:  # it had fewer questions to ask, as its waits were shorter
+        if not done.killed:  # it made fewer calls, because its waits were shorter
             assert (done.code, self.left) == (0, self.goal), f"{moment}\n{done.output}"
             return
         self.killed += 1
@@ -81,14 +81,14 @@ class Sweep:
             self.converges(moment)
 
     def converges(self, moment: str) -> None:
-        """Run it again, and a third time."""
+        """Rerun it, and run it a third time."""
         self.run()
         self.left = self.desk.state()
         assert self.left == self.goal, moment
         self.changes_nothing()
 
     def changes_nothing(self) -> None:
-        """Run it where everything is done; the token is not given again, so that nothing new is asked for."""
+        """Run it when everything is done, without the token, which would cause an update."""
         self.desk.endpoint.changes()
         writes = self.desk.writes()
         self.run(GITHUB_TOKEN="")
@@ -96,15 +96,15 @@ class Sweep:
         assert self.desk.writes() == writes
         assert self.desk.state() == self.goal
 
-    def told(self) -> str:
-        """The figure."""
+    def figure(self) -> str:
+        """Return the figure."""
         return (
             f"{self.script}: killed at {self.killed} of {self.tried} points, which left {len(self.states)} different states; "
-            f"each ended as undisturbed, third run 0 changing calls"
+            f"each converged, third run 0 changing calls"
         )
 
 
-def test_killed_after_each_call_of_aws(desk: World, figure: Figure) -> None:
+def test_converges_after_kill_at_each_aws_call(desk: World, figure: Figure) -> None:
     sweep = Sweep(desk, "create-role.sh")
     sweep.changes_nothing()
     after = [moment for moment in sweep.points if moment.startswith("after") and ":aws:" in moment]
@@ -112,59 +112,58 @@ def test_killed_after_each_call_of_aws(desk: World, figure: Figure) -> None:
         sweep.kill(moment)
     assert len(after) >= 6
     assert sweep.killed == len(after)
-    assert len(sweep.states) == 3  # nothing, a role without its policy, all
-    figure("kill -9 after each AWS call, then run again: the same end, nothing doubled", sweep.told())
+    assert len(sweep.states) == 3  # nothing, a role without its policy, everything
+    figure("kill -9 after each AWS call, then rerun: same end state, no duplicates", sweep.figure())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_killed_at_every_command(script: str, desk: World, figure: Figure) -> None:
+def test_converges_after_kill_at_every_command(script: str, desk: World, figure: Figure) -> None:
     sweep = Sweep(desk, script)
     sweep.changes_nothing()
     for moment in sweep.points:
         sweep.kill(moment)
     assert sweep.killed >= len(sweep.points) * 0.9
     assert len(sweep.states) >= 2
-    figure(
-        "kill -9 before and after every external command, then run again: the same end, nothing doubled", sweep.told()
-    )
+    figure("kill -9 before and after every external command, then rerun: same end state, no duplicates", sweep.figure())
 
 
 @pytest.mark.slow
-def test_killed_while_eksctl_makes_the_cluster(desk: World) -> None:
+def test_converges_after_kill_while_eksctl_creates_the_cluster(desk: World) -> None:
     sweep = Sweep(desk, "create-cluster.sh")
-    sweep.begin_anew()
+    sweep.reset()
     assert desk.run("create-cluster.sh", INTERRUPT="up").killed
-    desk.activate()  # EKS goes on by itself
+    desk.activate()  # EKS continues without eksctl
     sweep.converges("within eksctl")
 
 
 @pytest.mark.slow
-def test_killed_while_eksctl_deletes_the_cluster(desk: World) -> None:
+def test_converges_after_kill_while_eksctl_deletes_the_cluster(desk: World) -> None:
     sweep = Sweep(desk, "teardown.sh")
-    sweep.begin_anew()
+    sweep.reset()
     assert desk.run("teardown.sh", "--yes", INTERRUPT="down").killed
     sweep.converges("within eksctl")
 
 
 @pytest.mark.slow
-def test_the_token_given_again_makes_one_call_that_changes_nothing(desk: World, figure: Figure) -> None:
+def test_same_token_again_makes_one_call_that_changes_nothing(desk: World, figure: Figure) -> None:
     sweep = Sweep(desk, "create-stack.sh")
     desk.endpoint.changes()
     said = sweep.run().output
     calls = desk.endpoint.changes()
-    assert calls == ["UpdateStack"]  # the stack does not show its token, so only AWS can tell that it is the same one
+    assert calls == ["UpdateStack"]  # the stack hides its token, so only AWS can compare it
     assert "==> The stack is as it should be: nothing to update" in said.splitlines()
     assert desk.state() == sweep.goal
     figure(
-        "create-stack.sh a third time, the token given again", f"{len(calls)} call, which AWS answers with: no updates"
+        "create-stack.sh run a third time, with the token, changes nothing",
+        f"{len(calls)} call; AWS answers: no updates",
     )
 
 
 @pytest.mark.slow
-def test_a_state_that_differs_is_seen(desk: World) -> None:
-    """The listings by which the tests above judge are not blind."""
+def test_listings_show_differences(desk: World) -> None:
+    """The listings that the tests above compare do show differences."""
     desk.empty()
     desk.fill("cluster", "role")
     before: dict[str, Any] = desk.state()

@@ -1,7 +1,7 @@
-"""kill -9 where the cluster is real Kubernetes: authorize-role.sh and deploy.sh at every command, teardown.sh and create-cluster.sh
-around eksctl; then run again. See tests/faults/test_kill.py, which sweeps the other scripts, for how.
+"""kill -9 with a cluster of real Kubernetes, followed by a rerun: authorize-role.sh and deploy.sh at every command,
+teardown.sh and create-cluster.sh before and after eksctl. See tests/faults/test_kill.py for the method.
 
-Each point gets a namespace and a role, or an annotation, of its own, so nothing has to be put back between two.
+Each point has its own namespace and role, or annotation, so nothing has to be restored in between.
 """
 
 from __future__ import annotations
@@ -15,27 +15,25 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from tests.support.fixtures import Figure, Rehearsal
 from tests.support.inventory import inventory
+from tests.support.names import CLUSTER
 from tests.support.releases import Releases
 from tests.support.tracing import Endpoint, Run, Tracer, moments, warm_aws
 
-if TYPE_CHECKING:
-    from conftest import Rehearsal
-
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-Figure = Callable[[str, object], None]
 KINDS = "configmap,role,rolebinding,deployment,service,poddisruptionbudget,horizontalpodautoscaler"
 
 
 def admin(*args: str) -> str:
-    """Run kubectl past all scripts."""
+    """Run kubectl without the scripts."""
     kubeconfig = settings.run / "kubernetes" / "super-admin.conf"
     command = [str(settings.bin / "kubectl"), "--kubeconfig", str(kubeconfig), *args]
     env = os.environ | {"NO_PROXY": "*", "no_proxy": "*"}
@@ -43,7 +41,7 @@ def admin(*args: str) -> str:
 
 
 def objects(namespace: str) -> list[dict[str, Any]]:
-    """A namespace, its objects and aws-auth, without what the control plane sets by itself."""
+    """Return a namespace, its objects and aws-auth, without the fields that the control plane sets."""
     found = read(KINDS, namespace) + [each for each in read("namespace") if each["metadata"]["name"] == namespace]
     found += [each for each in read("configmap", "kube-system") if each["metadata"]["name"] == "aws-auth"]
     for each in found:
@@ -56,12 +54,12 @@ def objects(namespace: str) -> list[dict[str, Any]]:
 
 
 def read(kinds: str, namespace: str = "default") -> list[dict[str, Any]]:
-    """All objects of some kinds."""
+    """Return all objects of some kinds."""
     return list(json.loads(admin("get", kinds, "--namespace", namespace, "-o", "json"))["items"])
 
 
 def meaning(found: list[dict[str, Any]], *own: str) -> list[str]:
-    """The objects as they may be compared with those of another run, whose names are others in the place of ``own``."""
+    """Return the objects in a form comparable between runs, with the names ``own`` of this run replaced."""
     texts = []
     for each in found:
         kept = {name: each["metadata"].get(name) for name in ("name", "labels")}
@@ -95,7 +93,7 @@ def _desk(cluster: Rehearsal, tmp_path: Path) -> Iterator[Desk]:
 
 
 class Sweep:
-    """A script, killed at each point of an undisturbed run; ``run(number, kill)`` is the run number so and so."""
+    """A script, killed at each point of an undisturbed run; ``run(number, kill)`` runs it with the names of a point."""
 
     def __init__(
         self, desk: Desk, run: Callable[[int, str], Run], state: Callable[[int], tuple[object, object]]
@@ -110,7 +108,7 @@ class Sweep:
         self.states = [self.start]
 
     def __call__(self) -> str:
-        """Kill at each point; the figure."""
+        """Kill at each point; return the figure."""
         killed = 0
         for number, moment in enumerate(self.points, 1):
             done = self.run(number, moment)
@@ -125,7 +123,7 @@ class Sweep:
         return f"killed at {killed} of {len(self.points)} points, which left {len(self.states)} different states; third run 0 changes"
 
     def changes_nothing(self, number: int) -> None:
-        """Run it where everything is done."""
+        """Check that it changes nothing when everything is done."""
         self.desk.endpoint.changes()
         exactly = self.state(number)[1]
         third = self.run(number, "")
@@ -135,7 +133,7 @@ class Sweep:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_authorising_is_killed_at_every_command(desk: Desk, figure: Figure) -> None:
+def test_authorize_role_converges_after_kill_at_every_command(desk: Desk, figure: Figure) -> None:
     before = json.loads(admin("get", "configmap", "aws-auth", "--namespace", "kube-system", "-o", "json"))["data"]
 
     def run(number: int, kill: str) -> Run:
@@ -150,19 +148,21 @@ def test_authorising_is_killed_at_every_command(desk: Desk, figure: Figure) -> N
         return meaning(found, f"kill-{number}x"), exact
 
     try:
-        told = Sweep(desk, run, state)()
+        result = Sweep(desk, run, state)()
     finally:
         admin("patch", "configmap", "aws-auth", "--namespace", "kube-system", "--patch", json.dumps({"data": before}))
         made = [name for name in admin("get", "namespace", "-o", "name").split() if name.startswith("namespace/kill-")]
         if made:
             admin("delete", "--wait=false", *made)
     figure(
-        "authorize-role.sh killed at every command, in Kubernetes: the same end, nothing doubled",
-        told,
+        "authorize-role.sh killed at every command, in Kubernetes: same end state, no duplicates",
+        result,
     )
 
 
-def test_a_deployment_is_killed_at_every_command(stack: Rehearsal, desk: Desk, figure: Figure, tmp_path: Path) -> None:
+def test_deploy_converges_after_kill_at_every_command(
+    stack: Rehearsal, desk: Desk, figure: Figure, tmp_path: Path
+) -> None:
     image = Releases(stack, tmp_path).first
     checkout = tmp_path / "checkout"
     shutil.copytree(stack.checkout, checkout, ignore=shutil.ignore_patterns(".git"))
@@ -180,7 +180,7 @@ def test_a_deployment_is_killed_at_every_command(stack: Rehearsal, desk: Desk, f
         return meaning(re_read(found, number)), json.dumps(found, sort_keys=True)
 
     def re_read(found: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-        """The same with the annotation named by its age, and the number of pods, which is the autoscaler's, left out."""
+        """Replace the annotation by its age, and drop the number of replicas, which the autoscaler sets."""
         text = json.dumps(found).replace(f'"t{number}x"', '"new"')
         read: list[dict[str, Any]] = json.loads(re.sub(r'"t\d+x"', '"old"', text))
         for each in read:
@@ -189,20 +189,22 @@ def test_a_deployment_is_killed_at_every_command(stack: Rehearsal, desk: Desk, f
 
     admin("create", "namespace", "kill-deploy")
     try:
-        assert run(9999, "").code == 0  # something is live before
-        told = Sweep(desk, run, state)()
+        assert run(9999, "").code == 0  # a first deployment
+        result = Sweep(desk, run, state)()
         pods = json.loads(admin("get", "pods", "--namespace", "kill-deploy", "-o", "json"))["items"]
         assert len([pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]) == 2
     finally:
         admin("delete", "namespace", "kill-deploy", "--wait=false")
     figure(
-        "deploy.sh killed at every command, in Kubernetes: the same end, nothing doubled",
-        told,
+        "deploy.sh killed at every command, in Kubernetes: same end state, no duplicates",
+        result,
     )
 
 
-def test_the_whole_account_goes_and_comes_back(stack: Rehearsal, desk: Desk, figure: Figure, tmp_path: Path) -> None:
-    Releases(stack, tmp_path)  # a first release is live, so there are images and a load balancer
+def test_teardown_converges_after_kill_and_setup_restores_everything(
+    stack: Rehearsal, desk: Desk, figure: Figure, tmp_path: Path
+) -> None:
+    Releases(stack, tmp_path)  # waits for the first release, so there are images and a load balancer
     try:
         before = inventory(root)
         began = time.monotonic()
@@ -214,11 +216,14 @@ def test_the_whole_account_goes_and_comes_back(stack: Rehearsal, desk: Desk, fig
         left = {kind: names for kind, names in inventory(root).items() if names}
         assert left == {"policies": [f"arn:aws:iam::{settings.account}:policy/learner"]}
         assert root("codepipeline").list_pipelines()["pipelines"] == []
-        assert settings.kubeconfig.read_text().count("eksctl-demo") == 0
+        assert settings.kubeconfig.read_text().count(CLUSTER) == 0
         desk.endpoint.changes()
         assert desk.tracer.run("teardown.sh", "--yes").code == 0
         assert desk.endpoint.changes() == []
-        figure("teardown of the whole tutorial, killed once on the way: nothing left", f"0 things left, {took:.0f} s")
+        figure(
+            "teardown of everything in Kubernetes, killed once and rerun: nothing is left",
+            f"0 things left, {took:.0f} s",
+        )
         assert desk.tracer.run("create-cluster.sh", kill="before create-cluster:eksctl:1").killed
         assert desk.tracer.run("create-cluster.sh", kill="after create-cluster:eksctl:1", timeout=300).killed
     finally:

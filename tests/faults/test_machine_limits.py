@@ -1,31 +1,32 @@
-"""The learner's machine fails: full disks, a wrong clock, no place for temporary files, no network. One clear line each.
+"""The learner's machine fails: full disk, wrong clock, no directory for temporary files, no network. One clear line each.
 
-Each script runs in namespaces of its own, where the disk is really full and the network really gone. The clock is AWS's
-word: it answers as it does to a signature of an hour ago.
+Each script runs in its own namespaces, in which the disk is really full and there really is no network. The clock is
+simulated by AWS's response to a signature of an hour ago.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
-from tests.conftest import Figure
-from tests.support.desk import IDENTITY, TOKEN, Desk, copy_of_checkout
+from tests.support.desk import IDENTITY, Desk, copy_of_checkout
 from tests.support.faulty_proxy import FaultyProxy
+from tests.support.fixtures import Figure
+from tests.support.names import CLUSTER, ROLE_ARN, TOKEN
 from tests.support.paths import FAKES, ROOT
 
 pytestmark = pytest.mark.services
-ROLE_ARN = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/app@sha256:" + "0" * 64
-#: Every script that needs a place for temporary files, with arguments that are right.
+#: Every script that needs temporary files, with valid arguments.
 CALLS: dict[str, tuple[str, ...]] = {
     "authorize-role.sh": (),
     "check-github.sh": (),
-    "build/connect.sh": ("eksctl-demo", ROLE_ARN),
+    "build/connect.sh": (CLUSTER, ROLE_ARN),
     "build/content-tag.sh": (),
     "create-cluster.sh": (),
     "create-role.sh": (),
@@ -38,7 +39,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "status.sh": (),
     "teardown.sh": ("--yes",),
 }
-#: Those that ask AWS first who they are.
+#: Scripts whose first call to AWS gets the caller's identity.
 ASKING = (
     "authorize-role.sh",
     "create-cluster.sh",
@@ -55,7 +56,7 @@ FULL = 'mount -t tmpfs -o size=8k full "{0}"; head -c 100000 /dev/zero >"{0}/ful
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """A checkout, tools that answer by rule, and a GitHub that agrees."""
+    """A checkout, stand-ins that answer by rule, and a GitHub that accepts the token."""
     desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
     for name in ("Dockerfile", ".dockerignore", "deployment.yml"):
         shutil.copy(ROOT / name, desk.checkout)
@@ -69,7 +70,7 @@ def desk(tmp_path: Path) -> Desk:
 def confined(
     desk: Desk, script: str, setup: str = ":", network: bool = True, **environment: str
 ) -> CompletedProcess[str]:
-    """Run a script in namespaces of its own, after some commands there."""
+    """Run a script in its own namespaces, after some setup commands."""
     options = ["--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), *([] if network else ["--net"])]
     inside = desk.checkout / "inside"
     inside.write_text(
@@ -82,28 +83,28 @@ def confined(
 
 
 def changed(desk: Desk) -> list[str]:
-    """The calls that may have changed something."""
+    """Return the calls that may have changed something."""
     verbs = ("create", "delete", "put", "update-", "apply", "patch", "label", "continue")
     calls = [" ".join(call) for call in desk.calls()]
     return [call for call in calls if any(f" {verb}" in call for verb in verbs) and "kubeconfig" not in call]
 
 
 def assert_one_line(done: CompletedProcess[str], line: str) -> None:
-    """It failed with this as its last word."""
+    """Check that it failed and that this is its last line."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stderr.splitlines()[-1] == line, done.stderr
 
 
-def test_no_place_for_temporary_files(desk: Desk, figure: Figure) -> None:
+def test_unwritable_tmpdir(desk: Desk, figure: Figure) -> None:
     for script in CALLS:
         done = confined(desk, script, TMPDIR="/proc")
         assert_one_line(done, "cannot write to /proc: free some space there, or set TMPDIR to another directory")
         assert len(done.stderr.splitlines()) == 1
     assert desk.calls() == []
-    figure("/tmp not writable: one line, nothing called", f"{len(CALLS)} of {len(CALLS)} scripts")
+    figure("/tmp is not writable: one line, no calls", f"{len(CALLS)} of {len(CALLS)} scripts")
 
 
-def test_disk_full(desk: Desk, figure: Figure) -> None:
+def test_full_disk(desk: Desk, figure: Figure) -> None:
     full = desk.home / "full"
     full.mkdir()
     for script in CALLS:
@@ -111,7 +112,7 @@ def test_disk_full(desk: Desk, figure: Figure) -> None:
         assert_one_line(done, f"cannot write to {full}: free some space there, or set TMPDIR to another directory")
         assert len(done.stderr.splitlines()) == 1
     assert desk.calls() == []
-    figure("full disk: one line, nothing called", f"{len(CALLS)} of {len(CALLS)} scripts")
+    figure("the disk is full: one line, no calls", f"{len(CALLS)} of {len(CALLS)} scripts")
 
 
 def test_no_space_for_the_python_environment(desk: Desk, figure: Figure) -> None:
@@ -123,11 +124,11 @@ def test_no_space_for_the_python_environment(desk: Desk, figure: Figure) -> None
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("cannot ")]
     assert "No space left on device" in line
     assert changed(desk) == []
-    figure("no space for the Python environment: one line, the cluster unchanged", "yes")
+    figure("no space for the Python environment: one line, cluster unchanged", "yes")
 
 
-def test_checkout_is_only_read(desk: Desk) -> None:
-    """On a full disk, or a read-only one, the scripts work as long as there is room elsewhere."""
+def test_checkout_may_be_read_only(desk: Desk) -> None:
+    """If the checkout is on a full or read-only disk, the scripts work as long as there is space elsewhere."""
     desk.answer("aws", "get-role ", stdout=f"{ROLE_ARN}\n")
     done = confined(
         desk,
@@ -138,15 +139,15 @@ def test_checkout_is_only_read(desk: Desk) -> None:
 
 
 @pytest.fixture(scope="module")
-def late() -> str:
-    """An endpoint that finds every signature an hour old."""
+def late() -> Iterator[str]:
+    """An endpoint that rejects every signature as an hour old."""
     proxy = FaultyProxy("http://127.0.0.1:9", plan=lambda _: "skewed")
     with proxy.serving():
         yield proxy.url
 
 
 def real(desk: Desk, *tools: str) -> None:
-    """Let the desk have real tools."""
+    """Use the real tools."""
     for tool in tools:
         desk.answer(tool, "", real=str(shutil.which(tool)))
 
@@ -171,13 +172,13 @@ def wrong_clock(desk: Desk, url: str, scripts: tuple[str, ...]) -> str:
     return f"{len(scripts)} of {len(scripts)} scripts"
 
 
-def test_clock_an_hour_off(desk: Desk, late: str, figure: Figure) -> None:
-    figure("clock an hour off: one line (a few)", wrong_clock(desk, late, FEW))
+def test_wrong_clock(desk: Desk, late: str, figure: Figure) -> None:
+    figure("the clock is an hour off: one line (sample)", wrong_clock(desk, late, FEW))
 
 
 @pytest.mark.slow
-def test_clock_an_hour_off_for_each_script(desk: Desk, late: str, figure: Figure) -> None:
-    figure("clock an hour off: one line", wrong_clock(desk, late, ASKING))
+def test_wrong_clock_for_each_script(desk: Desk, late: str, figure: Figure) -> None:
+    figure("the clock is an hour off: one line", wrong_clock(desk, late, ASKING))
 
 
 def no_network(desk: Desk, scripts: tuple[str, ...]) -> str:
@@ -200,7 +201,7 @@ def no_network(desk: Desk, scripts: tuple[str, ...]) -> str:
 
 
 def test_no_network(desk: Desk, figure: Figure) -> None:
-    figure("no network: one line (a few)", no_network(desk, FEW))
+    figure("no network: one line (sample)", no_network(desk, FEW))
 
 
 @pytest.mark.slow

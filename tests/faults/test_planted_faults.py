@@ -1,4 +1,4 @@
-"""Small faults, planted one at a time in a copy of the checkout: each is caught by an assertion of the test that it names.
+"""Small faults, planted one at a time in a copy of the checkout: an assertion of the named test catches each.
 
 ``python -m tests.faults.planted.run`` prints the list with the test that catches each.
 """
@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.planted.run import Copy, Fault, Unfit, faults
+from tests.support.fixtures import Figure
 from tests.support.paths import ROOT
 
 FAULTS = faults()
-Figure = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
 
 @pytest.fixture(scope="module")
 def tally(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that all workers of this run share: one letter for each fault that was tried."""
+    """A file that all workers of this run share, with one letter per tried fault."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "planted-faults"
 
 
 def counted(tally: Path, caught: bool) -> str:
-    """Write the outcome down, and return all outcomes so far."""
+    """Record the outcome, and return all outcomes so far."""
     with tally.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write("y" if caught else "n")
@@ -43,33 +43,33 @@ def counted(tally: Path, caught: bool) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
-def test_the_table_fits_the_files(fault: Fault) -> None:
+def test_fault_matches_its_file(fault: Fault) -> None:
     text = (ROOT / fault.file).read_text(encoding="utf-8")
     assert fault.planted_in(text) != text
 
 
-def test_there_are_many_and_each_is_another() -> None:
+def test_faults_are_many_and_distinct() -> None:
     assert len(FAULTS) >= 60
     assert len({fault.what for fault in FAULTS}) == len({(fault.file, fault.old, fault.new) for fault in FAULTS})
 
 
-def test_a_text_that_is_gone_or_stands_twice_is_told() -> None:
+def test_missing_or_repeated_text_is_reported() -> None:
     fault = Fault("a fault", "a.sh", "old", "new", [])
     assert fault.planted_in("old text") == "new text"
     for text, count in (("text", 0), ("old old", 2)):
-        with pytest.raises(Unfit, match=f"a fault: in a.sh this text stands {count} times, not once: 'old'"):
+        with pytest.raises(Unfit, match=f"a fault: in a.sh this text occurs {count} times, not once: 'old'"):
             fault.planted_in(text)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_nothing_fails_where_nothing_is_planted(copy: Copy) -> None:
+def test_nothing_fails_without_a_fault(copy: Copy) -> None:
     assert copy.failures(sorted({test for fault in FAULTS for test in fault.caught_by}), patience=580) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
-def test_is_caught(fault: Fault, copy: Copy, tally: Path, figure: Figure) -> None:
+def test_fault_is_caught(fault: Fault, copy: Copy, tally: Path, figure: Figure) -> None:
     caught: list[str] = []
     try:
         with copy.planted(fault):
@@ -79,4 +79,4 @@ def test_is_caught(fault: Fault, copy: Copy, tally: Path, figure: Figure) -> Non
         if len(outcomes) == len(FAULTS):
             figure("planted faults are caught", f"{outcomes.count('y')} of {len(FAULTS)}")
     print(f"{fault.what}: {caught}")
-    assert caught, f"no test of {fault.caught_by} noticed it"
+    assert caught, f"no test of {fault.caught_by} caught it"

@@ -1,4 +1,4 @@
-"""Releases that fail, in a kept rehearsal: the old version keeps answering, the log has the reason, and it is undone."""
+"""Releases that fail, in a kept rehearsal: the old version keeps answering, the log has the reason, and it is rolled back."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.load import Load
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import machine
 from rehearsal.settings import settings
-from tests.support.load import Load
-from tests.support.releases import Releases, Run, until
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
+from rehearsal.waiting import until
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.releases import Releases, Run
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(300)]
 
-BOUND = 120.0  # seconds from the beginning of a release to the end of its undo
+BOUND = 120.0  # seconds from the start of a release to the end of its rollback
 NODES = (Node(1), Node(2))
 
 
@@ -36,7 +34,7 @@ def _releases(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @contextmanager
 def unnoticed(releases: Releases) -> Iterator[Load]:
-    """Whoever asks meanwhile is answered, by the version that was live before."""
+    """Check that every request meanwhile is answered, by the version that was live before."""
     releases.settle()
     with Load(releases.address()) as load:
         until(lambda: load.answered > 10, 10, "answers")
@@ -51,7 +49,7 @@ def unnoticed(releases: Releases) -> Iterator[Load]:
 
 @contextmanager
 def registry_down() -> Iterator[None]:
-    """The nodes find nobody where the registry was."""
+    """Refuse the nodes' connections to the registry."""
     rule = ["-p", "tcp", "--dport", str(settings.ports.pull), "-j", "REJECT", "--reject-with", "tcp-reset"]
     for node in NODES:
         machine.run(["iptables", "-w", "-I", "OUTPUT", *rule], netns=node.name)
@@ -64,7 +62,7 @@ def registry_down() -> Iterator[None]:
 
 @contextmanager
 def full_disks() -> Iterator[None]:
-    """The nodes can put no file where containerd receives images: the directory has no inode left."""
+    """Leave no inode in the directory in which the nodes' containerd receives images."""
     places = [node.directory / "containerd" / "io.containerd.content.v1.content" / "ingest" for node in NODES]
     for place in places:
         machine.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "full", place])
@@ -77,7 +75,7 @@ def full_disks() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a release, and what its log has to say about it."""
+    """What is wrong with a release, and what its log must say about it."""
 
     says: str
     lines: tuple[str, ...] = ()
@@ -85,7 +83,7 @@ class Fault:
     around: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-#: For what is waited for until the deadline: that need not be a whole minute.
+#: A shorter deadline, for faults that are detected only by it.
 SOON = {"progressDeadlineSeconds: 60": "progressDeadlineSeconds: 25"}
 FAULTS = {
     "crash": Fault("CrashLoopBackOff", ('CMD ["python", "-c", "raise SystemExit(\'no database\')"]',)),
@@ -98,58 +96,59 @@ FAULTS = {
 
 
 def comment() -> str:
-    """A line of Python that no image has yet."""
+    """Return a line of Python that no image has yet."""
     return f"# {time.time_ns()}\n"
 
 
-def assert_undone(run: Run, says: str) -> None:
+def assert_rolled_back(run: Run, says: str) -> None:
     assert run.code == 1
     assert says in run.log
     assert run.log.splitlines()[-1].endswith("serves as before")
     assert run.seconds < BOUND
 
 
-def test_an_image_that_does_not_exist(releases: Releases, figure: Figure) -> None:
+def test_nonexistent_image_is_rolled_back(releases: Releases, figure: Figure) -> None:
     with unnoticed(releases) as load:
         run = releases.deploy(f"{releases.repository}@sha256:{'0' * 64}")
-    assert_undone(run, ": not found")
-    figure("an image that does not exist is undone", f"{run.seconds:.0f} s, {load}")
+    assert_rolled_back(run, ": not found")
+    figure("a release of a nonexistent image is rolled back", f"{run.seconds:.0f} s, {load}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_release_that_fails(releases: Releases, figure: Figure, name: str) -> None:
+def test_release_that_fails_to_start_is_rolled_back(releases: Releases, figure: Figure, name: str) -> None:
     fault = FAULTS[name]
     image = releases.image(name, *fault.lines)
     with unnoticed(releases) as load, fault.around():
         run = releases.deploy(image, fault.edits)
-    assert_undone(run, fault.says)
-    figure("a release that fails at its start is undone", f"{name}: {run.seconds:.0f} s, {load}")
+    assert_rolled_back(run, fault.says)
+    figure("a release that fails to start is rolled back", f"{name}: {run.seconds:.0f} s, {load}")
 
 
 @pytest.mark.slow
-def test_a_registry_that_is_back_in_time(releases: Releases, figure: Figure) -> None:
-    """What passes by itself is not undone."""
+def test_short_registry_outage_causes_no_rollback(releases: Releases, figure: Figure) -> None:
+    """A transient fault causes no rollback."""
     image = releases.image("hiccup")
     releases.settle()
     with Load(releases.address()) as load:
         with registry_down():
             deploying = releases.begin(image)
             until(
-                lambda: "ErrImagePull" in releases.pods("{.status.containerStatuses[0].state.waiting.reason}"), 20, "it"
+                lambda: "ErrImagePull" in releases.pods("{.status.containerStatuses[0].state.waiting.reason}"),
+                20,
+                "the failed pull",
+                pause=0.2,
             )
             time.sleep(12)
         run = deploying.end()
     assert run.code == 0, run.log
     load.assert_none_lost()
-    figure(
-        "a registry that is away for a quarter of a minute delays a release", f"live after {run.seconds:.0f} s, {load}"
-    )
+    figure("a short registry outage only delays a release", f"live after {run.seconds:.0f} s, {load}")
 
 
 @contextmanager
 def node_lost(node: Node) -> Iterator[None]:
-    """A node without a network: nobody reaches it, it reaches nobody, and nobody was told."""
+    """Cut a node off the network, without notice."""
     machine.run(["ip", "-n", "vpc", "link", "set", node.name, "down"])
     try:
         yield
@@ -158,13 +157,13 @@ def node_lost(node: Node) -> Iterator[None]:
 
 
 def forget_connections() -> None:
-    """Take what nodes remember of connections to a lost pod: for a day a caller's port that comes again would meet it."""
+    """Clear the nodes' connection tracking, which for a day would route a reused port to a lost pod."""
     for node in NODES:
         machine.run(["conntrack", "-F"], netns=node.name, capture_output=True)
 
 
-def beside(address: str) -> Node:
-    """The node that this caller's requests do not enter by: on AWS a load balancer would find out which one answers."""
+def other_node(address: str) -> Node:
+    """Return the node through which this caller's requests do not pass; on AWS the load balancer has health checks."""
     host = address.removeprefix("http://").rstrip("/")
     found = subprocess.run(["ip", "-json", "route", "get", host], capture_output=True, check=True, timeout=10).stdout
     (node,) = [node for node in NODES if node.address != json.loads(found)[0]["gateway"]]
@@ -172,11 +171,11 @@ def beside(address: str) -> Node:
 
 
 @pytest.mark.slow
-def test_a_node_lost_during_a_rollout(releases: Releases, figure: Figure) -> None:
-    """Lost are requests to its pods, until the cluster misses it after some 50 s or the rollout has replaced them.
+def test_node_lost_during_rollout(releases: Releases, figure: Figure) -> None:
+    """Requests to its pods are lost until the cluster notices after about 50 s, or the rollout has replaced the pods.
 
-    Its new pod is made again on the other node ten seconds later, about when the rollout's deadline passes: which of
-    the two is first depends on what the node still got done.
+    Its new pod is recreated on the other node ten seconds later, about when the rollout's deadline passes. Which comes
+    first depends on how far the node got.
     """
     assert releases.deploy(releases.image("before")).code == 0
     releases.settle()
@@ -185,21 +184,24 @@ def test_a_node_lost_during_a_rollout(releases: Releases, figure: Figure) -> Non
     address = releases.address()
     with Load(address) as load:
         deploying = releases.begin(image)
-        until(lambda: len(releases.pods("{.metadata.name}")) == 4, 20, "new pods")
-        with node_lost(beside(address)):
+        until(lambda: len(releases.pods("{.metadata.name}")) == 4, 20, "new pods", pause=0.2)
+        with node_lost(other_node(address)):
             run = deploying.end()
             time.sleep(10)
             over = time.monotonic()
             time.sleep(10)
     forget_connections()
     if run.code:
-        assert_undone(run, "exceeded its progress deadline")
+        assert_rolled_back(run, "exceeded its progress deadline")
     assert run.seconds < BOUND
     assert load.lost_between(over, time.monotonic()) == []
-    # None was refused or answered wrongly: nothing but the node itself kept them.
+    # None was refused or answered wrongly: only the lost node kept them.
     assert all("timed out" in loss.reason for loss in load.lost)
-    end = "undone" if run.code else "completed"
-    figure("a node lost during a rollout: completed elsewhere, or undone", f"{end} after {run.seconds:.0f} s, {load}")
+    end = "rolled back" if run.code else "completed"
+    figure(
+        "a node lost during a rollout: completed on the other node, or rolled back",
+        f"{end} after {run.seconds:.0f} s, {load}",
+    )
 
 
 # By pushes
@@ -207,16 +209,16 @@ def test_a_node_lost_during_a_rollout(releases: Releases, figure: Figure) -> Non
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_push_while_another_is_undone(releases: Releases, figure: Figure) -> None:
-    """The image's tests do not see that the server cannot start; the next commit, pushed during the undo, goes live."""
+def test_push_during_rollback_goes_live(releases: Releases, figure: Figure) -> None:
+    """The image's tests miss that the server cannot start; the next commit, pushed during the rollback, goes live."""
     releases.settle()
     with Load(releases.address()) as load:
         began = time.monotonic()
         bad = releases.push(**{"gunicorn.conf.py": 'raise RuntimeError("there is no database")\n'})
-        until(lambda: "==> Undo" in releases.build_log(bad), BOUND, "the undo")
+        until(lambda: "==> Undo" in releases.build_log(bad), BOUND, "the rollback", pause=0.2)
         good = releases.push(**{"app.py": comment()})
         assert releases.end_of(bad) == "Failed"
-        undone = time.monotonic() - began
+        took = time.monotonic() - began
         assert bad not in load.versions
         assert releases.end_of(good) == "Succeeded"
         until(lambda: good in load.versions, 10, "an answer of the last commit")
@@ -224,12 +226,12 @@ def test_a_push_while_another_is_undone(releases: Releases, figure: Figure) -> N
     assert "RuntimeError: there is no database" in log
     assert "CrashLoopBackOff" in log
     assert "serves as before" in log
-    assert undone < BOUND
+    assert took < BOUND
     load.assert_none_lost()
-    figure("a commit that crashes at its start is undone", f"{undone:.0f} s after git push, {load}")
+    figure("a commit that crashes at startup is rolled back", f"{took:.0f} s after git push, {load}")
 
 
-def test_a_commit_whose_test_fails(releases: Releases, figure: Figure) -> None:
+def test_commit_whose_test_fails_is_not_deployed(releases: Releases, figure: Figure) -> None:
     with unnoticed(releases) as load:
         began = time.monotonic()
         live = releases.live()
@@ -243,8 +245,8 @@ def test_a_commit_whose_test_fails(releases: Releases, figure: Figure) -> None:
 
 
 @pytest.mark.slow
-def test_two_pushes_at_once(releases: Releases, figure: Figure) -> None:
-    """The last one is live in the end, and the one before it was either live meanwhile or left out."""
+def test_last_of_two_pushes_is_live(releases: Releases, figure: Figure) -> None:
+    """The last one is live in the end; the one before was live meanwhile or was superseded."""
     releases.settle()
     with Load(releases.address()) as load:
         began = time.monotonic()
@@ -256,12 +258,12 @@ def test_two_pushes_at_once(releases: Releases, figure: Figure) -> None:
     assert ends[0] in ("Succeeded", "Superseded")
     assert ends[1] == "Succeeded"
     load.assert_none_lost()
-    figure("of two pushes at once the last is live", f"after {took:.0f} s, {load}")
+    figure("after two pushes at once, the last is live", f"after {took:.0f} s, {load}")
 
 
 @contextmanager
 def no_space_for_images() -> Iterator[None]:
-    """The Docker Engine can make no directory for a layer: over its own there lies one without an inode left."""
+    """Leave the Docker Engine no inode for a layer, with an overlay over its directory."""
     layers, full = settings.run / "docker" / "overlay2", "/run/full"
 
     def engine(*command: str) -> str:
@@ -286,7 +288,7 @@ def no_space_for_images() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_no_space_for_the_image(releases: Releases, figure: Figure) -> None:
+def test_build_with_no_space_deploys_nothing(releases: Releases, figure: Figure) -> None:
     with unnoticed(releases) as load:
         began = time.monotonic()
         live = releases.live()
@@ -297,4 +299,4 @@ def test_no_space_for_the_image(releases: Releases, figure: Figure) -> None:
     assert "no space left on device" in releases.build_log(bad)
     assert "==> Apply" not in releases.build_log(bad)
     assert releases.live() == live
-    figure("a build without space for the image deploys nothing", f"red after {took:.0f} s, {load}")
+    figure("a build with no space for the image deploys nothing", f"red after {took:.0f} s, {load}")

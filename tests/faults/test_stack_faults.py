@@ -1,13 +1,12 @@
-"""The stack in each state in which something went wrong: what the scripts say, and that they find the way out.
+"""The stack in each failed state: what the scripts report, and that they recover from it.
 
-The states come about by real failures: the function of the template's copy fails, stalls or dies where ``moods`` says so.
-The template is otherwise as it is, and AWS on this machine brings the stack into the state itself.
+The failures are real: in a copy of the template, the function fails, stalls or dies as ``moods`` says, and AWS on this
+machine brings the stack into the state. The rest of the template is unchanged.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,15 @@ from textwrap import indent
 
 import pytest
 
-from tests.conftest import Figure
-from tests.stack.test_stack import ACCOUNT, OPEN, ROLE, Aws, aws, held
-from tests.support.desk import TOKEN, Desk, copy_of_checkout
+from rehearsal.waiting import until
+from tests.support.account import OPEN, Aws, environment, held
+from tests.support.desk import Desk, copy_of_checkout
+from tests.support.fixtures import Figure
+from tests.support.names import ROLE, STACK, TOKEN
 from tests.support.paths import FAKES
 from tests.support.tracing import warm_aws
 
-__all__ = ["aws"]
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
-STACK = "aws-pipeline"
 FULFIL = "def fulfil(request, new, old):\n"
 PLANTED = """\
 import os
@@ -51,7 +50,7 @@ Resources:
 
 @dataclass
 class Learner:
-    """Somebody who runs the scripts in a checkout whose template has the planted faults."""
+    """Runs the scripts in a checkout whose template has the planted faults."""
 
     aws: Aws
     desk: Desk
@@ -59,38 +58,38 @@ class Learner:
     moods: Path
 
     def let(self, **moods: str) -> None:
-        """Say how the function behaves from now on: Create, Update or Delete ``fails``, ``stalls``, ``dies``, ``forgets``."""
+        """Set the function's behaviour: Create, Update or Delete ``fails``, ``stalls``, ``dies`` or ``forgets``."""
         self.moods.write_text(json.dumps(moods), encoding="utf-8")
-        if "dies" in moods.values():  # nobody answers CloudFormation, which waits so long
+        if "dies" in moods.values():  # CloudFormation waits this long for a response
             text = self.template().read_text(encoding="utf-8")
             self.template().write_text(text.replace("ServiceTimeout: 180", "ServiceTimeout: 20"), encoding="utf-8")
 
     def run(self, script: str, *arguments: str, **environment: str) -> CompletedProcess[str]:
-        """Run a script; its exit code is looked at by the caller."""
+        """Run a script without checking its exit code."""
         return self.desk.run(script, *arguments, timeout=240, **self.environment | environment)
 
     def good(self, script: str, *arguments: str, **environment: str) -> str:
-        """Run a script that must succeed; what it says."""
+        """Run a script that must succeed; return its standard output."""
         done = self.run(script, *arguments, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def bad(self, script: str, *arguments: str, **environment: str) -> str:
-        """Run a script that must fail with exit code 1; what it says on standard error."""
+        """Run a script that must fail with exit code 1; return its standard error."""
         done = self.run(script, *arguments, **environment)
         assert done.returncode == 1, done.stdout + done.stderr
         return done.stderr
 
     def state(self) -> str:
-        """What the status script says of the stack."""
+        """Return what status.sh says about the stack."""
         (line,) = [line for line in self.run("status.sh").stdout.splitlines() if line.startswith("stack ")]
         return line.split(None, 1)[1]
 
     def template(self) -> Path:
-        """The template of the checkout."""
+        """Return the path of the checkout's template."""
         return self.desk.checkout / "ci-cd-codepipeline.cfn.yml"
 
-    def narrowed(self) -> bool:
+    def restricted(self) -> bool:
         """Whether only the stack's builds may assume the kubectl role."""
         outputs = self.aws.root("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]
         (builds,) = [each["OutputValue"] for each in outputs if each["OutputKey"] == "CodeBuildRoleArn"]
@@ -100,8 +99,8 @@ class Learner:
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a warm AWS CLI."""
-    with warm_aws(tmp_path_factory.mktemp("warm")) as environment:
-        yield environment["WARM_AWS"]
+    with warm_aws(tmp_path_factory.mktemp("warm")) as variables:
+        yield variables["WARM_AWS"]
 
 
 @pytest.fixture
@@ -110,16 +109,7 @@ def learner(aws: Aws, warm: str, tmp_path: Path) -> Iterator[Learner]:
     desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
     desk.answer("aws", "", real=str(FAKES / "aws.py"))
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
-    environment = {
-        "AWS_ENDPOINT_URL": aws.url,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "WARM_AWS": warm,
-        "GITHUB_TOKEN": TOKEN,
-        "ANSWER": "200 repo",
-    }
-    learner = Learner(aws, desk, environment, tmp_path / "moods.json")
+    learner = Learner(aws, desk, environment(aws, WARM_AWS=warm), tmp_path / "moods.json")
     learner.let()
     text = learner.template().read_text(encoding="utf-8")
     assert FULFIL in text
@@ -138,7 +128,7 @@ def learner(aws: Aws, warm: str, tmp_path: Path) -> Iterator[Learner]:
 def _delete(aws: Aws) -> None:
     try:
         aws.delete(STACK)
-    except AssertionError:  # a test failed half way; what it left must not fail the others
+    except AssertionError:  # a test failed halfway; the others must not fail too
         aws.root("cloudformation").delete_stack(StackName=STACK, DeletionMode="FORCE_DELETE_STACK")
         aws.settle(STACK)
 
@@ -162,8 +152,8 @@ def test_function_fails_on_create(mood: str, learner: Learner, figure: Figure) -
     learner.let()
     said = learner.good("create-stack.sh")
     assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
-    assert learner.narrowed()
-    figure("a stack whose function fails says why, and the next run mends it", f"create, {mood}: yes")
+    assert learner.restricted()
+    figure("a stack whose function fails says why, and the next run repairs it", f"create, {mood}: yes")
 
 
 def test_function_fails_on_update(learner: Learner, figure: Figure) -> None:
@@ -173,15 +163,15 @@ def test_function_fails_on_update(learner: Learner, figure: Figure) -> None:
     learner.let(Update="fails")
     told = learner.bad("create-stack.sh")
     assert "KubectlRoleTrust: OSError: planted at Update" in told
-    # The rollback asks the function once more, which fails again.
+    # The rollback invokes the function again, which fails again.
     assert told.splitlines()[-1].startswith("the stack aws-pipeline is UPDATE_ROLLBACK_FAILED for the reasons above")
     assert learner.state() == "aws-pipeline, UPDATE_ROLLBACK_FAILED"
     told = learner.bad("create-stack.sh")
     assert told.splitlines()[-1].startswith("the stack aws-pipeline is UPDATE_ROLLBACK_FAILED for the reasons above")
     learner.let()
     assert "==> Finish the rollback of an earlier update" in learner.good("create-stack.sh")
-    assert learner.narrowed()
-    figure("a stack whose function fails says why, and the next run mends it", "update: yes")
+    assert learner.restricted()
+    figure("a stack whose function fails says why, and the next run repairs it", "update: yes")
 
 
 @pytest.mark.parametrize("mood", ["fails", "dies"])
@@ -193,17 +183,19 @@ def test_function_fails_on_delete(mood: str, learner: Learner, figure: Figure) -
     assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: put right what is named above")
     assert learner.state() == "aws-pipeline, DELETE_FAILED"
     learner.let()
-    # AWS keeps what a resource that failed needs, so that the function can be asked again. This machine's does not: here
-    # the way out is the one that CloudFormation has for a function that is gone.
+    # AWS keeps what a failed resource needs, so the function can be invoked again. The emulator does not, so retain the
+    # resource, as CloudFormation documents for a function that no longer exists.
     cloudformation = learner.aws.root("cloudformation")
     cloudformation.delete_stack(StackName=STACK, RetainResources=["KubectlRoleTrust"])
     assert learner.aws.settle(STACK) == "DELETE_COMPLETE"
     assert learner.good("teardown.sh", "--yes").splitlines()[-1] == "==> Nothing is left"
-    figure("a stack whose function fails says why, and the next run mends it", f"delete, {mood}: by --retain-resources")
+    figure(
+        "a stack whose function fails says why, and the next run repairs it", f"delete, {mood}: by --retain-resources"
+    )
 
 
 @pytest.mark.parametrize("then", ["create-stack.sh", "teardown.sh"])
-def test_rollback_that_goes_on_is_waited_for(then: str, learner: Learner, figure: Figure) -> None:
+def test_scripts_wait_for_rollback_in_progress(then: str, learner: Learner, figure: Figure) -> None:
     text = learner.template().read_text(encoding="utf-8")
     learner.let(Delete="stalls")
     cloudformation = learner.aws.root("cloudformation")
@@ -211,19 +203,16 @@ def test_rollback_that_goes_on_is_waited_for(then: str, learner: Learner, figure
         StackName=STACK, TemplateBody=text.replace("\nResources:\n", DOOMED), Capabilities=["CAPABILITY_IAM"],
         Parameters=[{"ParameterKey": "GitHubUser", "ParameterValue": "learner"}, {"ParameterKey": "GitHubToken", "ParameterValue": TOKEN}],
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while _status(learner.aws) != "ROLLBACK_IN_PROGRESS":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: _status(learner.aws) == "ROLLBACK_IN_PROGRESS", 60, "the rollback")
     assert learner.state() == "aws-pipeline, ROLLBACK_IN_PROGRESS"
     assert _status(learner.aws) == "ROLLBACK_IN_PROGRESS"
     if then == "create-stack.sh":
         said = learner.good(then)
         assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
-        assert learner.narrowed()
+        assert learner.restricted()
     else:
         assert learner.good(then, "--yes").splitlines()[-1] == "==> Nothing is left"
-    figure("a rollback that goes on is waited for", f"then {then}: done")
+    figure("the scripts wait for a rollback in progress", f"then {then}: done")
 
 
 def _status(aws: Aws) -> str:
@@ -231,8 +220,8 @@ def _status(aws: Aws) -> str:
 
 
 @pytest.mark.parametrize("then", ["teardown.sh", "create-stack.sh"])
-def test_bucket_that_fills_up_again(then: str, learner: Learner, figure: Figure) -> None:
-    """The function empties the bucket; here it does not, as when something is put there between emptying and deletion."""
+def test_bucket_that_is_not_empty(then: str, learner: Learner, figure: Figure) -> None:
+    """The function does not empty the bucket, as if an object were uploaded between emptying and deletion."""
     learner.good("create-stack.sh")
     s3 = learner.aws.root("s3")
     (bucket,) = [each["Name"] for each in s3.list_buckets()["Buckets"]]
@@ -249,11 +238,11 @@ def test_bucket_that_fills_up_again(then: str, learner: Learner, figure: Figure)
         assert learner.good(then, "--yes").splitlines()[-1] == "==> Nothing is left"
     else:
         assert "the stack is DELETE_FAILED" in learner.good(then)
-        assert learner.narrowed()
-    figure("a bucket that is not empty is named, and the next run carries on once it is", f"{then}: yes")
+        assert learner.restricted()
+    figure("a bucket that is not empty is reported, and the next run succeeds once it is empty", f"{then}: yes")
 
 
-def test_registry_with_images(learner: Learner, figure: Figure) -> None:
+def test_teardown_deletes_images(learner: Learner, figure: Figure) -> None:
     learner.good("create-stack.sh")
     ecr = learner.aws.root("ecr")
     (repository,) = [each["repositoryName"] for each in ecr.describe_repositories()["repositories"]]
@@ -267,22 +256,22 @@ def test_registry_with_images(learner: Learner, figure: Figure) -> None:
     assert len(ecr.list_images(repositoryName=repository)["imageIds"]) == 3
     assert learner.good("teardown.sh", "--yes").splitlines()[-1] == "==> Nothing is left"
     assert ecr.describe_repositories()["repositories"] == []
-    figure("a registry with images goes with the stack", "3 of 3 images gone")
+    figure("an image repository with images is deleted with the stack", "3 of 3 images deleted")
 
 
-def test_kubectl_role_deleted_and_made_again(learner: Learner, figure: Figure) -> None:
+def test_recreated_kubectl_role_is_restricted_again(learner: Learner, figure: Figure) -> None:
     learner.good("create-stack.sh")
     learner.aws.remove_role(ROLE)
     assert learner.bad("create-stack.sh", GITHUB_TOKEN="").splitlines()[-1].endswith("run scripts/create-role.sh")
     learner.good("create-role.sh")
     assert learner.aws.trust() == OPEN
     learner.good("create-stack.sh", GITHUB_TOKEN="")
-    assert learner.narrowed()
+    assert learner.restricted()
     assert "nothing to update" in learner.good("create-stack.sh", GITHUB_TOKEN="")
-    figure("a kubectl role that was made again is narrowed by the next create-stack.sh", "yes")
+    figure("the next create-stack.sh restricts a kubectl role that was recreated", "yes")
 
 
-def test_kubectl_role_gone_at_teardown(learner: Learner) -> None:
+def test_teardown_without_kubectl_role(learner: Learner) -> None:
     learner.good("create-stack.sh")
     learner.aws.remove_role(ROLE)
     said = learner.good("teardown.sh", "--yes").splitlines()

@@ -1,6 +1,6 @@
-"""teardown.sh with any part already missing, twice, after a setup that failed, and beside things that are not the tutorial's.
+"""teardown.sh, run twice: with any part missing, after a failed setup, and with resources that are not the tutorial's.
 
-What is left is listed past the scripts (tests/support/inventory.py), and scripts/leftovers.sh must agree with that listing.
+What is left is listed without the scripts (tests/support/inventory.py), and scripts/leftovers.sh must agree.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.stack.test_stack import ACCOUNT, ROLE, Aws, aws
-from tests.support.worlds import CLUSTER, GIVEN, PARTS, STACK, World, world
+from tests.support.account import Aws
+from tests.support.fixtures import Figure
+from tests.support.names import ACCOUNT, CLUSTER, ROLE, STACK
+from tests.support.worlds import GIVEN, PARTS, World, world
 
-__all__ = ["aws"]
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
-Figure = Callable[[str, object], None]
 Remove = Callable[[World], object]
 CONTEXT = f"arn:aws:eks:us-east-2:{ACCOUNT}:cluster/{CLUSTER}"
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
@@ -33,13 +33,13 @@ def _desk(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
 
 
 def emptied(desk: World) -> dict[str, Any]:
-    """What the listing shows of an account in which nothing is."""
+    """Empty the account, and return what the listing shows."""
     desk.empty()
     return desk.state()
 
 
 def torn_down(desk: World, nothing: dict[str, Any]) -> str:
-    """Tear down twice; nothing is left, and the second time nothing is changed. What the first one said."""
+    """Tear down twice; check that nothing is left and that the second run changes nothing. Return the first output."""
     first = desk.run("teardown.sh", "--yes")
     assert first.code == 0, first.output
     assert first.output.splitlines()[-1] == "==> Nothing is left"
@@ -52,13 +52,13 @@ def torn_down(desk: World, nothing: dict[str, Any]) -> str:
 
 
 def of_stack(desk: World, kind: str) -> str:
-    """The physical name of the stack's resource of a type."""
+    """Return the physical name of the stack's resource of a type."""
     resources = desk.aws.root("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
     return next(str(each["PhysicalResourceId"]) for each in resources if each["ResourceType"] == kind)
 
 
 def without(*names: str) -> Remove:
-    """Take facts out of the cluster."""
+    """Remove facts from the cluster's state."""
 
     def remove(desk: World) -> None:
         state = desk.cluster()
@@ -68,12 +68,12 @@ def without(*names: str) -> Remove:
 
 
 def change_role_map(text: str) -> Remove:
-    """Put another text into aws-auth."""
+    """Replace the text of aws-auth."""
     return lambda desk: desk.state_file.write_text(json.dumps(desk.cluster() | {"roles": text}))
 
 
 def without_kubeconfig(*kinds: str) -> Remove:
-    """Take entries out of the kubeconfig."""
+    """Remove entries from the kubeconfig."""
 
     def remove(desk: World) -> None:
         content = yaml.safe_load(desk.kubeconfig.read_text())
@@ -83,12 +83,12 @@ def without_kubeconfig(*kinds: str) -> Remove:
 
 
 def delete(service: str, verb: str, argument: str, kind: str) -> Remove:
-    """Delete the stack's resource of a type under it."""
+    """Delete the stack's resource of a type, but not the stack."""
     return lambda desk: getattr(desk.aws.root(service), verb)(**{argument: of_stack(desk, kind)})
 
 
 def delete_record(desk: World) -> None:
-    """Delete the cluster as the console would, and leave eksctl's roles."""
+    """Delete the cluster and its roles without eksctl."""
     desk.aws.root("eks").delete_cluster(name=CLUSTER)
     desk.record.unlink()
     desk.state_file.unlink()
@@ -108,7 +108,7 @@ MISSING: dict[str, Remove] = {
     ),
     "entry in aws-auth": change_role_map("- {rolearn: nodes}\n"),
     "aws-auth": without("roles"),
-    "sense in aws-auth": change_role_map("\t- tab"),
+    "valid aws-auth": change_role_map("\t- tab"),
     "cluster": delete_record,
     "role of the nodes": lambda desk: desk.aws.root("iam").delete_role(
         RoleName=f"eksctl-{CLUSTER}-nodegroup-NodeInstanceRole"
@@ -126,7 +126,7 @@ MISSING: dict[str, Remove] = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_part_already_missing(desk: World, figure: Figure, subtests: pytest.Subtests) -> None:
+def test_teardown_with_any_part_missing(desk: World, figure: Figure, subtests: pytest.Subtests) -> None:
     clean = 0
     for part, remove in MISSING.items():
         with subtests.test(part):
@@ -136,10 +136,10 @@ def test_part_already_missing(desk: World, figure: Figure, subtests: pytest.Subt
             torn_down(desk, nothing)
             clean += 1
     assert clean == len(MISSING)
-    figure("teardown with any one part already missing, twice: nothing left", f"{clean} of {len(MISSING)} parts")
+    figure("teardown with any one part missing, run twice: nothing is left", f"{clean} of {len(MISSING)} parts")
 
 
-def test_everything_there_and_full(desk: World, figure: Figure) -> None:
+def test_teardown_of_everything(desk: World, figure: Figure) -> None:
     nothing = emptied(desk)
     desk.fill(*PARTS)
     bucket, images = of_stack(desk, "AWS::S3::Bucket"), of_stack(desk, "AWS::ECR::Repository")
@@ -149,13 +149,13 @@ def test_everything_there_and_full(desk: World, figure: Figure) -> None:
     said = torn_down(desk, nothing)
     assert "==> Take the role out of aws-auth" in said.splitlines()
     figure(
-        "teardown of everything, with images and artifacts, twice: nothing left",
+        "teardown of everything, with images and artifacts, run twice: nothing is left",
         "0 things left, 0 changing calls in the second run",
     )
 
 
 def fail_before_the_nodes(desk: World) -> None:
-    """create-cluster.sh was killed while eksctl worked; EKS carries on, and is not done when the teardown begins."""
+    """create-cluster.sh was killed while eksctl ran; EKS continues, and has not finished when the teardown starts."""
     assert desk.run("create-cluster.sh", INTERRUPT="up").killed
     threading.Timer(3, desk.activate).start()
 
@@ -167,7 +167,7 @@ def fail_in_the_stack(desk: World) -> None:
 
 
 def fail_during_the_stack(desk: World) -> None:
-    """create-stack.sh was killed right after it had asked for the stack."""
+    """create-stack.sh was killed right after it had requested the stack."""
     desk.fill("cluster", "role", "mapping")
     points = desk.run("create-stack.sh").points
     desk.aws.delete(STACK)
@@ -176,7 +176,7 @@ def fail_during_the_stack(desk: World) -> None:
 
 
 def leave_stacks_of_eksctl(desk: World) -> None:
-    """eksctl made its stacks, and the cluster went by another way."""
+    """eksctl's stacks exist, but the cluster was deleted without eksctl."""
     topic = "Resources: {Topic: {Type: AWS::SNS::Topic}}"
     for name in ("cluster", "nodegroup-nodes"):
         desk.aws.root("cloudformation").create_stack(StackName=f"eksctl-{CLUSTER}-{name}", TemplateBody=topic)
@@ -184,28 +184,28 @@ def leave_stacks_of_eksctl(desk: World) -> None:
 
 SETUPS: dict[str, Remove] = {
     "before anything": lambda _: None,
-    "while eksctl makes the cluster": fail_before_the_nodes,
+    "while eksctl creates the cluster": fail_before_the_nodes,
     "after the cluster": lambda desk: desk.fill("cluster"),
     "with a role without a policy": lambda desk: (
         desk.fill("cluster"),
         MISSING["policy of the role"](filled(desk, "role")),
     ),
     "with a namespace and no mapping": lambda desk: desk.fill("cluster", "namespace", "role"),
-    "in the stack, which rolled back": fail_in_the_stack,
-    "while the stack is made": fail_during_the_stack,
+    "after the stack has rolled back": fail_in_the_stack,
+    "while the stack is created": fail_during_the_stack,
     "with only eksctl's stacks": leave_stacks_of_eksctl,
 }
 
 
 def filled(desk: World, *parts: str) -> World:
-    """The desk with more parts."""
+    """Create more parts, and return the desk."""
     desk.fill(*parts)
     return desk
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_setup_that_failed(desk: World, figure: Figure, subtests: pytest.Subtests) -> None:
+def test_teardown_after_failed_setup(desk: World, figure: Figure, subtests: pytest.Subtests) -> None:
     clean = 0
     for where, set_up in SETUPS.items():
         with subtests.test(where):
@@ -214,11 +214,11 @@ def test_setup_that_failed(desk: World, figure: Figure, subtests: pytest.Subtest
             torn_down(desk, nothing)
             clean += 1
     assert clean == len(SETUPS)
-    figure("teardown after a setup that failed, twice: nothing left", f"{clean} of {len(SETUPS)} places of failure")
+    figure("teardown after a failed setup, run twice: nothing is left", f"{clean} of {len(SETUPS)} places of failure")
 
 
 @pytest.mark.slow
-def test_things_of_others_stay(desk: World) -> None:
+def test_teardown_keeps_what_is_not_the_tutorials(desk: World) -> None:
     desk.empty()
     iam, s3 = desk.aws.root("iam"), desk.aws.root("s3")
     iam.create_role(RoleName="eksctl-other-cluster-ServiceRole", AssumeRolePolicyDocument=TRUST)
@@ -235,7 +235,7 @@ def test_things_of_others_stay(desk: World) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_left_is_named(desk: World, figure: Figure) -> None:
+def test_leftovers_reports_everything(desk: World, figure: Figure) -> None:
     nothing = emptied(desk)
     desk.fill(*PARTS)
     bucket, images = of_stack(desk, "AWS::S3::Bucket"), of_stack(desk, "AWS::ECR::Repository")
@@ -256,4 +256,4 @@ def test_what_is_left_is_named(desk: World, figure: Figure) -> None:
     assert {f"    {line}" for line in named} <= set(done.output.splitlines())
     assert desk.state() != nothing
     desk.aws.root("logs").delete_log_group(logGroupName=f"/aws/lambda/{STACK}-TrustFunction-1")
-    figure("leftovers.sh names each kind of thing that is left", f"{len(named)} of {len(named)}")
+    figure("leftovers.sh reports every kind of leftover", f"{len(named)} of {len(named)}")

@@ -1,7 +1,7 @@
-"""Nobody who asks is turned away: not by releases, nor an undo, a node that is drained, or the autoscaler.
+"""No request is lost: during releases, a rollback, the drain of a node, or scaling.
 
-Fifty requests a second on kept connections and fifty more on a new connection each, in a kept rehearsal; none is
-repeated, so each one that fails counts.
+The load is 50 requests a second on kept connections and 50 on new ones, in a kept rehearsal. None is retried, so every
+failure counts.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.load import Load
-from tests.support.releases import APP, Releases, until
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
+from benchmarks.load import Load
+from rehearsal.tutorial import APP
+from rehearsal.waiting import until
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.releases import Releases
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -31,7 +30,7 @@ def _releases(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Ite
     releases.restore()
 
 
-def test_rollouts(releases: Releases, figure: Figure) -> None:
+def test_rollouts_lose_no_request(releases: Releases, figure: Figure) -> None:
     images = [releases.image("blue"), releases.image("green")]
     took = []
     with Load(releases.address()) as load:
@@ -45,7 +44,7 @@ def test_rollouts(releases: Releases, figure: Figure) -> None:
     figure("ten rollouts lose no request", f"{load}, each {min(took):.1f} to {max(took):.1f} s")
 
 
-def test_an_undo(releases: Releases, figure: Figure) -> None:
+def test_rollback_loses_no_request(releases: Releases, figure: Figure) -> None:
     assert releases.deploy(releases.image("red")).code == 0
     releases.settle()
     with Load(releases.address()) as load:
@@ -53,11 +52,11 @@ def test_an_undo(releases: Releases, figure: Figure) -> None:
         releases.settle()
     load.assert_none_lost()
     assert len(load.versions) == 2
-    figure("an undo loses no request", load)
+    figure("a rollback loses no request", load)
 
 
-def test_a_node_drained(releases: Releases, figure: Figure) -> None:
-    """Each node in turn, as for an upgrade of its system; afterwards the pods come back to it."""
+def test_drain_loses_no_request(releases: Releases, figure: Figure) -> None:
+    """Each node in turn, as for an upgrade; afterwards pods run on it again."""
     releases.settle()
     with Load(releases.address()) as load:
         for node in ("node-1", "node-2"):
@@ -68,12 +67,12 @@ def test_a_node_drained(releases: Releases, figure: Figure) -> None:
                 releases.kubectl("uncordon", node)
             releases.settle()
     load.assert_none_lost()
-    figure("a drain of each node in turn loses no request", load)
+    figure("draining each node in turn loses no request", load)
 
 
 @contextmanager
 def scales_down_at_once(releases: Releases) -> Iterator[None]:
-    """Without the five minutes for which an autoscaler thinks over whether fewer pods do."""
+    """Disable the autoscaler's stabilisation window of five minutes."""
     patch = {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}}
     releases.kubectl("patch", "hpa", APP, "--type=merge", f"--patch={json.dumps(patch)}")
     try:
@@ -83,8 +82,8 @@ def scales_down_at_once(releases: Releases) -> Iterator[None]:
         releases.kubectl("patch", "hpa", APP, "--type=json", f"--patch={json.dumps(whole)}")
 
 
-def test_the_autoscaler(releases: Releases, figure: Figure) -> None:
-    """More requests than two pods should bear make it start others; when they end it stops those."""
+def test_scaling_loses_no_request(releases: Releases, figure: Figure) -> None:
+    """More load than two pods should bear makes it add pods; without the load it removes them."""
     releases.settle()
     address = releases.address()
 
@@ -94,11 +93,11 @@ def test_the_autoscaler(releases: Releases, figure: Figure) -> None:
         )
 
     with Load(address) as load, scales_down_at_once(releases):
-        until(lambda: pods() == 2, 120, "two pods")
+        until(lambda: pods() == 2, 120, "two pods", pause=0.2)
         with Load(address, rate=150) as more:
-            most = until(lambda: pods() > 2 and pods(), 120, "more pods")
-        until(lambda: pods() == 2, 150, "two pods again")
+            most = until(lambda: pods() > 2 and pods(), 120, "more pods", pause=0.2)
+        until(lambda: pods() == 2, 150, "two pods again", pause=0.2)
         releases.settle()
     load.assert_none_lost()
     more.assert_none_lost()
-    figure("the autoscaler's changes lose no request", f"{load}, from 2 pods to {most} and back")
+    figure("scaling up and down loses no request", f"{load}, from 2 pods to {most} and back")

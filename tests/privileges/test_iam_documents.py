@@ -1,4 +1,4 @@
-"""trust.json, iam-role-policy.json and docs/learner-policy.json: valid, narrow, and enough for what the scripts call."""
+"""trust.json, iam-role-policy.json and docs/learner-policy.json: valid, minimal, and sufficient for the scripts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from tests.support.names import ACCOUNT, CLUSTER, REGION, STACK
 from tests.support.paths import ROOT
 from tests.support.template import TEMPLATE
 
-ACCOUNT = "111122223333"
 LEARNER = ROOT / "docs" / "learner-policy.json"
 CALL = re.compile(r"\baws ([a-z0-9-]+) ([a-z-]+)(?: ([a-z-]+))?")
 
-#: Commands of the AWS CLI whose right is not named after them; None needs no right.
+#: The permissions of AWS CLI commands that are not named after them; None if they need no permission.
 RIGHT_OF = {
     "s3api list-buckets": "s3:ListAllMyBuckets",
     "service-quotas get-service-quota": "servicequotas:GetServiceQuota",
@@ -32,41 +32,41 @@ RIGHT_OF = {
     "logs tail": "logs:FilterLogEvents",
     "sts get-caller-identity": None,
 }
-#: Rights that no command of scripts/*.sh stands for by name, and what needs them.
+#: Permissions that no command in scripts/*.sh has the name of, and what needs them.
 OTHER_USES = {
-    "cloudformation:CreateStack": "create-stack.sh, by the name that it is given",
-    "cloudformation:UpdateStack": "create-stack.sh, by the name that it is given",
+    "cloudformation:CreateStack": "create-stack.sh, which takes the verb from a variable",
+    "cloudformation:UpdateStack": "create-stack.sh, which takes the verb from a variable",
     "cloudformation:CreateUploadBucket": "the console, to upload the template",
     "cloudformation:DescribeStackResources": "the console, the stack's Resources tab",
     "cloudformation:GetTemplateSummary": "the console, to show the template's parameters",
     "s3:CreateBucket": "the console, to upload the template",
     "s3:GetObject": "the console, to upload the template",
     "s3:PutObject": "the console, to upload the template",
-    "codeconnections:CreateConnection": "README, the connection to GitHub",
-    "codeconnections:DeleteConnection": "README, the connection to GitHub",
+    "codeconnections:CreateConnection": "the documents, the connection to GitHub",
+    "codeconnections:DeleteConnection": "the documents, the connection to GitHub",
     "codeconnections:GetIndividualAccessToken": "the console, to finish the connection",
     "codeconnections:GetInstallationUrl": "the console, to finish the connection",
     "codeconnections:ListConnections": "the console, to show the connection",
     "codeconnections:ListInstallationTargets": "the console, to finish the connection",
-    "codeconnections:PassConnection": "CodePipeline, which the stack gives the connection",
+    "codeconnections:PassConnection": "CodePipeline, to which the stack passes the connection",
     "codeconnections:StartOAuthHandshake": "the console, to finish the connection",
     "codeconnections:UpdateConnectionInstallation": "the console, to finish the connection",
-    "codeconnections:UseConnection": "CodePipeline, which the stack gives the connection",
+    "codeconnections:UseConnection": "CodePipeline, to which the stack passes the connection",
     "codebuild:BatchGetBuilds": "the console, a build's page",
     "codepipeline:GetPipeline": "the console, the pipeline's page",
-    "codepipeline:GetPipelineState": "README, the approval; the console, the pipeline's page",
+    "codepipeline:GetPipelineState": "the documents, the approval; the console, the pipeline's page",
     "codepipeline:ListActionExecutions": "the console, the pipeline's history",
-    "codepipeline:PutApprovalResult": "README, the approval",
+    "codepipeline:PutApprovalResult": "the documents, the approval",
     "codepipeline:RetryStageExecution": "the console, to retry a stage",
-    "codepipeline:StartPipelineExecution": "README, to start the pipeline by hand",
-    "iam:PassRole": "CloudFormation, which hands each service its role",
-    "logs:FilterLogEvents": "README, aws logs tail",
+    "codepipeline:StartPipelineExecution": "the documents, to start the pipeline by hand",
+    "iam:PassRole": "CloudFormation, which passes each service its role",
+    "logs:FilterLogEvents": "the documents, aws logs tail",
     "logs:GetLogEvents": "the console, a build's log",
 }
-#: A name of each type of the stack's resources, as CloudFormation makes it.
+#: A name of each resource type in the stack, as CloudFormation generates it.
 MADE = {
-    "AWS::CodeBuild::Project": f"arn:aws:codebuild:us-east-2:{ACCOUNT}:project/aws-pipeline",
-    "AWS::CodePipeline::Pipeline": f"arn:aws:codepipeline:us-east-2:{ACCOUNT}:aws-pipeline",
+    "AWS::CodeBuild::Project": f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/{STACK}",
+    "AWS::CodePipeline::Pipeline": f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:{STACK}",
     "AWS::CodePipeline::Webhook": f"arn:aws:codepipeline:us-east-2:{ACCOUNT}:webhook:aws-pipeline-Webhook-1ABC",
     "AWS::ECR::Repository": f"arn:aws:ecr:us-east-2:{ACCOUNT}:repository/aws-pipeline-ecrrepository-1abc",
     "AWS::Events::Rule": f"arn:aws:events:us-east-2:{ACCOUNT}:rule/aws-pipeline-NotificationRule-1ABC",
@@ -84,17 +84,17 @@ MADE = {
 
 
 def document(path: Path) -> Any:
-    """A document with the account filled in."""
+    """Read a document and fill in the account."""
     return json.loads(path.read_text(encoding="utf-8").replace("<ACCOUNT_ID>", ACCOUNT))
 
 
 def as_list(value: Any) -> list[Any]:
-    """IAM takes one value in place of a list."""
+    """Return a list, since IAM accepts a single value in place of one."""
     return value if isinstance(value, list) else [value]
 
 
 STATEMENTS: dict[str, Any] = {statement["Sid"]: statement for statement in document(LEARNER)["Statement"]}
-#: What the learner's own commands use, apart from what CloudFormation does in their name.
+#: The permissions of the learner's own commands, without those that CloudFormation uses on their behalf.
 DIRECT = {
     action
     for statement in STATEMENTS.values()
@@ -104,7 +104,7 @@ DIRECT = {
 
 
 def setting(name: str) -> str:
-    """The default that settings.sh gives."""
+    """Return a setting's default in settings.sh."""
     found = re.search(rf': "\${{{name}:=([^}}]*)}}"', (ROOT / "settings.sh").read_text(encoding="utf-8"))
     assert found, name
     return found[1]
@@ -112,7 +112,7 @@ def setting(name: str) -> str:
 
 @functools.cache
 def calls(text: str) -> set[str]:
-    """The operations of AWS that a text calls by the AWS CLI, as ``service operation``."""
+    """Return the AWS operations that a text calls with the AWS CLI, as ``service operation``."""
     session = botocore.session.get_session()
     services = set(session.get_available_services()) | {"s3api"}
     found = set()
@@ -127,13 +127,13 @@ def calls(text: str) -> set[str]:
 
 
 def right(call: str) -> str | None:
-    """The IAM action that a call needs."""
+    """Return the IAM action that a call needs."""
     service, operation = call.split()
     return RIGHT_OF.get(call, f"{service}:{''.join(word.capitalize() for word in operation.split('-'))}")
 
 
 def commands_of_scripts() -> str:
-    """What a learner's shell runs: the scripts without their comments, and without those that builds run."""
+    """Return what a learner's shell runs: the scripts without comments, and without those of builds."""
     paths = [
         path
         for path in [*(ROOT / "scripts").glob("*.sh"), *(ROOT / "scripts" / "lib").glob("*.sh")]
@@ -146,7 +146,7 @@ def commands_of_scripts() -> str:
 # --- trust.json and iam-role-policy.json -----------------------------------------------------------------------------
 
 
-def test_trust_is_in_the_account() -> None:
+def test_trust_policy_allows_the_account_only() -> None:
     assert document(ROOT / "trust.json") == {
         "Version": "2012-10-17",
         "Statement": [
@@ -155,7 +155,7 @@ def test_trust_is_in_the_account() -> None:
     }
 
 
-def test_role_sees_one_cluster_and_nothing_else() -> None:
+def test_role_policy_allows_one_cluster_only() -> None:
     assert document(ROOT / "iam-role-policy.json") == {
         "Version": "2012-10-17",
         "Statement": [
@@ -169,7 +169,7 @@ def test_role_sees_one_cluster_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", ["trust.json", "iam-role-policy.json", "docs/learner-policy.json"])
-def test_placeholders_are_those_that_the_readme_names(name: str) -> None:
+def test_documents_have_known_placeholders_only(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "<ACCOUNT_ID>" in text
     assert set(re.findall(r"<[^>]*>", text)) <= {"<ACCOUNT_ID>", "<REGION>", "<CLUSTER_NAME>"}
@@ -178,7 +178,7 @@ def test_placeholders_are_those_that_the_readme_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["trust.json", "iam-role-policy.json"])
 def test_placeholders_can_be_filled_in(name: str) -> None:
-    values = [f"ACCOUNT_ID={ACCOUNT}", "REGION=us-east-2", "CLUSTER_NAME=eksctl-demo"]
+    values = [f"ACCOUNT_ID={ACCOUNT}", f"REGION={REGION}", f"CLUSTER_NAME={CLUSTER}"]
     done = subprocess.run(
         [sys.executable, "scripts/lib/render.py", name, *values],
         cwd=ROOT,
@@ -199,39 +199,39 @@ def test_learner_policy_fits_a_managed_policy() -> None:
 
 
 @pytest.mark.parametrize("call", sorted(calls(commands_of_scripts())))
-def test_learner_may_do_what_the_scripts_call(call: str) -> None:
+def test_learner_policy_allows_the_scripts_calls(call: str) -> None:
     needed = right(call)
     assert needed is None or needed in DIRECT
 
 
-def test_learner_may_do_what_the_readme_calls() -> None:
-    fences = re.findall(
-        r"^```bash[^\n]*\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+def test_learner_policy_allows_the_documents_calls() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    fences = re.findall(r"^```bash[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     by_an_administrator = {"iam create-user", "iam create-policy", "iam attach-user-policy"}
     needed = {right(call) for call in calls("\n".join(fences)) - by_an_administrator} - {None}
     assert needed <= DIRECT
 
 
 @pytest.mark.parametrize("action", sorted(DIRECT))
-def test_learner_has_no_right_without_a_use(action: str) -> None:
+def test_learner_policy_has_no_unused_permission(action: str) -> None:
     called = {right(call) for call in calls(commands_of_scripts())}
     assert (action in called) != (action in OTHER_USES)
 
 
-def test_no_right_is_a_whole_service() -> None:
+def test_learner_policy_allows_no_whole_service() -> None:
     actions = [action for statement in STATEMENTS.values() for action in as_list(statement["Action"])]
     assert not [action for action in actions if action.endswith(":*") or action == "*"]
     assert not [action for action in DIRECT if "*" in action]
 
 
-def test_what_concerns_the_whole_account_only_asks() -> None:
+def test_account_wide_permissions_are_read_only() -> None:
     everywhere = [statement for statement in STATEMENTS.values() if "*" in as_list(statement["Resource"])]
     actions = [action.split(":")[1] for statement in everywhere for action in as_list(statement["Action"])]
     assert not [action for action in actions if not re.match(r"Describe|List|Get", action)]
 
 
-def test_names_are_those_of_the_settings() -> None:
+def test_learner_policy_has_the_settings_names() -> None:
     text = LEARNER.read_text(encoding="utf-8")
     region, cluster = setting("AWS_REGION"), setting("CLUSTER_NAME")
     assert STATEMENTS["Cluster"]["Resource"] == [
@@ -247,13 +247,13 @@ def test_names_are_those_of_the_settings() -> None:
     assert set(re.findall(r"arn:aws:[a-z]+:([a-z0-9-]+):", text)) == {region}
 
 
-def test_resources_of_the_stack_are_made_by_cloudformation_alone() -> None:
+def test_stack_resources_are_changed_by_cloudformation_only() -> None:
     called_via = {"ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}}
     assert STATEMENTS["StackResources"]["Condition"] == called_via
     assert STATEMENTS["StackAsk"]["Condition"] == called_via
 
 
-def test_roles_are_handed_to_the_services_that_the_template_names() -> None:
+def test_roles_are_passed_to_the_templates_services_only() -> None:
     statement = STATEMENTS["StackRolesToServices"]
     assert statement["Action"] == "iam:PassRole"
     assumed = [
@@ -265,7 +265,7 @@ def test_roles_are_handed_to_the_services_that_the_template_names() -> None:
     assert statement["Resource"] == f"arn:aws:iam::{ACCOUNT}:role/{setting('STACK_NAME')}-*"
 
 
-def test_every_type_of_the_template_is_covered() -> None:
+def test_learner_policy_covers_every_resource_type() -> None:
     types = {each["Type"] for each in TEMPLATE["Resources"].values()}
     assert types == set(MADE)
     statement = STATEMENTS["StackResources"]

@@ -1,7 +1,7 @@
-"""The learner's and the function's policies and the stack: enough for all its shapes, and nothing in them without a use.
+"""The policies of the learner and the function suffice for the stack in all its forms, and every piece is needed.
 
-CloudFormation asks for the learner's rights by AWS's own lists (rehearsal/emulator/caller_rights.py). What the learner's own
-commands use is in test_privilege_needed.py.
+CloudFormation needs the learner's permissions, by AWS's own lists (rehearsal/emulator/caller_rights.py). The learner's
+own commands are in test_rights_needed.py.
 """
 
 from __future__ import annotations
@@ -9,26 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 
 from rehearsal.emulator import decision_log
-from tests.stack.test_stack import CONNECTION, OTHER_ROLE, ROLE, TOKEN, Aws, aws, rendered
+from tests.support.account import Aws, rendered
+from tests.support.fixtures import Figure
+from tests.support.names import CONNECTION, OTHER_ROLE, ROLE, STACK, TOKEN
 from tests.support.paths import ROOT
 from tests.support.privileges import Json, needless, pieces
 
-if TYPE_CHECKING:
-    from conftest import Figure
-
-__all__ = ["aws"]
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
-STACK = "aws-pipeline"
 POLICY: Json = rendered(ROOT / "docs" / "learner-policy.json")
-#: The statements of what CloudFormation does in the learner's name.
+#: The statements for what CloudFormation does on the learner's behalf.
 CALLED = ("StackRolesToServices", "StackResources", "StackAsk")
-#: Every shape that the parameters give the stack, one after the other.
+#: Every form of the stack, by parameters, one after another.
 UPDATES: tuple[dict[str, str], ...] = (
     {"KubectlRoleName": OTHER_ROLE, "NotificationEmail": "ann@example.com", "ApprovalRequired": "true"},
     {"NotificationEmail": "bob@example.com", "GitBranch": "main", "CodeBuildDockerImage": "aws/codebuild/standard:7.0"},
@@ -38,7 +34,7 @@ UPDATES: tuple[dict[str, str], ...] = (
 
 
 def make_learner(aws: Aws, policy: Json, name: str) -> Aws:
-    """Give AWS as a user sees it who has this policy alone; the stack's events are still root's to read."""
+    """Return the account as seen by a user with only this policy; only CloudFormation is called as that user."""
     iam = aws.root("iam")
     iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName="tutorial-learner", PolicyDocument=json.dumps(policy))
@@ -57,19 +53,19 @@ def _roles(aws: Aws) -> Iterator[None]:
 
 @dataclass
 class Run:
-    """A stack that went through all its shapes: what IAM was asked, and the function's policies."""
+    """A stack that took all its forms: the questions that IAM answered, and the function's policies."""
 
     questions: list[Json]
     function: dict[str, Json]
 
     def of(self, name: str) -> list[Json]:
-        """What was asked of a user or role, by a part of its name."""
+        """Return the questions about a user or role, by a part of its ARN."""
         return [each for each in self.questions if name in each["principal"]]
 
 
 @pytest.fixture(scope="module", name="run")
 def _run(aws: Aws, roles: None) -> Run:
-    """Made, changed and deleted by a user who has the learner's policy alone."""
+    """Created, updated and deleted by a user with only the learner's policy."""
     assert roles is None
     learner = make_learner(aws, POLICY, "learner")
     bucket = learner.create(STACK)["ArtifactBucketName"]
@@ -84,7 +80,7 @@ def _run(aws: Aws, roles: None) -> Run:
 
 
 def function_policies(aws: Aws) -> dict[str, Json]:
-    """The policies of the function's role, by the ARN of those that are not in the role."""
+    """Return the policies of the function's role, by ARN or by name if inline."""
     iam = aws.root("iam")
     name = physical(aws, "TrustFunctionRole")
     (attached,) = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
@@ -97,42 +93,42 @@ def function_policies(aws: Aws) -> dict[str, Json]:
 
 
 def physical(aws: Aws, logical_id: str) -> str:
-    """The name of a resource of the stack."""
+    """Return the physical name of a resource of the stack."""
     found = aws.root("cloudformation").describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
     return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
 
 def asked(aws: Aws) -> list[Json]:
-    """Everything that IAM was asked."""
+    """Return every question that IAM answered."""
     return list(decision_log.read(aws.records.parent / "eks-rehearsal" / "run" / decision_log.path().name))
 
 
-def test_stack_takes_all_its_shapes_with_the_learners_rights_alone(run: Run, figure: Figure) -> None:
+def test_learner_policy_suffices_for_all_forms_of_the_stack(run: Run, figure: Figure) -> None:
     questions = run.of(":user/learner")
     used = {each["action"] for each in questions if each["allowed"]}
     assert [each for each in questions if not each["allowed"]] == []
     assert len(used) > 50
     figure(
-        "the stack is made, changed and deleted with the learner's rights alone",
+        "the learner's policy suffices to create, update and delete the stack",
         f"{len(used)} kinds of action, 0 denied",
     )
 
 
-def test_every_right_that_cloudformation_uses_is_needed(run: Run, figure: Figure) -> None:
+def test_every_permission_for_cloudformation_is_needed(run: Run, figure: Figure) -> None:
     policy = POLICY | {"Statement": [each for each in POLICY["Statement"] if each["Sid"] in CALLED]}
     assert needless(policy, run.of(":user/learner")) == []
     names = [name for name, _ in pieces(policy)]
     assert len(names) > 60
-    figure("every right that the stack takes of the learner is needed", f"{len(names)} of {len(names)}")
+    figure("every permission that the learner's policy has for the stack is needed", f"{len(names)} of {len(names)}")
 
 
-def test_every_right_of_the_function_is_needed(run: Run, figure: Figure) -> None:
-    # Here the function's log is written for it; on AWS its role writes it (Lambda developer guide, "Execution role").
+def test_every_permission_of_the_function_is_needed(run: Run, figure: Figure) -> None:
+    # The emulator writes the function's log; on AWS its role does (Lambda developer guide, "Execution role").
     (policy,) = [each for name, each in run.function.items() if name != "write-log"]
     assert needless(policy, run.of("TrustFunctionRole")) == []
     names = [name for name, _ in pieces(policy)]
     assert len(names) == 5
-    figure("every right of the function is needed", f"{len(names)} of {len(names)}, and 2 by AWS's documents")
+    figure("every permission of the function is needed", f"{len(names)} of {len(names)}, and 2 by AWS's documents")
 
 
 @pytest.mark.usefixtures("roles")
@@ -140,7 +136,7 @@ def test_every_right_of_the_function_is_needed(run: Run, figure: Figure) -> None
     "action",
     ["ecr:CreateRepository", "iam:PassRole", "codepipeline:ListWebhooks"],
 )
-def test_without_a_right_the_stack_fails_and_says_which(aws: Aws, action: str) -> None:
+def test_stack_reports_missing_permission(aws: Aws, action: str) -> None:
     (left,) = [left for name, left in pieces(POLICY) if name.split(": ")[0] in CALLED and name.endswith(f": {action}")]
     learner = make_learner(aws, left, f"without-{action.partition(':')[2]}")
     try:
@@ -152,7 +148,7 @@ def test_without_a_right_the_stack_fails_and_says_which(aws: Aws, action: str) -
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("roles")
-def test_without_a_right_the_function_says_which(aws: Aws) -> None:
+def test_function_reports_missing_permission(aws: Aws) -> None:
     aws.create(STACK)
     arn, policy = next(iter(function_policies(aws).items()))
     (left,) = [left for name, left in pieces(policy) if name.endswith("iam:UpdateAssumeRolePolicy")]

@@ -1,8 +1,8 @@
-"""Nothing in deployer-rbac.yml and in the roles' policies can be left out: each verb and action is removed in turn.
+"""Every permission in deployer-rbac.yml and the roles' policies is needed: each verb and action is removed in turn.
 
-What a removal breaks is seen for real, in the kept rehearsal: by scripts/build/deploy.sh as the deployer, and by executions of
-the pipeline. What the learner's own commands need is read from what IAM was asked meanwhile; what CloudFormation does in
-the learner's name, and the function's role, are in test_privilege_learner.py.
+What a removal breaks is tried in the kept rehearsal, by scripts/build/deploy.sh as the deployer and by executions of the
+pipeline. The learner's own commands are compared with IAM's decisions. What CloudFormation does on the learner's behalf,
+and the function's role, are in test_learner_rights.py.
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ import os
 import re
 import shutil
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 
+from rehearsal import executions
 from rehearsal.emulator import decision_log
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from rehearsal.waiting import until
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.names import ROLE as KUBECTL_ROLE
+from tests.support.names import STACK
 from tests.support.paths import ROOT
 from tests.support.privileges import needless, pieces
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(600)]
 
 Json = dict[str, Any]
 ROLE, BINDING = yaml.safe_load_all((ROOT / "deployer-rbac.yml").read_text(encoding="utf-8"))
-NAMESPACE, PIPELINE = "privilege-test", "aws-pipeline"
+NAMESPACE, PIPELINE = "privilege-test", STACK
 BUILDS = f"/aws/codebuild/{PIPELINE}"
 
-#: The deployments, each of which shows some of the verbs to be needed.
+#: The kinds of deployment, each of which needs some of the verbs.
 FIRST, AGAIN, CHANGE, FAILURE = "first", "again", "change", "failure"
 SHOWN_BY = {
     "pods get": FAILURE,
@@ -52,21 +53,21 @@ SHOWN_BY = {
     "list": FAILURE,
 }
 
-#: Actions that nothing here asks for, and why they stay.
+#: Actions that are not used here, and why they are needed.
 BY_DOCUMENT = {
     "CodeBuildRole s3:GetObjectVersion": "CodeBuild user guide, the service role's policy",
-    "CodeBuildRole ecr:GetDownloadUrlForLayer": "a build on another host pulls the cache; here all builds share one host",
+    "CodeBuildRole ecr:GetDownloadUrlForLayer": "a build on another host pulls the cache; here all builds share a host",
     "PipelineRole s3:GetObject": "CodePipeline user guide, the service role's policy",
     "PipelineRole s3:GetObjectVersion": "CodePipeline user guide, the service role's policy",
 }
-#: What tells of a missing action where no message names it: nothing is in the log; Docker's question has no body.
-TOLD_BY = {"logs:PutLogEvents": r"\n\[\]$", "ecr:BatchCheckLayerAvailability": "HTTP 403"}
-#: Actions that only the build of a new image uses.
+#: Signs of a missing action that no message names: an empty log, and a status, since Docker's HEAD request has no body.
+SIGN_OF = {"logs:PutLogEvents": r"\n\[\]$", "ecr:BatchCheckLayerAvailability": "HTTP 403"}
+#: Actions that only building a new image needs.
 NEW_IMAGE = ("ecr:GetAuthorizationToken", "ecr:*Layer*", "ecr:PutImage")
 
 
 def verbs() -> list[tuple[str, str, Json]]:
-    """Each resource and verb of the Role, and the Role without it."""
+    """Return each resource and verb of the Role, and the Role without it."""
     found = []
     for index, rule in enumerate(ROLE["rules"]):
         for verb in rule["verbs"]:
@@ -79,7 +80,7 @@ def verbs() -> list[tuple[str, str, Json]]:
 
 @dataclass
 class Deployer:
-    """The user ``build`` of the group ``deployers`` in a namespace of its own, with a shell as a build has it."""
+    """The user ``build`` of the group ``deployers`` in its own namespace, with a shell like a build's."""
 
     directory: Path
     image: str
@@ -97,15 +98,15 @@ class Deployer:
         return done.stdout
 
     def allow(self, role: Json) -> None:
-        """Give the deployer a Role's rights, and no others."""
+        """Give the deployer the permissions of a Role, and no others."""
         self.admin("apply", "-f", "-", stdin=json.dumps(role))
 
     def clear(self) -> None:
-        """Have nothing deployed."""
+        """Delete what is deployed."""
         self.admin("delete", "deployments,services,pdb,hpa", "hello-world", "--ignore-not-found", "--wait=false")
 
     def deploy(self, kind: str) -> tuple[int, str]:
-        """Run scripts/build/deploy.sh as the deployer: its exit code and all that it says."""
+        """Run scripts/build/deploy.sh as the deployer; return its exit code and output."""
         if kind == FIRST:
             self.clear()
         (self.directory / "deployment.yml").write_text(self._manifest(kind), encoding="utf-8")
@@ -116,7 +117,7 @@ class Deployer:
         return done.returncode, done.stdout
 
     def _manifest(self, kind: str) -> str:
-        """deployment.yml, with short waits; what is asked of the cluster is the same."""
+        """Return deployment.yml with shorter waits, which needs the same permissions."""
         objects = list(yaml.safe_load_all((ROOT / "deployment.yml").read_text(encoding="utf-8")))
         deployment, service = objects[:2]
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -135,12 +136,12 @@ class Deployer:
 
 @pytest.fixture(scope="module", name="deployer")
 def _deployer(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
-    """The deployer with the whole Role, and the image that is live; its namespace goes at the end."""
+    """The deployer with the live image; its namespace is deleted at the end."""
     directory = tmp_path_factory.mktemp("deployer")
     shutil.copytree(ROOT / "scripts", directory / "scripts")
     shutil.copy(ROOT / "settings.sh", directory)
     script = directory / "scripts" / "build/deploy.sh"
-    # A wait that cannot end well is cut short.
+    # Shorten waits that cannot succeed.
     script.write_text(re.sub(r"SECONDS \+ \d+", "SECONDS + 30", script.read_text(encoding="utf-8")), encoding="utf-8")
     kubeconfig = yaml.safe_load((settings.run / "kubernetes" / "super-admin.conf").read_text(encoding="utf-8"))
     kubeconfig["users"][0]["user"] |= {"as": "build", "as-groups": ["deployers", "system:authenticated"]}
@@ -163,15 +164,10 @@ def _deployer(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def live_image(stack: Rehearsal) -> str:
-    """Return the image that the pipeline made live, once it has."""
+    """Return the image that the pipeline has deployed; wait for it first."""
     query = "jsonpath={.spec.template.spec.containers[0].image}"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        found = stack.run("kubectl", "-n", "hello-world", "get", "deployments", "hello-world", "-o", query, check=False)
-        if found.stdout:
-            return found.stdout
-        time.sleep(1)
-    raise TimeoutError(f"nothing is live: {found.stderr}")
+    command = ("kubectl", "-n", "hello-world", "get", "deployments", "hello-world", "-o", query)
+    return until(lambda: stack.run(*command, check=False).stdout, 120, "the first release", pause=1)
 
 
 def test_every_verb_of_the_deployer_is_needed(deployer: Deployer, figure: Figure) -> None:
@@ -187,7 +183,7 @@ def test_every_verb_of_the_deployer_is_needed(deployer: Deployer, figure: Figure
     for kind, resource, verb, left in sorted(cases, key=lambda each: order.index(each[0])):
         deployer.allow(left)
         code, said = deployer.deploy(kind)
-        # A kubectl that may not watch tries to list, and says that it may not.
+        # Without "watch", kubectl tries to list, which is forbidden too.
         tried = "(watch|list)" if verb == "watch" else verb
         if code == 0 or not re.search(f'User "build" cannot {tried} resource "{resource}"', said.replace("\\", "")):
             silent[f"{resource} {verb}"] = said
@@ -197,14 +193,14 @@ def test_every_verb_of_the_deployer_is_needed(deployer: Deployer, figure: Figure
 
 @dataclass
 class Pipeline:
-    """The stack's pipeline, started by hand or by a commit, and what its execution and build say."""
+    """The stack's pipeline, started manually or by a commit, and the messages of its execution and build."""
 
     stack: Rehearsal
     changed: bool = False
     known: str = ""
 
     def run(self, *, commit: bool) -> tuple[str, str]:
-        """Execute, on a commit with another image if asked: how the execution ended, and all that was said."""
+        """Run an execution, with a new image if ``commit``; return its status and all messages."""
         if commit:
             self.changed = True
             self.push(f"{uuid.uuid4()}\n")
@@ -213,7 +209,7 @@ class Pipeline:
         return self.wait()
 
     def push(self, end: str) -> None:
-        """Push app.py with an end of its own."""
+        """Push app.py with another last line."""
         app = self.stack.checkout / "app.py"
         text = app.read_text(encoding="utf-8").partition("\n# privilege-test ")[0].rstrip("\n") + "\n"
         app.write_text(text + (f"\n# privilege-test {end}" if end else ""), encoding="utf-8")
@@ -221,19 +217,22 @@ class Pipeline:
         self.stack.run("git", "push", "--quiet")
 
     def wait(self) -> tuple[str, str]:
-        """Wait until nothing is under way."""
-        api, known, deadline = root("codepipeline"), self.known, time.monotonic() + 150
-        while time.monotonic() < deadline:
-            newest = api.list_pipeline_executions(pipelineName=PIPELINE)["pipelineExecutionSummaries"][0]
-            if newest["pipelineExecutionId"] != known and newest["status"] not in ("InProgress", "Stopping"):
-                self.known = newest["pipelineExecutionId"]
-                return newest["status"], self._said(newest["pipelineExecutionId"])
-            time.sleep(0.3)
-        raise TimeoutError("the execution does not end")
+        """Wait until the newest execution has ended; return its status and all messages."""
+
+        def ended() -> Json:
+            newest = root("codepipeline").list_pipeline_executions(pipelineName=PIPELINE)["pipelineExecutionSummaries"][
+                0
+            ]
+            known = newest["pipelineExecutionId"] == self.known
+            return {} if known or newest["status"] not in executions.FINAL else dict(newest)
+
+        newest = until(ended, 150, "the execution", pause=0.3)
+        self.known = newest["pipelineExecutionId"]
+        return str(newest["status"]), self._said(self.known)
 
     @staticmethod
     def _said(execution: str) -> str:
-        """The reasons that the actions give, and a line with the build's log as CloudWatch Logs has it."""
+        """Return the actions' results, and a line with the build's log from CloudWatch Logs."""
         actions = root("codepipeline").list_action_executions(
             pipelineName=PIPELINE, filter={"pipelineExecutionId": execution}
         )["actionExecutionDetails"]
@@ -243,7 +242,7 @@ class Pipeline:
 
 
 def _log(build: str) -> list[str]:
-    """The lines of a build's log; none where there is no stream for it."""
+    """Return the lines of a build's log; none if its stream does not exist."""
     logs, stream = root("logs"), build.partition(":")[2]
     try:
         events = logs.filter_log_events(logGroupName=BUILDS, logStreamNames=[stream])["events"]
@@ -254,7 +253,7 @@ def _log(build: str) -> list[str]:
 
 @pytest.fixture(scope="module", name="pipeline")
 def _pipeline(stack: Rehearsal) -> Iterator[Pipeline]:
-    """The pipeline at rest; afterwards the commit that was live is live again."""
+    """The pipeline when idle; afterwards the original app.py is live again."""
     live_image(stack)
     pipeline = Pipeline(stack)
     pipeline.wait()
@@ -265,13 +264,13 @@ def _pipeline(stack: Rehearsal) -> Iterator[Pipeline]:
 
 
 def policies() -> dict[str, tuple[str, str]]:
-    """The roles that an execution uses, each with its name and its policy's name."""
+    """Return the roles that an execution uses, with their names and policy names."""
     listed = root("cloudformation").describe_stack_resources(StackName=PIPELINE)["StackResources"]
     names = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in listed}
     return {
         "PipelineRole": (names["PipelineRole"], "fetch-and-start"),
         "CodeBuildRole": (names["CodeBuildRole"], "build-and-deploy"),
-        "kubectl role": ("UdacityFlaskDeployCBKubectlRole", "eks-describe"),
+        "kubectl role": (KUBECTL_ROLE, "eks-describe"),
     }
 
 
@@ -291,8 +290,8 @@ def test_every_action_of_the_roles_is_needed(pipeline: Pipeline, figure: Figure)
                     iam.delete_role_policy(RoleName=name, PolicyName=policy_name)
                 status, said = pipeline.run(commit=any(fnmatchcase(action, each) for each in NEW_IMAGE))
                 shown += 1
-                told = TOLD_BY.get(action, f"not authorized to perform: {action} ")
-                if not re.search(told, said) or (status == "Succeeded" and action != "logs:PutLogEvents"):
+                sign = SIGN_OF.get(action, f"not authorized to perform: {action} ")
+                if not re.search(sign, said) or (status == "Succeeded" and action != "logs:PutLogEvents"):
                     silent[f"{role} {action}"] = f"{status}: {said[-2000:]}"
         finally:
             iam.put_role_policy(RoleName=name, PolicyName=policy_name, PolicyDocument=json.dumps(policy))
@@ -300,14 +299,14 @@ def test_every_action_of_the_roles_is_needed(pipeline: Pipeline, figure: Figure)
     figure("every action of the pipeline's roles is needed", f"{shown} of {shown}, and {documented} by AWS's documents")
 
 
-#: What the learner's own rights are for, where none of the scripts of ``test_every_right_of_the_learners_commands`` uses them.
+#: What needs the learner's other permissions, which the scripts of the test below do not use.
 ELSEWHERE = {
     "scripts/create-stack.sh, after a failure": ("cloudformation:ContinueUpdateRollback", "cloudformation:DescribeStackEvents"),
     "scripts/create-stack.sh, with other parameters": ("cloudformation:GetTemplate", "cloudformation:UpdateStack"),
     "scripts/teardown.sh": ("cloudformation:DeleteStack", "iam:DeleteRole", "iam:DeleteRolePolicy"),
     "scripts/authorize-role.sh, in a cluster of mode API": ("eks:*AccessEntry", "arn:aws:eks:*:access-entry/*"),
-    "README, the approval": ("codepipeline:PutApprovalResult", "arn:aws:codepipeline:*:aws-pipeline/*"),
-    "README and the console, the connection": ("codeconnections:*",),
+    "the documents, the approval": ("codepipeline:PutApprovalResult", "arn:aws:codepipeline:*:aws-pipeline/*"),
+    "the documents and the console, the connection": ("codeconnections:*",),
     "the console, the upload of the template": (
         "cloudformation:CreateUploadBucket", "cloudformation:GetTemplateSummary", "s3:CreateBucket", "s3:GetObject", "s3:PutObject",
         "arn:aws:cloudformation:*", "arn:aws:s3:::cf-templates-*",
@@ -322,9 +321,9 @@ ELSEWHERE = {
 
 
 @pytest.mark.timeout(300)
-def test_every_right_of_the_learners_commands_is_needed(stack: Rehearsal, figure: Figure) -> None:
+def test_every_permission_of_the_learners_commands_is_needed(stack: Rehearsal, figure: Figure) -> None:
     for script in ("preflight.sh", "create-stack.sh", "status.sh", "leftovers.sh"):
-        done = stack.run(f"scripts/{script}", check=False)  # two of them end with 1 while a cluster stands
+        done = stack.run(f"scripts/{script}", check=False)  # two of them exit with 1 while a cluster exists
         assert "not authorized" not in done.stdout + done.stderr
     asked = [each for each in decision_log.read(decision_log.path()) if each["principal"].endswith(":user/learner")]
     document = (ROOT / "docs" / "learner-policy.json").read_text(encoding="utf-8")
@@ -338,6 +337,6 @@ def test_every_right_of_the_learners_commands_is_needed(stack: Rehearsal, figure
     assert [name for name in unused if not any(fnmatchcase(name, pattern) for pattern in known)] == []
     count = len(list(pieces(policy)))
     figure(
-        "every right of the learner's own commands is needed",
+        "every permission that the learner's policy has for their own commands is needed",
         f"{count - len(unused)} of {count} by the scripts of one run",
     )

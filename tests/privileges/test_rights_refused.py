@@ -1,7 +1,7 @@
-"""What nobody may do: calls that each identity of the tutorial is denied, beside the one that it is allowed.
+"""Calls that each identity of the tutorial is denied, with the similar call that it is allowed.
 
-Every call is made for real, with the identity's own credentials, in the kept rehearsal with the stack. The cluster's side
-of it, tokens and who may enter at all, is in test_eks_identity.py.
+Every call is made with the identity's own credentials, in the kept rehearsal with the stack. Tokens, and who may access
+the cluster at all, are in test_eks_identity.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import httpx
@@ -22,18 +22,15 @@ from botocore.exceptions import ClientError
 
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
-from tests.rehearsal.test_eks_identity import sign
-
-if TYPE_CHECKING:
-    from conftest import Figure, Rehearsal
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.names import CLUSTER, NAMESPACE, ROLE, STACK
+from tests.support.tokens import sign
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(180)]
 
 Json = dict[str, Any]
 REGION, ACCOUNT = settings.region, settings.account
-NAMESPACE, GROUP, CLUSTER, STACK, KUBECTL_ROLE = (
-    "hello-world", "deployers", "eksctl-demo", "aws-pipeline", "UdacityFlaskDeployCBKubectlRole",
-)  # fmt: skip
+GROUP = "deployers"
 OPEN = {
     "Version": "2012-10-17",
     "Statement": [
@@ -47,13 +44,13 @@ DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError")
 
 @dataclass
 class Identities:
-    """The tutorial's identities by name, each with keys of its own, and what the stack made."""
+    """The tutorial's identities and their keys, and the resources of the stack."""
 
     keys: dict[str, Json]
     outputs: dict[str, str]
 
     def answer(self, who: str, service: str, call: str, **arguments: Any) -> str:
-        """The error code of a call made as an identity; empty if it was done."""
+        """Make a call as an identity; return the error code, empty if it succeeded."""
         key = self.keys[who]
         client: Any = boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], key.get("SessionToken"), REGION).client(  # type: ignore[call-overload]
             service, endpoint_url=settings.aws_url, config=Config(proxies={}, retries={"total_max_attempts": 1})
@@ -73,13 +70,13 @@ class Identities:
 
 @pytest.fixture(scope="module", name="identities")
 def _identities(stack: Rehearsal) -> Iterator[Identities]:
-    """Keys of each identity: those of roles from an opened trust, since the services alone may assume them."""
+    """Keys of each identity. The roles' trust policies, which allow services only, are opened briefly to get theirs."""
     iam = root("iam")
-    # A bucket must be there to be refused: S3 says first that there is none.
+    # The bucket must exist to be denied, since S3 checks that first.
     root("s3").create_bucket(Bucket=OTHER_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     iam.create_user(UserName="privilege-test")
     iam.put_user_policy(UserName="privilege-test", PolicyName="all", PolicyDocument=json.dumps(ANYTHING))
-    anybody = iam.create_access_key(UserName="privilege-test")["AccessKey"]
+    administrator = iam.create_access_key(UserName="privilege-test")["AccessKey"]
     (found,) = root("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
     listed = root("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
@@ -90,27 +87,27 @@ def _identities(stack: Rehearsal) -> Iterator[Identities]:
             "AccessKeyId": stack.env["AWS_ACCESS_KEY_ID"],
             "SecretAccessKey": stack.env["AWS_SECRET_ACCESS_KEY"],
         },
-        "somebody": anybody,
+        "administrator": administrator,
         "root": {"AccessKeyId": ACCOUNT, "SecretAccessKey": "test"},
     }
     try:
         for who, name in {
-            "kubectl": KUBECTL_ROLE,
+            "kubectl": ROLE,
             "build": physical["CodeBuildRole"],
             "pipeline": physical["PipelineRole"],
             "function": physical["TrustFunctionRole"],
         }.items():
-            keys[who] = session(name, anybody)
+            keys[who] = session(name, administrator)
         yield Identities(keys, outputs)
     finally:
-        iam.delete_access_key(UserName="privilege-test", AccessKeyId=anybody["AccessKeyId"])
+        iam.delete_access_key(UserName="privilege-test", AccessKeyId=administrator["AccessKeyId"])
         iam.delete_user_policy(UserName="privilege-test", PolicyName="all")
         iam.delete_user(UserName="privilege-test")
         root("s3").delete_bucket(Bucket=OTHER_BUCKET)
 
 
 def session(name: str, user: Json) -> Json:
-    """Credentials of a role, whose trust is opened for a moment."""
+    """Return credentials of a role, whose trust policy is opened briefly."""
     iam = root("iam")
     before = iam.get_role(RoleName=name)["Role"]
     iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(OPEN))
@@ -125,7 +122,7 @@ def session(name: str, user: Json) -> Json:
 
 @dataclass(frozen=True)
 class Case:
-    """A call that ``who`` is denied; with the arguments of ``own``, which name its own resource, it is allowed."""
+    """A call that ``who`` is denied; with the arguments ``own``, which name its own resource, it is allowed."""
 
     who: str
     what: str
@@ -160,13 +157,13 @@ CASES = (
     case("learner", "cloudformation.describe_stacks", {"StackName": STACK}, StackName="payroll"),
     case("learner", "cloudformation.delete_stack", StackName="payroll"),
     case("learner", "cloudformation.update_stack", StackName="payroll", TemplateBody="{}"),
-    case("learner", "iam.get_role", {"RoleName": KUBECTL_ROLE}, RoleName="Admin"),
+    case("learner", "iam.get_role", {"RoleName": ROLE}, RoleName="Admin"),
     case("learner", "iam.create_role", **NEW_ROLE),
     case("learner", "iam.delete_role", RoleName="Admin"),
     case("learner", "iam.put_role_policy", RoleName="Admin", **POLICY),
-    case("learner", "iam.update_assume_role_policy", RoleName=KUBECTL_ROLE, **TRUST),
-    case("learner", "iam.attach_role_policy", RoleName=KUBECTL_ROLE, PolicyArn=ADMINISTRATOR),
-    # The stack's own resources are CloudFormation's to change in the learner's name, and not the learner's
+    case("learner", "iam.update_assume_role_policy", RoleName=ROLE, **TRUST),
+    case("learner", "iam.attach_role_policy", RoleName=ROLE, PolicyArn=ADMINISTRATOR),
+    # Only CloudFormation may change the stack's resources on the learner's behalf
     case("learner", "iam.put_role_policy", RoleName="{CodeBuildRole}", **POLICY),
     case("learner", "iam.update_assume_role_policy", RoleName="{CodeBuildRole}", **TRUST),
     case("learner", "lambda.invoke", FunctionName="{TrustFunction}"),
@@ -188,12 +185,12 @@ CASES = (
     case("kubectl", "eks.delete_cluster", name=CLUSTER),
     case("kubectl", "eks.create_access_entry", clusterName=CLUSTER, principalArn=OTHER_ROLE),
     case("kubectl", "ecr.get_authorization_token"),
-    case("kubectl", "iam.get_role", RoleName=KUBECTL_ROLE),
+    case("kubectl", "iam.get_role", RoleName=ROLE),
     case("kubectl", "s3.list_buckets"),
     case("kubectl", "sts.assume_role", RoleArn="{CodeBuildRoleArn}", **ASSUME),
-    # CodeBuild's role, which does whatever a commit's buildspec.yml says
+    # CodeBuild's role, which runs any commit's buildspec.yml
     case("build", "sts.assume_role", {"RoleArn": "{KubectlRoleArn}"}, RoleArn=OTHER_ROLE, **ASSUME),
-    case("build", "sts.assume_role", RoleArn=f"arn:aws:iam::444455556666:role/{KUBECTL_ROLE}", **ASSUME),
+    case("build", "sts.assume_role", RoleArn=f"arn:aws:iam::444455556666:role/{ROLE}", **ASSUME),
     case("build", "eks.describe_cluster", name=CLUSTER),
     case("build", "ecr.batch_get_image", {"repositoryName": "{Repository}"}, **OTHER_IMAGE),
     case("build", "ecr.batch_check_layer_availability", {"repositoryName": "{Repository}"}, **LAYER),
@@ -224,18 +221,18 @@ CASES = (
     case("pipeline", "secretsmanager.get_secret_value", SecretId="{WebhookSecret}"),
     case("pipeline", "codepipeline.get_pipeline", name=STACK),
     # The function's role
-    case("function", "iam.get_role", {"RoleName": KUBECTL_ROLE}, RoleName="Admin"),
+    case("function", "iam.get_role", {"RoleName": ROLE}, RoleName="Admin"),
     case("function", "iam.update_assume_role_policy", RoleName="{CodeBuildRole}", **TRUST),
-    case("function", "iam.put_role_policy", RoleName=KUBECTL_ROLE, **POLICY),
-    case("function", "iam.delete_role", RoleName=KUBECTL_ROLE),
+    case("function", "iam.put_role_policy", RoleName=ROLE, **POLICY),
+    case("function", "iam.delete_role", RoleName=ROLE),
     case("function", "s3.list_object_versions", {"Bucket": "{ArtifactBucketName}"}, Bucket=OTHER_BUCKET),
     case("function", "s3.delete_object", Bucket=OTHER_BUCKET, Key="x"),
     case("function", "s3.get_object", Bucket="{ArtifactBucketName}", Key="x"),
     case("function", "s3.delete_bucket", Bucket="{ArtifactBucketName}"),
     case("function", "sts.assume_role", RoleArn="{KubectlRoleArn}", **ASSUME),
-    # An administrator's user, and root: the trust names the builds alone
-    case("somebody", "sts.assume_role", RoleArn="{KubectlRoleArn}", **ASSUME),
-    case("somebody", "sts.assume_role", RoleArn="{CodeBuildRoleArn}", **ASSUME),
+    # An administrator and root: the trust policy allows the builds only
+    case("administrator", "sts.assume_role", RoleArn="{KubectlRoleArn}", **ASSUME),
+    case("administrator", "sts.assume_role", RoleArn="{CodeBuildRoleArn}", **ASSUME),
     case("root", "sts.assume_role", RoleArn="{KubectlRoleArn}", **ASSUME),
 )  # fmt: skip
 
@@ -243,7 +240,7 @@ APPS, CORE, RBAC = (
     f"/{group}/namespaces/{NAMESPACE}" for group in ("apis/apps/v1", "api/v1", "apis/rbac.authorization.k8s.io/v1")
 )
 DEPLOYMENT = f"{APPS}/deployments/hello-world"
-#: What the deployer asks of the cluster in vain.
+#: Requests to the cluster that are forbidden to the deployer.
 FORBIDDEN = (
     # secrets, and the ways to them
     ("GET", f"{CORE}/secrets"),
@@ -251,7 +248,7 @@ FORBIDDEN = (
     ("POST", f"{CORE}/secrets"),
     ("POST", f"{CORE}/serviceaccounts/default/token"),
     ("GET", f"{CORE}/configmaps"),
-    # a shell, a proxy, a pod of one's own
+    # a shell, a proxy, another pod
     ("POST", f"{CORE}/pods/hello-world/exec?command=sh&stdin=true&stdout=true"),
     ("GET", f"{CORE}/pods/hello-world/exec?command=sh&stdin=true&stdout=true"),
     ("POST", f"{CORE}/pods/hello-world/attach?stdin=true"),
@@ -261,7 +258,7 @@ FORBIDDEN = (
     ("POST", f"{CORE}/pods"),
     ("DELETE", f"{CORE}/pods/hello-world"),
     ("POST", f"{CORE}/pods/hello-world/eviction"),
-    # other verbs and kinds of the own namespace
+    # other verbs and kinds in its own namespace
     ("GET", f"{APPS}/deployments"),
     ("DELETE", DEPLOYMENT),
     ("DELETE", f"{APPS}/deployments"),
@@ -272,7 +269,7 @@ FORBIDDEN = (
     ("DELETE", f"{APPS}/replicasets/hello-world"),
     ("DELETE", CORE),
     ("PATCH", CORE),
-    # more rights
+    # more permissions
     ("PATCH", f"{RBAC}/roles/deployer"),
     ("POST", f"{RBAC}/rolebindings"),
     ("GET", f"{RBAC}/roles"),
@@ -306,7 +303,7 @@ ALLOWED = (
     f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/hello-world",
 )
 
-#: ``kubectl auth can-i --list`` of the deployer in its namespace; what every authenticated user has ends it.
+#: ``kubectl auth can-i --list`` of the deployer in its namespace, without what every authenticated user has.
 CAN_I = """\
 deployments.apps [] [] [get watch create patch]
 events [] [] [list]
@@ -321,7 +318,7 @@ services [] [] [get create patch]
 
 @pytest.fixture(scope="module", name="token")
 def _token(identities: Identities) -> str:
-    """A token of the kubectl role, as a build's kubectl has it."""
+    """A token of the kubectl role, like that of a build's kubectl."""
     key = identities.keys["kubectl"]
     names = {
         "AccessKeyId": "AWS_ACCESS_KEY_ID",
@@ -333,7 +330,7 @@ def _token(identities: Identities) -> str:
 
 @pytest.fixture(scope="module", name="api")
 def _api(token: str) -> Iterator[httpx.Client]:
-    """The API server, for who has the token and nothing else."""
+    """A client of the API server with the token only."""
     record = json.loads(settings.cluster_record.read_text())
     context = ssl.create_default_context(cafile=record["certificate_authority"])
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
@@ -343,23 +340,23 @@ def _api(token: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_calls_on_what_is_not_ones_own_are_denied(identities: Identities, figure: Figure) -> None:
+def test_calls_on_other_resources_are_denied(identities: Identities, figure: Figure) -> None:
     answers = {f"{each.who} {each.what} {each.arguments}": each.answer(identities, {}) for each in CASES}
     assert {call: code for call, code in answers.items() if code not in DENIED} == {}
     figure("forbidden calls to AWS are denied", f"{len(answers)} of {len(answers)}")
 
 
-def test_the_same_calls_on_ones_own_are_allowed(identities: Identities, figure: Figure) -> None:
+def test_same_calls_on_own_resources_are_allowed(identities: Identities, figure: Figure) -> None:
     controls = [each for each in CASES if each.own is not None]
     answers = {f"{each.who} {each.what} {each.own}": each.answer(identities, each.own or {}) for each in controls}
     s3, logs = root("s3"), root("logs")
     s3.delete_object(Bucket=identities.outputs["ArtifactBucketName"], Key="privilege-test")
     logs.delete_log_stream(logGroupName=BUILDS, logStreamName="privilege-test")
     assert {call: code for call, code in answers.items() if code} == {}
-    figure("the same calls on one's own are allowed", f"{len(answers)} of {len(answers)}")
+    figure("the same calls on an identity's own resources are allowed", f"{len(answers)} of {len(answers)}")
 
 
-def test_the_deployer_is_forbidden_all_else(api: httpx.Client, figure: Figure) -> None:
+def test_deployer_is_forbidden_everything_else(api: httpx.Client, figure: Figure) -> None:
     answers = {f"{method} {path}": api.request(method, path, content="{}") for method, path in FORBIDDEN}
     wrong = {call: answer.text for call, answer in answers.items() if answer.status_code != 403}
     assert wrong == {}
@@ -370,7 +367,7 @@ def test_the_deployer_is_forbidden_all_else(api: httpx.Client, figure: Figure) -
     figure("forbidden calls to the cluster are denied", f"{len(answers)} of {len(answers)}")
 
 
-def test_the_deployer_may_not_act_as_anybody_else(api: httpx.Client) -> None:
+def test_deployer_may_not_impersonate(api: httpx.Client) -> None:
     for headers in (
         {"Impersonate-User": "admin"},
         {"Impersonate-User": "build", "Impersonate-Group": "system:masters"},
@@ -379,19 +376,19 @@ def test_the_deployer_may_not_act_as_anybody_else(api: httpx.Client) -> None:
         assert (answer.status_code, "cannot impersonate" in answer.text) == (403, True)
 
 
-def test_what_the_deployer_can_do_is_what_is_written_here(token: str) -> None:
+def test_deployer_has_exactly_these_permissions(token: str) -> None:
     record = json.loads(settings.cluster_record.read_text())
     command = [
         str(settings.bin / "kubectl"), "--kubeconfig=/dev/null", f"--server={record['endpoint']}", f"--token={token}",
         f"--certificate-authority={record['certificate_authority']}", f"--namespace={NAMESPACE}",
         "auth", "can-i", "--list", "--no-headers",
     ]  # fmt: skip
-    # Without the machine's own proxy, if it has one.
+    # The empty environment leaves out the machine's own proxy.
     done = subprocess.run(
         command, env={"HOME": "/nonexistent"}, capture_output=True, text=True, check=False, timeout=30
     )
     assert done.returncode == 0, done.stderr
     lines = sorted(re.sub(r" {2,}", " ", line).strip() for line in done.stdout.splitlines())
-    everybodys = [line for line in lines if line.startswith(("[", "selfsubject"))]
-    assert "\n".join(line for line in lines if line not in everybodys) + "\n" == CAN_I
-    assert all("[get]" in line or line.startswith("selfsubject") for line in everybodys)
+    common = [line for line in lines if line.startswith(("[", "selfsubject"))]
+    assert "\n".join(line for line in lines if line not in common) + "\n" == CAN_I
+    assert all("[get]" in line or line.startswith("selfsubject") for line in common)

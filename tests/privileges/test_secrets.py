@@ -1,4 +1,4 @@
-"""Secrets are found nowhere but where AWS, GitHub and the learner's own shell keep them."""
+"""Secrets are only where AWS, GitHub and the learner's own shell keep them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import tarfile
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,18 +15,19 @@ from pathlib import Path
 
 import pytest
 
+from rehearsal import executions
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
-from tests.conftest import Figure, Rehearsal, WholeRehearsal
+from tests.support.fixtures import Figure, Rehearsal, WholeRehearsal
+from tests.support.names import STACK
 from tests.support.process_list import learner_secrets
 
-STACK = "aws-pipeline"
-#: Where a secret may lie: the learner's own shell environment, and GitHub's record of its webhook.
+#: The files that may contain a secret: the learner's shell environment, and GitHub's record of its webhook.
 KEPT = ("env", "learner.json", "github/learner/aws_pipeline.hooks.json")
 
 
 def webhook_secret() -> bytes:
-    """What AWS and GitHub sign pushes with."""
+    """Return the secret with which GitHub signs pushes."""
     manager = root("secretsmanager")
     (secret,) = [
         one for one in manager.list_secrets()["SecretList"] if one["Name"].startswith(STACK) or STACK in one["Name"]
@@ -41,9 +41,7 @@ def containing(secrets: set[bytes], text: bytes) -> bool:
 
 @pytest.mark.rehearsal
 @pytest.mark.timeout(1500)
-def test_no_process_shows_a_secret_and_no_output_does_in_a_whole_rehearsal(
-    whole_rehearsal: WholeRehearsal, figure: Figure
-) -> None:
+def test_no_command_line_or_output_has_a_secret(whole_rehearsal: WholeRehearsal, figure: Figure) -> None:
     done, processes = whole_rehearsal.done, whole_rehearsal.processes
     assert done.returncode == 0, done.stderr
     assert len(processes.secrets) == 2
@@ -58,18 +56,14 @@ def test_no_process_shows_a_secret_and_no_output_does_in_a_whole_rehearsal(
 
 @pytest.fixture(name="released", scope="module")
 def _released(stack: Rehearsal) -> Rehearsal:
-    """The stack with its first execution over."""
-    until = time.monotonic() + 200
-    while time.monotonic() < until:
-        runs = root("codepipeline").list_pipeline_executions(pipelineName=STACK)["pipelineExecutionSummaries"]
-        if runs and runs[0]["status"] == "Succeeded":
-            return stack
-        time.sleep(1)
-    raise AssertionError(runs)
+    """The stack after its first execution."""
+    commit = stack.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert executions.follow(root("codepipeline"), STACK, commit, 200)["status"] == "Succeeded"
+    return stack
 
 
 def places(released: Rehearsal) -> Iterator[tuple[str, bytes]]:
-    """Everything that AWS, Docker and the cluster show to those who may look, by where it was found."""
+    """Yield everything that AWS, Docker and the cluster show, and where it was found."""
     yield from stack_places()
     yield from pipeline_places()
     yield from build_places()
@@ -145,7 +139,7 @@ def unpacked(data: bytes) -> bytes:
 
 
 def files_with(secrets: set[bytes], directory: Path) -> set[str]:
-    """Files below a directory that hold a secret; the patterns go to grep by a file, not as arguments."""
+    """Return the files below a directory that contain a secret; grep reads the secrets from standard input."""
     done = subprocess.run(
         ["grep", "--recursive", "--files-with-matches", "--text", "--fixed-strings", "--file=-", "--devices=skip", "."],
         input=b"\n".join(secrets),
@@ -160,13 +154,13 @@ def files_with(secrets: set[bytes], directory: Path) -> set[str]:
 @pytest.mark.rehearsal
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_secrets_lie_only_where_they_are_kept(released: Rehearsal, figure: Figure) -> None:
+def test_secrets_are_only_where_they_are_kept(released: Rehearsal, figure: Figure) -> None:
     secrets = learner_secrets() | {webhook_secret()}
     assert len(secrets) == 3
     searched = list(places(released))
     assert {name.split(" ", maxsplit=1)[0] for name, _ in searched} >= {"stack", "log", "artifact", "layer", "cluster"}
     assert [name for name, text in searched if containing(secrets, text)] == []
-    # The search does find: exactly the files in which a secret is kept.
+    # The search finds exactly the files that keep a secret, so it does work.
     assert files_with(secrets, settings.run) == set(KEPT)
     figure(
         "no secret in logs, artifacts, image layers, stack, events, state files",
@@ -177,7 +171,7 @@ def test_secrets_lie_only_where_they_are_kept(released: Rehearsal, figure: Figur
 @pytest.mark.rehearsal
 @pytest.mark.slow
 @pytest.mark.usefixtures("released")
-def test_no_running_process_inherited_a_secret(figure: Figure) -> None:
+def test_no_long_running_process_inherits_a_secret(figure: Figure) -> None:
     secrets = learner_secrets() | {webhook_secret()}
     found, looked = [], 0
     for process in Path("/proc").glob("[0-9]*"):
@@ -186,4 +180,4 @@ def test_no_running_process_inherited_a_secret(figure: Figure) -> None:
             if containing(secrets, (process / "environ").read_bytes()):
                 found.append((process / "cmdline").read_bytes())
     assert found == []
-    figure("no secret in the environment of a process that runs on", f"0 of {looked} processes")
+    figure("no secret in the environment of a long-running process", f"0 of {looked} processes")

@@ -21,7 +21,8 @@ from botocore.exceptions import ClientError
 
 from rehearsal.executions import FINAL, follow
 from tests.support import loopback
-from tests.support.loopback import ACCOUNT, REGION, Loopback, eventually
+from tests.support.loopback import Loopback, eventually
+from tests.support.names import ACCOUNT, REGION
 
 Json = dict[str, Any]
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]

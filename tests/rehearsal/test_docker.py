@@ -11,7 +11,7 @@ import pytest
 from rehearsal.docker import base_image, engine
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
-from tests.conftest import Rehearsal
+from tests.support.fixtures import Rehearsal
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(300)]
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import json
 import re
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
-from unittest import mock
+from typing import Any
 
-import botocore.auth
 import httpx
 import pytest
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from rehearsal import waiting
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
-
-if TYPE_CHECKING:
-    from conftest import Rehearsal
+from tests.support.fixtures import Rehearsal
+from tests.support.tokens import decode, encode, sign
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(120)]
 
@@ -122,26 +115,6 @@ def cli_token(eks: Rehearsal) -> str:
 def token(eks: Rehearsal, role: str = "tester", session: str = "session", name: str = "") -> str:
     """A token of a role, signed as the AWS CLI signs it but without starting the CLI, which is slow."""
     return sign(name or cluster_name(eks), assume(role, session))
-
-
-def sign(name: str, keys: dict[str, str], seconds: int = 0) -> str:
-    """A token signed by ``keys`` as if it were ``seconds`` from now."""
-    moment = dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(seconds=seconds)
-    url = f"https://{settings.sts_host}/?Action=GetCallerIdentity&Version=2011-06-15"
-    request = AWSRequest("GET", url, headers={"x-k8s-aws-id": name})
-    credentials = Credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys.get("AWS_SESSION_TOKEN"))
-    with mock.patch.object(botocore.auth, "get_current_datetime", return_value=moment):
-        botocore.auth.SigV4QueryAuth(credentials, "sts", settings.region, expires=60).add_auth(request)
-    return encode(str(request.prepare().url))
-
-
-def encode(url: str) -> str:
-    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
-
-
-def decode(good: str) -> str:
-    part = good.removeprefix("k8s-aws-v1.")
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
 
 
 def ask(bearer: str, path: str = DEPLOYMENTS, review: Mapping | None = None) -> httpx.Response:

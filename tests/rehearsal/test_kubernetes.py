@@ -23,8 +23,8 @@ from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metr
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import machine
 from rehearsal.settings import settings
+from rehearsal.waiting import until
 from tests.support.paths import ROOT
-from tests.support.releases import until
 
 MODULES = ROOT / "rehearsal" / "kubernetes" / "modules"
 
@@ -252,7 +252,7 @@ def address(cluster: float, tmp_path_factory: pytest.TempPathFactory) -> str:
     assert cluster
     directory = tmp_path_factory.mktemp("serve")
     go, environment = toolchain.find(lambda _: None)
-    source = ROOT / "tests" / "serve" / "main.go"
+    source = ROOT / "tests" / "support" / "serve" / "main.go"
     build_it = [str(go), "build", "-ldflags=-s -w", "-o", str(directory / "serve"), str(source)]
     subprocess.run(build_it, env={**environment, "CGO_ENABLED": "0"}, check=True, timeout=300)
     archive = settings.run / "tmp" / "serve.tar"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import WholeRehearsal
+from tests.support.fixtures import WholeRehearsal
 from tests.support.paths import ROOT
 
 STEPS = (

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.aws_auth import ENTRY, NODES, SCRIPT, WANTED, add, aws_auth, config_map, remove, run
+from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import ROOT
-
-SCRIPT = ROOT / "scripts" / "lib" / "aws_auth.py"
-spec = importlib.util.spec_from_file_location("aws_auth", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-aws_auth = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(aws_auth)
-
-ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
-NODES = """\
-- groups:
-  - system:bootstrappers
-  - system:nodes
-  rolearn: arn:aws:iam::111122223333:role/nodes
-  username: system:node:{{EC2PrivateDNSName}}
-"""
-ENTRY = f"""\
-- groups:
-  - deployers
-  rolearn: {ROLE}
-  username: build
-"""
-WANTED = {"groups": ["deployers"], "rolearn": ROLE, "username": "build"}
-
-
-def add(text: str) -> str:
-    return str(aws_auth.edit(text, ROLE, add=True))
-
-
-def remove(text: str) -> str:
-    return str(aws_auth.edit(text, ROLE, add=False))
 
 
 def test_added_behind_what_is_there() -> None:
@@ -176,26 +145,6 @@ def test_only_the_one_entry_ever_changes(text: str) -> None:
 @settings(max_examples=200, deadline=None)
 def test_the_patch_carries_any_text(text: str) -> None:
     assert yaml.safe_load(aws_auth.dump(aws_auth.config_map(text)))["data"]["mapRoles"] == text
-
-
-def run(verb: str, config_map: object, save_to: Path) -> subprocess.CompletedProcess[str]:
-    given_text = config_map if isinstance(config_map, str) else json.dumps(config_map)
-    return subprocess.run(
-        [sys.executable, SCRIPT, verb, ROLE, save_to],
-        input=given_text,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-def config_map(roles: str | None, **data: str) -> dict[str, Any]:
-    return {
-        "kind": "ConfigMap",
-        "metadata": {"name": "aws-auth", "resourceVersion": "77", "uid": "u"},
-        "data": ({} if roles is None else {"mapRoles": roles}) | data,
-    }
 
 
 def test_the_patch_names_the_version_that_was_read(tmp_path: Path) -> None:

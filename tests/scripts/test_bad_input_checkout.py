@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.test_bad_input_hostile import AWKWARD, pwned
-from tests.scripts.test_create_stack import aws, desk, run
-from tests.stack.test_stack import OPEN, Aws
+from tests.support.account import OPEN, Aws, run
 from tests.support.desk import Desk, copy_of_checkout
+from tests.support.hostile import AWKWARD, pwned
 
-__all__ = ["aws", "desk"]
 pytestmark = pytest.mark.services
 
 

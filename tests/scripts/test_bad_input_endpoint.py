@@ -8,15 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.bad_input import CASES, IMAGE, Case
 from tests.support.desk import Desk
-
-if TYPE_CHECKING:
-    from conftest import Figure
+from tests.support.fixtures import Figure
 
 pytestmark = pytest.mark.services
 
@@ -89,7 +86,7 @@ def test_no_wrong_call_reaches_aws(endpoint: Endpoint, tmp_path: Path, figure: F
     assert [case.name for case, fine in zip(CASES, good, strict=True) if not fine] == []
     assert endpoint.log == []
     figure(
-        "wrong calls are refused with one line before anything is called",
+        "wrong input is rejected with one line, before any call",
         f"{sum(good)} of {len(CASES)}, {len(endpoint.log)} requests",
     )
 

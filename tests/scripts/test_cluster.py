@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.support.desk import IDENTITY, Desk, copy_of_checkout
+from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import ROOT
 
 ABSENT = "An error occurred (ResourceNotFoundException) when calling the DescribeCluster operation: No cluster found\n"
@@ -20,7 +21,6 @@ NO_STACK = (
 NO_ROLE = "An error occurred (NoSuchEntity) when calling the GetRole operation: no such role\n"
 NOT_FOUND = 'Error from server (NotFound): configmaps "aws-auth" not found\n'
 CONFLICT = 'Error from server (Conflict): Operation cannot be fulfilled on configmaps "aws-auth": the object has been modified\n'
-ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
 CHANGES = ("create", "delete", "update", "put", "apply", "patch", "label", "continue")
 
 

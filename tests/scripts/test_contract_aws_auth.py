@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.scripts.test_aws_auth import ENTRY, NODES, ROLE, WANTED, add, aws_auth, config_map, remove, run
+from tests.support.aws_auth import ENTRY, NODES, WANTED, add, aws_auth, config_map, remove, run
+from tests.support.names import ROLE_ARN as ROLE
 
 OTHERS = "# the nodes\n" + NODES + "# the end\n"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import TOKEN
+from tests.support.names import TOKEN
 from tests.support.paths import ROOT
 from tests.support.template import TEMPLATE
 

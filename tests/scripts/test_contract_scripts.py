@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import IDENTITY, TOKEN, Desk
+from tests.support.desk import IDENTITY, Desk
+from tests.support.names import ROLE_ARN as ROLE
+from tests.support.names import TOKEN
 from tests.support.paths import FAKES, ROOT
 
-ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
 NO_ROLE = "An error occurred (NoSuchEntity) when calling the GetRole operation: no such role\n"
 NO_STACK = (
     "An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id x does not exist"

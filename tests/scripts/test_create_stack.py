@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.stack.test_stack import ACCOUNT, OPEN, ROLE, Aws, aws
-from tests.support.desk import TOKEN, Desk, copy_of_checkout
-from tests.support.paths import FAKES
+from tests.support.account import OPEN, Aws, environment, run
+from tests.support.desk import Desk, copy_of_checkout
+from tests.support.names import ACCOUNT, ROLE, STACK, TOKEN
 
-__all__ = ["aws"]
 pytestmark = pytest.mark.services
-STACK = "aws-pipeline"
-GITHUB = str(FAKES / "github.sh")
 UNKNOWN = """\
   Unknown:
     Type: Custom::Unknown
@@ -24,39 +20,6 @@ UNKNOWN = """\
       ServiceTimeout: 5
 """
 CHANGES = ("create-", "delete-", "put-", "update-", "attach-", "continue-")
-
-
-@pytest.fixture
-def desk(aws: Aws, tmp_path: Path) -> Desk:
-    """The scripts with the real AWS CLI, whose calls are written down, and a GitHub that agrees."""
-    desk = Desk(tmp_path / "desk")
-    desk.answer("aws", "", real=str(shutil.which("aws")))
-    desk.answer("curl", "", real=GITHUB)
-    stack = aws.root("cloudformation")
-    if aws.settle(STACK) != "DELETE_COMPLETE":
-        stack.delete_stack(StackName=STACK)
-        aws.settle(STACK)
-    if any(role["RoleName"] == ROLE for role in aws.root("iam").list_roles()["Roles"]):
-        aws.remove_role(ROLE)
-    return desk
-
-
-def environment(aws: Aws, **more: str) -> dict[str, str]:
-    """What a learner's shell has."""
-    return {
-        "AWS_ENDPOINT_URL": aws.url,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "GITHUB_TOKEN": TOKEN,
-        "ANSWER": "200 repo",
-    } | more
-
-
-def run(desk: Desk, aws: Aws, script: str, **more: str) -> str:
-    done = desk.run(script, timeout=240, **environment(aws, **more))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def changes(desk: Desk) -> list[str]:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import ROOT
 
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:" + "a" * 64
-ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
 
 # Notes the call, keeps what it is given to read, and answers by the first rule whose words are all in the call.
 STAND_IN = """\

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import IDENTITY, TOKEN, Desk
+from tests.support.desk import IDENTITY, Desk
+from tests.support.names import TOKEN
 from tests.support.paths import FAKES
 
 GITHUB = str(FAKES / "github.sh")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.test_template import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES, TOKEN
+from tests.support.names import TOKEN
+from tests.support.parameter_values import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES
 from tests.support.paths import ROOT
 from tests.support.template import TEMPLATE
 

@@ -18,12 +18,12 @@ import pytest
 from rehearsal.codebuild.buildspec import PHASES, parse
 from rehearsal.codebuild.shell import Shell
 from tests.support.desk import FAKE, Desk, copy_of_checkout
+from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import ROOT
 
 REPOSITORY = "111122223333.dkr.ecr.us-east-2.amazonaws.com/aws-pipeline-ecrrepository-1abc"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DIGEST = "sha256:" + "d" * 64
-ROLE = "arn:aws:iam::111122223333:role/UdacityFlaskDeployCBKubectlRole"
 PASSWORD = "the-registry-password"
 #: Scripts of a build that ask the cluster or the network.
 OUTSIDE = ("connect", "install-kubectl", "deploy")

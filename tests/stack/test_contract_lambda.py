@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.stack.test_lambda import HELD, OPEN, OTHER_BUILDS, ROLE, Function, error, function, properties
-
-__all__ = ["function"]
+from tests.support.function import HELD, OPEN, OTHER_BUILDS, Function, error, properties
+from tests.support.names import ROLE
 
 
 @pytest.mark.parametrize(

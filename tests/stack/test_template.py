@@ -16,11 +16,11 @@ from typing import Any
 import botocore.session
 import pytest
 
+from tests.support.names import CONNECTION, TOKEN
+from tests.support.parameter_values import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES
 from tests.support.paths import ROOT
 from tests.support.template import FILE, TEMPLATE, refused, resources
 
-TOKEN = "ghp_" + "0" * 36
-CONNECTION = "arn:aws:codeconnections:us-east-2:111122223333:connection/01234567-89ab-cdef-0123-456789abcdef"
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 BY_TOKEN = {"GitHubUser": "octocat", "GitHubToken": TOKEN}
 BY_CONNECTION = {"GitHubUser": "octocat", "ConnectionArn": CONNECTION}
@@ -32,16 +32,6 @@ BUCKET = {"Fn::GetAtt": ["ArtifactBucket", "Arn"]}
 PROJECT = {"Fn::GetAtt": ["CodeBuildProject", "Arn"]}
 REPOSITORY = {"Fn::GetAtt": ["EcrRepository", "Arn"]}
 LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
-
-#: What AWS maintained in November 2026: github.com/aws/aws-codebuild-docker-images.
-SUPPORTED_IMAGES = {
-    "aws/codebuild/standard:7.0",
-    "aws/codebuild/standard:8.0",
-    "aws/codebuild/amazonlinux-x86_64-standard:5.0",
-    "aws/codebuild/amazonlinux-x86_64-standard:6.0",
-    "aws/codebuild/amazonlinux-aarch64-standard:3.0",
-    "aws/codebuild/amazonlinux-aarch64-standard:4.0",
-}
 
 #: Every right that the stack gives: to which role or policy, which actions, on what.
 RIGHTS = [
@@ -85,76 +75,6 @@ ASSUMED_BY: dict[str, tuple[str, Any]] = {
         },
     ),
     "PipelineRole": ("codepipeline.amazonaws.com", {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}),
-}
-
-ACCEPTED = {
-    "EksClusterName": ["eksctl-demo", "A", "1_2-x", "a" * 100],
-    "GitSourceRepo": ["aws_pipeline", "a.b-c_D", "x", "a" * 100, "-x"],
-    "GitBranch": ["master", "release/1.2", "feature/#12", "dependabot/pip/flask-3.1.3", "user@fix+1", "v1"],
-    "GitHubToken": ["", TOKEN, "github_pat_" + "a_" * 40, "0123456789abcdef" * 2 + "01234567"],
-    "GitHubUser": ["octocat", "a", "0day", "a-b", "Acme_corp", "a" * 39],
-    "KubectlRoleName": ["UdacityFlaskDeployCBKubectlRole", "a", "x_+=,.@-", "a" * 64],
-    "KubectlRoleId": ["", "AROA0123456789ABCDEFG"],
-    "ConnectionArn": ["", CONNECTION, CONNECTION.replace("arn:aws:", "arn:aws-us-gov:")],
-    "NotificationEmail": ["", "ann@example.com", "a.b+c@sub.example.co.uk"],
-}
-HOSTILE = [
-    " ",
-    "a b",
-    "a\nb",
-    "$(id)",
-    "`id`",
-    "a;b",
-    "a'b",
-    'a"b',
-    "a|b",
-    "ä",
-    "a\0b",
-    "<ACCOUNT_ID>",
-    "-" + "x" * 300,
-]
-REFUSED = {
-    "EksClusterName": ["", "-a", "_a", "a.b", "a/b", "a" * 101, "arn:aws:eks:us-east-2:1:cluster/a"],
-    "GitSourceRepo": ["", "octocat/aws_pipeline", "https://github.com/a/b", "..", ".git", "a" * 101],
-    "GitBranch": [
-        "",
-        "-x",
-        "/x",
-        "x/",
-        "a..b",
-        "a//b",
-        "a.",
-        "x.lock",
-        "a~1",
-        "a^",
-        "a:b",
-        "a@{1}",
-        "a/.b",
-        "a\\b",
-        "a" * 201,
-    ],
-    "GitHubToken": ["short", "a" * 256, TOKEN + " ", "ghp_" + "*" * 36, TOKEN + "\n"],
-    "GitHubUser": [
-        "",
-        "-a",
-        "a-",
-        "a--b",
-        "a.b",
-        "a" * 40,
-        "-".join("a" * 21),
-        "octocat/repo",
-        "https://github.com/octocat",
-    ],
-    "KubectlRoleName": ["", "a/b", "a:b", "a" * 65, "arn:aws:iam::111122223333:role/a"],
-    "KubectlRoleId": ["AROA", "aroa0123456789abcdefg", "A" * 129, "arn:aws:iam::111122223333:role/a"],
-    "ConnectionArn": [
-        "arn:aws:codestar-connections:us-east-2:111122223333:connection/01234567-89ab-cdef-0123-456789abcdef",
-        CONNECTION.replace("111122223333", "1111"),
-        CONNECTION.replace("connection/", "host/"),
-        CONNECTION + "x",
-        "connection/1",
-    ],
-    "NotificationEmail": ["ann", "ann@", "@example.com", "ann@localhost", "a@b.c,d@e.f", "ann@exa mple.com"],
 }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.desk import TOKEN, copy_of_checkout
+from tests.support.desk import copy_of_checkout
+from tests.support.names import TOKEN
 from tests.support.paths import ROOT
 
 ARN = "arn:aws:codeconnections:us-east-2:111122223333:connection/aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"

@@ -25,7 +25,6 @@ SCRIPTS = sorted(
 )
 
 IDENTITY = ("aws", "get-caller-identity", {"stdout": "arn:aws:iam::111122223333:user/learner\n"})
-TOKEN = "ghp_" + "a" * 36
 
 
 @dataclass

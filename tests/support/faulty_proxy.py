@@ -1,4 +1,4 @@
-"""A proxy in front of an AWS endpoint that lets chosen calls fail, in the ways in which AWS and networks do."""
+"""A proxy in front of an AWS endpoint that makes chosen calls fail in the ways in which AWS and networks fail."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-#: What a network puts before those who have not signed in. Its words are those by which scripts know that a thing is absent.
+#: The sign-in page of a network. It contains the words by which scripts recognise that something does not exist.
 PAGE = b"""<!DOCTYPE html><html><head><meta charset="utf-8"><title>Sign in</title></head><body><p>The page that you asked
 for does not exist. NoSuchEntity, NotFound, ResourceNotFoundException, PipelineNotFoundException<br></body></html>"""
-#: The same, so well-formed that an XML parser takes it.
+#: The same as well-formed XML, which an XML parser accepts.
 XHTML = b"<html><head><title>Sign in</title></head><body><p>It does not exist: NoSuchEntity, NotFound</p></body></html>"
 
-#: What AWS calls a fault, by protocol; sources: the "common errors" page of each service's API reference.
+#: AWS's error codes by protocol; source: the "common errors" page of each service's API reference.
 CODES = {
     "throttled": {"json": "ThrottlingException", "query": "Throttling", "ec2": "RequestLimitExceeded", "s3": "SlowDown"},
     "expired": {"json": "ExpiredTokenException", "query": "ExpiredToken", "ec2": "RequestExpired", "s3": "ExpiredToken"},
@@ -33,13 +33,14 @@ WORDS = {
     "broken": "We encountered an internal error. Please try again.",
     "skewed": "Signature expired: 20261123T100000Z is now earlier than 20261123T105500Z (20261123T110000Z - 5 min.)",
 }
-#: Faults that are no answers of AWS. dropped: nothing reached AWS. lost: AWS did it, and its answer got lost. slow: no answer within the caller's patience.
+#: All faults. Some are not responses of AWS. dropped: the request did not reach AWS. lost: AWS did it, but its response was
+#: lost. slow: no response within the caller's timeout.
 FAULTS = (*CODES, "unavailable", "dropped", "lost", "slow", "page", "xhtml")
 
 
 @dataclass(frozen=True)
 class Call:
-    """One attempt of one call; the attempts of a call have its number, counted from 1."""
+    """One attempt of a call; all attempts of a call share its number. Both are counted from 1."""
 
     name: str
     number: int
@@ -48,30 +49,30 @@ class Call:
 
 
 def passes_through(_: Call) -> str:
-    """Plan no fault."""
+    """A plan without faults."""
     return ""
 
 
 @dataclass
 class FaultyProxy:
-    """``plan`` says for each attempt which fault it meets; without one it passes through."""
+    """Asks ``plan`` for the fault of each attempt; if it is empty, the call passes through."""
 
     upstream: str
     plan: Callable[[Call], str] = passes_through
     stall: float = 4.0
     calls: list[Call] = field(default_factory=list)
-    canned: dict[str, str] = field(default_factory=dict)  # answers to calls that the endpoint does not know
+    canned: dict[str, str] = field(default_factory=dict)  # responses to calls that the endpoint does not implement
     _numbers: dict[str, list[int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
     def begin(self, plan: Callable[[Call], str] = passes_through) -> None:
-        """Forget the calls so far and follow another plan."""
+        """Clear the calls and set another plan."""
         with self._lock:
             self.plan, self.calls, self._numbers = plan, [], {}
 
     def met(self, name: str, invocation: str) -> Call:
-        """Note an attempt and decide on its fault."""
+        """Record an attempt and decide its fault."""
         with self._lock:
             entry = self._numbers.setdefault(invocation, [len(self._numbers) + 1, 0])
             entry[1] += 1
@@ -140,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
             return answer.status, answer.headers.get("Content-Type", ""), answer.read()
 
     def _send(self, status: int, content_type: str, body: bytes) -> None:
-        with contextlib.suppress(ConnectionError):  # who asked may have been killed
+        with contextlib.suppress(ConnectionError):  # the caller may have been killed
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
@@ -149,11 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: ``calls`` has it all."""
+        """Log nothing: ``calls`` has everything."""
 
 
 def error_of(fault: str, service: str) -> tuple[int, str, bytes]:
-    """Status, content type and body with which a service tells of one of ``CODES``."""
+    """Return the status, content type and body with which a service reports one of ``CODES``."""
     protocol = {"sts": "query", "iam": "query", "cloudformation": "query", "ec2": "ec2", "s3": "s3"}.get(
         service, "json"
     )

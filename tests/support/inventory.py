@@ -1,4 +1,4 @@
-"""Lists what there is in the account, by boto3 and past all scripts, so that two moments can be compared."""
+"""Lists what is in the account, with boto3 and without the scripts, so that two points in time can be compared."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-#: Ends of the names that CloudFormation gives, and ids of roles.
+#: Random suffixes of the names that CloudFormation generates, and ids of roles.
 RANDOM = re.compile(r"(?<=-)[0-9A-Fa-f]{13}\b|\bAROA[0-9A-Z]+")
 
 Inventory = dict[str, list[str]]
 
 
 def inventory(client: Callable[[str], Any]) -> Inventory:
-    """Names of all that the tutorial may make, with what is set in them; ``client(service)`` gives the account's root.
+    """Return the names and settings of everything that the tutorial may create; ``client(service)`` is root's client.
 
-    What is random in names and ids is left out. While a stack is on its way somewhere, its state alone is told.
+    Random parts of names and ids are replaced. While an operation of a stack is in progress, only its status is returned.
     """
     moving = [text for text in _stacks(client) if "_IN_PROGRESS" in text]
     if moving:

@@ -1,4 +1,4 @@
-"""AWS, its proxy and its TLS front on loopback, with a cache and ports of their own: no root, no Docker, no cluster."""
+"""AWS, its proxy and its TLS front on loopback, with their own cache and ports: no root, no Docker, no cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,28 +16,28 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from rehearsal.waiting import until
+from tests.support.names import ACCOUNT, REGION
 from tests.support.paths import ROOT
 
-ACCOUNT = "111122223333"
-REGION = "us-east-2"
 PROGRAMS = ("rehearsal.fronts.tls_front", "rehearsal.fronts.proxy", "rehearsal.aws")
 
 
 @dataclass(frozen=True)
 class Loopback:
-    """The running parts; ``run`` is where they keep their state."""
+    """The running programs; ``run`` is the directory of their state."""
 
     run: Path
     port: int
     environment: dict[str, str]
 
     def client(self, service: str, keys: dict[str, str] | None = None) -> Any:
-        """A client of one service, as the account's root or with ``keys`` (the Credentials of STS or an access key)."""
+        """Return a client of a service, as root or with ``keys`` (the Credentials of STS, or an access key)."""
         keys = keys or {"AccessKeyId": ACCOUNT, "SecretAccessKey": "test"}
         return _client(service, self.port, keys["AccessKeyId"], keys["SecretAccessKey"], keys.get("SessionToken"))
 
     def python(self, code: str) -> str:
-        """Run Python in the rehearsal's environment and return what it prints."""
+        """Run Python code in the rehearsal's environment and return its output."""
         command = [sys.executable, "-c", code]
         return subprocess.run(
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=True
@@ -76,7 +75,7 @@ def _client(service: str, port: int, key: str, secret: str, token: str | None) -
 
 @contextlib.contextmanager
 def started(cache: Path) -> Iterator[Loopback]:
-    """Start the programs, wait until they answer, and end them."""
+    """Start the programs, wait until they answer, and stop them afterwards."""
     with reserved_ports(13) as port:
         yield from _started(cache, port)
 
@@ -123,9 +122,9 @@ def _started(cache: Path, port: int) -> Iterator[Loopback]:
 
 @contextlib.contextmanager
 def reserved_ports(count: int) -> Iterator[int]:
-    """Give the first of ``count`` free ports in a row, which nobody else who asks here gets until the block ends.
+    """Yield the first of ``count`` consecutive free ports, reserved until the block ends.
 
-    The port before them is the lock: it stays bound, so that tests in other processes take another row. All of them lie
+    The port before them is the lock: it stays bound, so that tests in other processes take other ports. All of them are
     below the range from which the kernel takes ports for outgoing connections.
     """
     for lock in range(26000, 32000, 20):
@@ -143,10 +142,5 @@ def reserved_ports(count: int) -> Iterator[int]:
 
 
 def eventually(good: Callable[[], Any], patience: float = 20.0) -> Any:
-    """Ask until the answer is true, and return it."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        if answer := good():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"not within {patience} s")
+    """Call ``good`` until it returns something true, and return that."""
+    return until(good, patience, "a good answer")

@@ -1,4 +1,4 @@
-"""Where things are in this checkout."""
+"""The root of this checkout, and the stand-ins for tools."""
 
 from pathlib import Path
 

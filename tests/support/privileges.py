@@ -1,4 +1,4 @@
-"""Policies taken to pieces, and held against what IAM was asked in a run (rehearsal/emulator/decision_log.py)."""
+"""Splits policies into pieces, and compares them with IAM's decisions in a run (rehearsal/emulator/decision_log.py)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Json = dict[str, Any]
 
 
 def as_list(value: Any) -> list[Any]:
-    """IAM takes one value in place of a list."""
+    """Return a list, since IAM accepts a single value in place of one."""
     return value if isinstance(value, list) else [value]
 
 
 def pieces(policy: Json) -> Iterator[tuple[str, Json]]:
-    """Each action, each resource and each value of a condition, where there are several: its name, the policy without."""
+    """Yield each action, and each of several resources or condition values: its name, and the policy without it."""
     for index, statement in enumerate(policy["Statement"]):
         sid = statement.get("Sid", str(index))
         for action in as_list(statement["Action"]):
@@ -32,7 +32,7 @@ def pieces(policy: Json) -> Iterator[tuple[str, Json]]:
 
 
 def without(policy: Json, index: int, keys: tuple[str, ...], value: str) -> Json:
-    """The policy without one value of one list; without the statement if that was all."""
+    """Return the policy without one value of a list, and without the statement if the list is then empty."""
     left = copy.deepcopy(policy)
     statement = left["Statement"][index]
     holder = _at(statement, keys[:-1])
@@ -43,13 +43,13 @@ def without(policy: Json, index: int, keys: tuple[str, ...], value: str) -> Json
 
 
 def allows(policy: Json, question: Json) -> bool:
-    """Whether a policy allows what was asked, by the same evaluator."""
+    """Whether a policy allows a question, by the emulator's evaluator."""
     asked = Question(*(question[name] for name in ("principal", "action", "resource", "context")))
     return ministack.policy_allows(json.dumps(policy), asked)
 
 
 def needless(policy: Json, questions: Iterable[Json]) -> list[str]:
-    """The pieces without which every question that the whole policy allows is still allowed."""
+    """Return the pieces that no question needs: without them, every question that was allowed still is."""
     asked = [question for question in questions if allows(policy, question)]
     return [name for name, left in pieces(policy) if all(allows(left, question) for question in asked)]
 

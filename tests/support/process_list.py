@@ -1,4 +1,4 @@
-"""The command lines of all processes, while a rehearsal goes on."""
+"""The command lines of all processes during a rehearsal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rehearsal.settings import settings
 
 
 class ProcessList:
-    """Command lines of every process of this machine, taken again and again."""
+    """Command lines of every process on this machine, sampled repeatedly."""
 
     def __init__(self) -> None:
         self.command_lines: set[bytes] = set()
@@ -46,6 +46,6 @@ class ProcessList:
 
 
 def learner_secrets() -> set[bytes]:
-    """What the learner of the running rehearsal was given."""
+    """Return the token and the secret key of the running rehearsal's learner."""
     kept = json.loads((settings.run / "learner.json").read_text(encoding="utf-8"))
     return {kept["token"].encode(), kept["access_key"]["SecretAccessKey"].encode()}

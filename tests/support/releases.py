@@ -1,4 +1,4 @@
-"""Releases into the kept rehearsal: images that differ, scripts/build/deploy.sh with the deployer's rights, and real pushes."""
+"""Releases into the kept rehearsal: by scripts/build/deploy.sh with the deployer's permissions, and by git push."""
 
 from __future__ import annotations
 
@@ -6,54 +6,37 @@ import base64
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from rehearsal import executions
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from rehearsal.tutorial import APP, NAMESPACE, PIPELINE
+from rehearsal.waiting import until
+from tests.support.fixtures import Rehearsal
 from tests.support.paths import ROOT
 
-if TYPE_CHECKING:
-    from conftest import Rehearsal
-
-APP = "hello-world"
-PIPELINE = "aws-pipeline"
-#: Bound of everything that a release does, in seconds.
+#: Timeout of everything that a release does, in seconds.
 PATIENCE = 180.0
-#: The image that was live at first, as the engine knows it.
+#: The tag of the first live image in the Docker Engine.
 BASE = "localhost/first"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of scripts/build/deploy.sh did; ``log`` is all that it said."""
+    """The result of a run of scripts/build/deploy.sh; ``log`` is its output."""
 
     code: int
     log: str
     seconds: float
 
 
-def until(good: Callable[[], Any], patience: float, what: str) -> Any:
-    """Ask ``good`` until it returns something true, and return that.
-
-    Raises:
-        TimeoutError: it did not within ``patience`` seconds.
-    """
-    end = time.monotonic() + patience
-    while not (got := good()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {patience:.0f} s for {what}")
-        time.sleep(0.2)
-    return got
-
-
 class Deploying:
-    """A run of scripts/build/deploy.sh that is under way."""
+    """A run of scripts/build/deploy.sh that is in progress."""
 
     def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
         self._began = time.monotonic()
@@ -63,11 +46,11 @@ class Deploying:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self._log.read_text()
 
     def end(self) -> Run:
-        """Wait for its end."""
+        """Wait until it has ended."""
         try:
             code = self._process.wait(PATIENCE)
         finally:
@@ -76,10 +59,10 @@ class Deploying:
 
 
 class Releases:
-    """The app of a kept rehearsal, and the ways to release another version of it."""
+    """The app of a kept rehearsal, and ways to release another version of it."""
 
     def __init__(self, stack: Rehearsal, work: Path) -> None:
-        """Wait until what was pushed last is live, and take it as what to come back to."""
+        """Wait until the last push is live; ``restore`` returns to it."""
         self.stack = stack
         self.work = work
         self.commit = self.git("rev-parse", "HEAD")
@@ -92,7 +75,7 @@ class Releases:
         self._docker("tag", self.first, BASE)
 
     def restore(self) -> None:
-        """Bring back the files, the image and the registry as they were."""
+        """Restore the files, the image and the registry."""
         if self.git("rev-parse", "HEAD") != self.commit:
             assert self.end_of(self.push()) == "Succeeded"
         if self.live() != self.first:
@@ -106,7 +89,14 @@ class Releases:
 
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
         """Run kubectl as the cluster's administrator, in the app's namespace."""
-        command = [str(settings.bin / "kubectl"), "--kubeconfig", str(_administrator()), "--namespace", APP, *args]
+        command = [
+            str(settings.bin / "kubectl"),
+            "--kubeconfig",
+            str(_administrator()),
+            "--namespace",
+            NAMESPACE,
+            *args,
+        ]
         return subprocess.run(
             command, env=self.stack.env, input=stdin, capture_output=True, text=True, check=True, timeout=PATIENCE
         ).stdout
@@ -122,19 +112,19 @@ class Releases:
         return self.kubectl("get", "deployment", APP, f"--output=jsonpath={path}")
 
     def pods(self, path: str) -> list[str]:
-        """One field of each pod, in jsonpath's words."""
+        """Return one field of each pod, given as a JSONPath."""
         every = "jsonpath={range .items[*]}" + path + '{"\\n"}{end}'
         return self.kubectl("get", "pods", f"--output={every}").split("\n")[:-1]
 
     def settle(self) -> None:
-        """Wait until no rollout is under way and no pod is stopping."""
+        """Wait until no rollout is in progress and no pod is terminating."""
         self.kubectl("rollout", "status", f"deployment/{APP}", "--timeout=90s")
-        until(lambda: not any(self.pods("{.metadata.deletionTimestamp}")), 60, "pods to stop")
+        until(lambda: not any(self.pods("{.metadata.deletionTimestamp}")), 60, "pods to terminate", pause=0.2)
 
     # By scripts/build/deploy.sh
 
     def image(self, version: str, *lines: str) -> str:
-        """Push the first image with more lines of Dockerfile, which answers as ``version``; return it by digest."""
+        """Build and push the first image with more Dockerfile ``lines`` and another version; return it by digest."""
         tag = f"{version}-{time.monotonic_ns()}"
         name = f"{self.repository}:{tag}"
         dockerfile = [f"FROM {BASE}", f"ENV VERSION={version}", *lines]
@@ -147,7 +137,7 @@ class Releases:
         return f"{self.repository}@{found['imageDigest']}"
 
     def begin(self, image: str, edits: dict[str, str] | None = None) -> Deploying:
-        """Start scripts/build/deploy.sh with the deployer's rights, after replacing words of deployment.yml."""
+        """Start scripts/build/deploy.sh with the deployer's permissions and an edited deployment.yml."""
         tree = self.work / f"tree-{time.monotonic_ns()}"
         shutil.copytree(ROOT / "scripts", tree / "scripts")
         for name in ("settings.sh", "deployment.yml"):
@@ -161,7 +151,7 @@ class Releases:
         return Deploying(["bash", str(tree / "scripts" / "build/deploy.sh"), image], env, tree / "log")
 
     def deploy(self, image: str, edits: dict[str, str] | None = None) -> Run:
-        """Run it to its end."""
+        """Deploy, and wait until it has ended."""
         return self.begin(image, edits).end()
 
     # By pushes
@@ -171,9 +161,9 @@ class Releases:
         return self.stack.run("git", *args).stdout.strip()
 
     def push(self, **additions: str) -> str:
-        """Push a commit of the first files with ``additions`` at the ends of some; return the commit.
+        """Push a commit of the original files with ``additions`` appended to some; return the commit.
 
-        Another commit with the same files would be answered by its image, with its version.
+        A commit with the same files as an earlier one would get that one's image, and its version.
         """
         self.git("checkout", "--quiet", self.commit, "--", ".")
         for name, text in additions.items():
@@ -185,19 +175,13 @@ class Releases:
         self.git("push", "--quiet")
         return self.git("rev-parse", "HEAD")
 
-    def status(self, commit: str) -> str:
-        """How the pipeline's newest execution of a commit stands; nothing as long as there is none."""
-        found = root("codepipeline").list_pipeline_executions(pipelineName=PIPELINE)["pipelineExecutionSummaries"]
-        of_it = [each for each in found if commit in [source.get("revisionId") for source in each["sourceRevisions"]]]
-        return str(of_it[0]["status"]) if of_it else ""
-
     def end_of(self, commit: str) -> str:
-        """Wait until the pipeline is done with a commit, and return the status."""
-        until(lambda: self.status(commit) not in ("", "InProgress"), PATIENCE, f"the pipeline's end with {commit}")
-        return self.status(commit)
+        """Wait until the pipeline's execution of a commit has ended; return its status."""
+        execution = executions.follow(root("codepipeline"), PIPELINE, commit, PATIENCE)
+        return str(execution["status"])
 
     def build_log(self, commit: str) -> str:
-        """What the newest build of a commit has said so far; nothing before it has begun."""
+        """Return the log of a commit's newest build so far; empty before the build has started."""
         ids = root("codebuild").list_builds()["ids"]
         builds = root("codebuild").batch_get_builds(ids=ids)["builds"] if ids else []
         of_it = [build for build in builds if build.get("resolvedSourceVersion") == commit]
@@ -207,7 +191,7 @@ class Releases:
     # Parts
 
     def _deployer(self) -> Path:
-        """A kubeconfig with the rights of the kubectl role: the cluster knows it by this group alone."""
+        """Write a kubeconfig with the kubectl role's permissions, which it has by its group alone."""
         config = yaml.safe_load(_administrator().read_text())
         config["users"][0]["user"] |= {"as": "deployer", "as-groups": ["deployers", "system:authenticated"]}
         path = self.work / "deployer.conf"

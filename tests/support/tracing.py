@@ -1,10 +1,10 @@
-"""Finds every point at which a script gives an external command, and kills it there.
+"""Finds every point at which a script runs an external command, and kills it there.
 
-A *point* is ``SCRIPT:PROGRAM:N``: the N-th time that a script runs a program. Points are found, not listed: a directory
-that stands first on PATH has a link to tests/support/fakes/traced.sh for every program that PATH knows. What such a program starts
-itself is its own affair and no point. The shell is left out, so that scripts which scripts run are traced too.
+A *point* is ``SCRIPT:PROGRAM:N``: the Nth time that a script runs a program. Points are found, not listed: the first
+directory on PATH has a link to tests/support/fakes/traced.sh for every program on PATH. What such a program starts is
+no point. The shell is left out, so that scripts run by scripts are traced too.
 
-What changed is counted at the other end: Endpoint stands before AWS and writes down each call.
+Changes are counted at the other end: Endpoint is a proxy in front of AWS that records each call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,17 +23,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from rehearsal.waiting import until
 from tests.support.paths import FAKES, ROOT
 
 SHELLS = {"bash", "sh"}
-#: Scripts that only ask. A script that they are part of is killed around them, not within.
+#: Read-only scripts. A script that runs them is killed before or after them, not while they run.
 ASKING = {"check-github", "leftovers", "venv", "preflight", "status"}
 READING = re.compile(r"(BatchGet|Describe|Get|List)[A-Z]")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a script: how it ended, what it said, and the points that it passed, in order."""
+    """One run of a script: its exit code, its output, and the points that it passed, in order."""
 
     code: int
     output: str
@@ -42,13 +42,13 @@ class Run:
 
     @property
     def killed(self) -> bool:
-        """Whether the script met the point at which it was to be killed."""
+        """Whether the script reached the point at which it was to be killed."""
         return self.code == -signal.SIGKILL
 
 
 @dataclass
 class Tracer:
-    """Runs scripts with every program of PATH traced; ``tools`` is a directory of programs that stand before the others."""
+    """Runs scripts with every program on PATH traced."""
 
     home: Path
     environment: Mapping[str, str]
@@ -69,7 +69,7 @@ class Tracer:
                     (self.bin / program.name).symlink_to(FAKES / "traced.sh")
 
     def run(self, script: str, *arguments: str, kill: str = "", timeout: float = 120, **environment: str) -> Run:
-        """Run a script, and kill its whole process group at ``"before POINT"`` or ``"after POINT"``."""
+        """Run a script, and kill its process group at ``"before POINT"`` or ``"after POINT"``."""
         self.runs += 1
         trace, output = self.home / f"trace-{self.runs}", self.home / f"output-{self.runs}"
         trace.mkdir()
@@ -96,7 +96,7 @@ class Tracer:
 
 
 def moments(points: list[str]) -> Iterator[str]:
-    """Before and after each point, in order."""
+    """Yield "before" and "after" each point, in order."""
     for point in points:
         if point.partition(":")[0] not in ASKING:
             yield from (f"before {point}", f"after {point}")
@@ -104,7 +104,7 @@ def moments(points: list[str]) -> Iterator[str]:
 
 @contextmanager
 def warm_aws(directory: Path) -> Iterator[dict[str, str]]:
-    """Start tests/support/warm_aws.py; yields what leads scripts to it: PATH and WARM_AWS."""
+    """Start tests/support/warm_aws.py; yield the variables with which scripts use it, PATH and WARM_AWS."""
     tools = directory / "tools"
     tools.mkdir(parents=True)
     (tools / "aws").symlink_to(FAKES / "aws.py")
@@ -116,11 +116,12 @@ def warm_aws(directory: Path) -> Iterator[dict[str, str]]:
         stdin=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 30
-        while not address.exists():
+
+        def listens() -> bool:
             assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return address.exists()
+
+        until(listens, 30, "the warm AWS CLI")
         yield {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "WARM_AWS": str(address)}
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -128,7 +129,7 @@ def warm_aws(directory: Path) -> Iterator[dict[str, str]]:
 
 
 class Endpoint:
-    """Stands before AWS at an address of its own, passes every call on and writes down its name."""
+    """A proxy in front of AWS that forwards every call and records its name."""
 
     def __init__(self, upstream: str) -> None:
         self.calls: list[str] = []
@@ -154,12 +155,12 @@ class Endpoint:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
     def changes(self) -> list[str]:
-        """The calls so far that may change something; the list begins anew."""
+        """Return the calls so far that may change something, and clear the list."""
         calls, self.calls = self.calls, []
         return [call for call in calls if not READING.match(call) and not call.startswith(("GET ", "HEAD "))]
 
@@ -181,7 +182,7 @@ class Endpoint:
 
 
 def _name(request: BaseHTTPRequestHandler, body: bytes) -> str:
-    """The action of the JSON and query protocols, or method and path of the REST ones."""
+    """Return the action of the JSON and query protocols, or method and path of the REST ones."""
     if target := request.headers.get("X-Amz-Target"):
         return target.rpartition(".")[2]
     action = parse_qs(body.decode(errors="replace")).get("Action")

@@ -1,7 +1,7 @@
-"""The AWS CLI imported once, so that a call takes a fifth of the time: each one is a fork of this process.
+"""The AWS CLI, imported once: each call is a fork of this process, which takes a fifth of the time.
 
-``python -m tests.support.warm_aws SOCKET`` serves; tests/support/fakes/aws.py is the program that tests put on PATH as ``aws``. It is the
-real AWS CLI in all but its start. A call ends with its caller, also when that one is killed.
+``python -m tests.support.warm_aws SOCKET`` serves; tests put tests/support/fakes/aws.py on PATH as ``aws``. Apart from
+its startup it is the real AWS CLI. A call ends when its caller does, even if that is killed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from awscli import clidriver
 
 
 def serve(path: str) -> None:
-    """Answer until ended."""
+    """Serve until stopped."""
     driver = clidriver.create_clidriver()
     services = set(driver.session.get_available_services())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -33,7 +33,7 @@ def serve(path: str) -> None:
                 message += caller.recv(1 << 20)
             call = json.loads(message)
             for service in services.intersection(call["arguments"]):
-                driver.session.get_service_data(service)  # kept for the calls that follow
+                driver.session.get_service_data(service)  # cached for the following calls
             if os.fork() == 0:
                 listener.close()
                 answer(caller, files, call, driver)
@@ -43,12 +43,12 @@ def serve(path: str) -> None:
 
 
 def answer(caller: socket.socket, files: list[int], call: dict[str, Any], driver: clidriver.CLIDriver) -> None:
-    """Be one call of the CLI, and end."""
+    """Run one call of the CLI and exit."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for standard, file in enumerate(files):
         os.dup2(file, standard)
         os.close(file)
-    data = os.environ["AWS_DATA_PATH"]  # set by the import
+    data = os.environ["AWS_DATA_PATH"]  # set by the import of awscli
     os.environ.clear()
     os.environ.update(call["environment"], AWS_DATA_PATH=data)
     os.chdir(call["directory"])
@@ -61,7 +61,7 @@ def answer(caller: socket.socket, files: list[int], call: dict[str, Any], driver
 
 
 def end_with(caller: socket.socket) -> None:
-    """End this process when its caller is gone."""
+    """Kill this process when its caller is gone."""
     caller.recv(1)
     os.kill(os.getpid(), signal.SIGKILL)
 

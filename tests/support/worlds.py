@@ -1,4 +1,4 @@
-"""An account, a cluster and a shell to run the scripts in, which can be filled, emptied and listed between runs."""
+"""An account, a cluster and a shell for the scripts, which tests fill, empty and list between runs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 import yaml
 
-from tests.stack.test_stack import ACCOUNT, ROLE, Aws
-from tests.support.desk import TOKEN, copy_of_checkout
+from tests.support.account import Aws, environment
+from tests.support.desk import copy_of_checkout
 from tests.support.inventory import inventory
+from tests.support.names import ACCOUNT, CLUSTER, NAMESPACE, REGION, ROLE, STACK, TOKEN
 from tests.support.paths import FAKES, ROOT
 from tests.support.tracing import Endpoint, Run, Tracer, warm_aws
 
-STACK, CLUSTER, NAMESPACE = "aws-pipeline", "eksctl-demo", "hello-world"
 PARTS = ("cluster", "namespace", "role", "mapping", "stack")
-#: What the scripts' settings give the stack here.
+#: The stack's parameters that come from the scripts' settings.
 GIVEN = {"GitHubUser": "learner", "GitHubToken": TOKEN}
 
 
@@ -36,15 +36,15 @@ class World:
     kubeconfig: Path
 
     def run(self, script: str, *arguments: str, kill: str = "", **environment: str) -> Run:
-        """Run a script; a ``kill`` that comes true leaves it at that point."""
+        """Run a script, and kill it at the point ``kill`` if it reaches that."""
         return self.tracer.run(script, *arguments, kill=kill, **environment)
 
     def cluster(self) -> dict[str, Any]:
-        """What there is in the cluster."""
+        """Return the contents of the cluster."""
         return dict(json.loads(self.state_file.read_text())) if self.state_file.exists() else {}
 
     def state(self) -> dict[str, Any]:
-        """All that there is: in the account, in the cluster and in the kubeconfig."""
+        """Return the contents of the account, the cluster and the kubeconfig."""
         contexts = yaml.safe_load(self.kubeconfig.read_text()) if self.kubeconfig.exists() else {}
         names = {
             kind: [each["name"] for each in contexts.get(kind) or []] for kind in ("contexts", "clusters", "users")
@@ -53,11 +53,11 @@ class World:
         return {"account": inventory(self.aws.root), "cluster": cluster, "kubeconfig": names}
 
     def writes(self) -> int:
-        """How often the cluster was changed."""
+        """Return how often the cluster was changed."""
         return int(self.cluster().get("writes", 0))
 
     def fill(self, *parts: str) -> None:
-        """Make these of PARTS, as an undisturbed setup leaves them, past the scripts."""
+        """Create some of PARTS without the scripts, as an undisturbed setup leaves them."""
         if "cluster" in parts:
             self._make_cluster(parts)
         if "role" in parts:
@@ -80,7 +80,7 @@ class World:
             file.unlink(missing_ok=True)
 
     def activate(self) -> None:
-        """Let the emulator's EKS call its cluster ACTIVE (rehearsal/emulator/eks.py)."""
+        """Make the emulator's EKS report its cluster as ACTIVE (rehearsal/emulator/eks.py)."""
         self.record.parent.mkdir(parents=True, exist_ok=True)
         authority = self.record.with_name("ca.crt")
         authority.write_text("a certificate")
@@ -103,14 +103,14 @@ class World:
         if "namespace" in parts:
             state |= {"namespace": NAMESPACE, "labels": "enforce=restricted", "rules": "-", "app": "runs"}
         self.state_file.write_text(json.dumps(state))
-        name = f"arn:aws:eks:us-east-2:{ACCOUNT}:cluster/{CLUSTER}"
+        name = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{CLUSTER}"
         entries = {kind: [{"name": name}] for kind in ("contexts", "clusters", "users")}
         self.kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config"} | entries))
 
 
 @contextmanager
 def world(aws: Aws, home: Path) -> Iterator[World]:
-    """A shell like a learner's, with nothing made yet; ``home`` is an empty directory."""
+    """Yield a shell like a learner's, with nothing created yet; ``home`` is an empty directory."""
     endpoint = Endpoint(aws.url)
     state, record, kubeconfig = (
         home / "cluster.json",
@@ -123,25 +123,23 @@ def world(aws: Aws, home: Path) -> Iterator[World]:
             for name, fake in {"eksctl": "eksctl.py", "kubectl": "kubectl.py", "curl": "github.sh"}.items():
                 (tools / name).symlink_to(FAKES / fake)
             (home / "tmp").mkdir()
-            environment = warm | {
-                "HOME": str(home),
-                "TMPDIR": str(home / "tmp"),
-                "FAKES": str(home),
-                "PYTHONPATH": str(ROOT),
-                "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
-                "AWS_ENDPOINT_URL": endpoint.url,
-                "AWS_ACCESS_KEY_ID": ACCOUNT,
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "GITHUB_USER": "learner",
-                "GITHUB_TOKEN": TOKEN,
-                "ANSWER": "200 repo",
-                "KUBECONFIG": str(kubeconfig),
-                "CLUSTER_STATE": str(state),
-                "CLUSTER_RECORD": str(record),
-            }
+            variables = (
+                environment(aws, AWS_ENDPOINT_URL=endpoint.url)
+                | warm
+                | {
+                    "HOME": str(home),
+                    "TMPDIR": str(home / "tmp"),
+                    "FAKES": str(home),
+                    "PYTHONPATH": str(ROOT),
+                    "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
+                    "GITHUB_USER": "learner",
+                    "KUBECONFIG": str(kubeconfig),
+                    "CLUSTER_STATE": str(state),
+                    "CLUSTER_RECORD": str(record),
+                }
+            )
             found = World(
-                aws, endpoint, Tracer(home, environment, copy_of_checkout(home / "checkout")), state, record, kubeconfig
+                aws, endpoint, Tracer(home, variables, copy_of_checkout(home / "checkout")), state, record, kubeconfig
             )
             yield found
             found.empty()

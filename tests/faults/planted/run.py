@@ -1,7 +1,7 @@
-"""Plants one fault at a time in a copy of the checkout, and runs there the tests that ought to notice.
+"""Plants one fault at a time in a copy of the checkout, and runs the tests that should catch it there.
 
-``python -m tests.faults.planted.run [WORD...]`` prints for each fault, or those whose description has one of the words, the test
-that caught it.
+``python -m tests.faults.planted.run [WORD...]`` prints each fault with the test that caught it; with words, only those
+whose description has one of them.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from xml.etree import ElementTree as ET
 from tests.support.paths import ROOT
 
 TABLE = Path(__file__).with_name("faults.toml")
-#: What an assertion's message begins with, in pytest's report.
+#: How the message of a failed assertion begins in pytest's report.
 ASSERTION = ("AssertionError", "assert ", "Failed: DID NOT RAISE")
 
 
 class Unfit(Exception):
-    """The table does not fit the file that it speaks of, or the tests cannot be run; the message says where."""
+    """The table does not match its file, or the tests cannot run; the message says where."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """``old``, which stands once in ``file``, becomes ``new``: one of the tests ``caught_by`` has to fail."""
+    """Replaces ``old``, which occurs once in ``file``, by ``new``; one of the tests ``caught_by`` must fail."""
 
     what: str
     file: str
@@ -45,10 +45,10 @@ class Fault:
         """Return the file's text with the fault in it.
 
         Raises:
-            Unfit: the text that the fault replaces is not there just once.
+            Unfit: the text that the fault replaces does not occur exactly once.
         """
         if (count := text.count(self.old)) != 1:
-            raise Unfit(f"{self.what}: in {self.file} this text stands {count} times, not once: {self.old!r}")
+            raise Unfit(f"{self.what}: in {self.file} this text occurs {count} times, not once: {self.old!r}")
         return text.replace(self.old, self.new)
 
 
@@ -58,7 +58,7 @@ def faults() -> list[Fault]:
 
 
 def copy_checkout(target: Path) -> Path:
-    """Copy what git would know of this checkout, as a repository of its own, since some tests ask git."""
+    """Copy the files that git tracks or would track into a repository of its own, since some tests use git."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
     )  # fmt: skip
@@ -72,7 +72,7 @@ def copy_checkout(target: Path) -> Path:
 
 
 class Copy:
-    """A copy of the checkout, with a process in it that runs tests (tests/faults/planted/serve.py)."""
+    """A copy of the checkout with a process that runs tests in it (tests/faults/planted/serve.py)."""
 
     def __init__(self, target: Path) -> None:
         self.checkout = copy_checkout(target)
@@ -91,7 +91,7 @@ class Copy:
 
     @contextlib.contextmanager
     def planted(self, fault: Fault) -> Iterator[None]:
-        """Plant a fault, and take it out again."""
+        """Plant a fault, and remove it afterwards."""
         file = self.checkout / fault.file
         whole = file.read_text(encoding="utf-8")
         file.write_text(fault.planted_in(whole), encoding="utf-8")
@@ -101,10 +101,10 @@ class Copy:
             file.write_text(whole, encoding="utf-8")
 
     def failures(self, tests: Sequence[str], patience: float = 120) -> list[str]:
-        """Run tests until one fails; return ``test: message``, or nothing where all pass.
+        """Run tests until one fails; return ``test: message``, or nothing if all pass.
 
         Raises:
-            Unfit: they did not run to their end, one is not there, or one broke before it asserted anything.
+            Unfit: they did not run to the end, one does not exist, or one failed other than by an assertion.
         """
         with tempfile.TemporaryDirectory() as scratch:
             report = Path(scratch) / "report.xml"
@@ -116,7 +116,7 @@ class Copy:
         broken = [error.get("message") for case in cases for error in case.findall("error")]
         broken += [message for _, message in failed if not message.startswith(ASSERTION)]
         if code not in (0, 1) or broken or not cases:
-            raise Unfit(f"pytest {' '.join(tests)} exits with {code}, which is no failed assertion: {broken}")
+            raise Unfit(f"pytest {' '.join(tests)} exits with {code}, not with a failed assertion: {broken}")
         return [f"{case.get('classname')}::{case.get('name')}: {message}" for case, message in failed]
 
     def _ask(self, arguments: list[str], patience: float) -> int:

@@ -1,7 +1,7 @@
-"""Runs tests in forks of a process that has imported what they import, since that is most of a short test's time.
+"""Runs tests in forks of a process that has imported what they import, which takes most of a short test's time.
 
-Started in a copy of the checkout, ``python -m tests.faults.planted.serve`` reads lines of JSON, each a list of pytest's arguments,
-and answers each with pytest's exit code.
+Run in a copy of the checkout, ``python -m tests.faults.planted.serve`` reads lines of JSON, each with pytest's arguments
+and a timeout, and answers each with pytest's exit code.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Callable
 
 import pytest
 
-#: What the tests import of others; of the checkout nothing, because that is what changes.
+#: Third-party modules that the tests import. Nothing of the checkout, which changes with each fault.
 IMPORTED = ("awscli.customizations.cloudformation.yamlhelper", "boto3", "botocore.session", "flask", "hypothesis",
             "kubernetes_validate", "xdist.scheduler", "yaml")  # fmt: skip
 TOO_LONG = -1
 
 
 def forked(work: Callable[[], int], patience: float) -> int:
-    """Do some work in a process of its own, silently; return its exit code, or TOO_LONG after ``patience`` seconds."""
+    """Run ``work`` in a silent fork; return its exit code, or TOO_LONG after ``patience`` seconds."""
     if not (child := os.fork()):
         os.setsid()
         silence = os.open(os.devnull, os.O_RDWR)
@@ -45,7 +45,7 @@ def prepare() -> None:
     """Import what the forks will need."""
     for name in IMPORTED:
         importlib.import_module(name)
-    # A file that changes twice in a second would be taken for its bytecode.
+    # A file that changes twice in a second would not invalidate its bytecode.
     sys.dont_write_bytecode = True
 
 

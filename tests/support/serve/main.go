@@ -1,4 +1,4 @@
-// serve answers every request with its host's name; the tests' smallest application.
+// serve answers every request with its host name; it is the smallest app that the tests use.
 package main
 
 import (

@@ -1,4 +1,4 @@
-"""A steady load on the app: fifty requests a second on kept connections, and fifty more on a new connection each."""
+"""A steady load on the app: 50 requests a second on kept connections, and 50 more on a new connection each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 RATE = 50  # requests a second of each kind
-CALLERS = 25  # of each kind; each has a connection of its own, and an answer may take half a second
+CALLERS = 25  # of each kind; each has its own connection, so an answer may take half a second
 TIMEOUT = 15.0  # seconds; a request that takes longer is lost
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A request that was not answered with 200; ``at`` is in seconds of time.monotonic()."""
+    """A request that was not answered with 200; ``at`` is a time of time.monotonic()."""
 
     at: float
     kind: str
@@ -31,7 +31,7 @@ class Loss:
 
 @dataclass
 class Load:
-    """Asks ``url`` from enter to exit; a request is never repeated, so one that fails is counted."""
+    """Sends requests to ``url`` while the context is open; none is retried, so every failure counts."""
 
     url: str
     rate: int = RATE
@@ -48,7 +48,7 @@ class Load:
         self._callers = [threading.Thread(target=self._ask, args=kind) for kind in kinds]
 
     def __enter__(self) -> Self:
-        """Begin; the callers take turns, so that requests are evenly spread."""
+        """Start; the callers take turns, so that requests are evenly spread."""
         self._began = time.monotonic()
         for caller in self._callers:
             caller.start()
@@ -57,24 +57,25 @@ class Load:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End, after the requests that are on their way."""
+        """Stop, after the requests that are in flight."""
         self._stop.set()
         for caller in self._callers:
             caller.join(2 * TIMEOUT)
 
     @property
     def total(self) -> int:
-        """Requests so far."""
+        """The number of requests so far."""
         return self.answered + len(self.lost)
 
     def lost_between(self, begin: float, end: float) -> list[Loss]:
-        """The losses of a time, in seconds of time.monotonic()."""
+        """The requests lost between two times of time.monotonic()."""
         return [loss for loss in self.lost if begin <= loss.at < end]
 
     def assert_none_lost(self) -> None:
-        """Every request so far was answered."""
-        first = [f"{loss.at - self._began:6.1f} s {loss.kind:4} {loss.reason}" for loss in self.lost[:30]]
-        assert not self.lost, "\n".join([str(self), *first])
+        """Fail unless every request so far was answered."""
+        if self.lost:
+            first = [f"{loss.at - self._began:6.1f} s {loss.kind:4} {loss.reason}" for loss in self.lost[:30]]
+            raise AssertionError("\n".join([str(self), *first]))
 
     def __str__(self) -> str:
         return f"{len(self.lost)} of {self.total} lost, slowest {self.slowest:.1f} s"

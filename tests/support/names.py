@@ -1,0 +1,12 @@
+"""The names of one learner's setup, most of them the defaults of settings.sh, and a made-up token."""
+
+ACCOUNT = "111122223333"
+REGION = "us-east-2"
+STACK = "aws-pipeline"
+CLUSTER = "eksctl-demo"
+NAMESPACE = "hello-world"
+ROLE, OTHER_ROLE = "UdacityFlaskDeployCBKubectlRole", "OtherKubectlRole"
+ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
+CONNECTION = f"arn:aws:codeconnections:{REGION}:{ACCOUNT}:connection/01234567-89ab-cdef-0123-456789abcdef"
+#: Has the form of a GitHub token.
+TOKEN = "ghp_" + "0123456789abcdef" * 2 + "0123"
