@@ -52,7 +52,7 @@ create() { # an earlier attempt may have left eksctl's stack without a cluster
 }
 
 cluster_settled() {
-  status=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME: see above, then run this again"
+  status=$(cluster_status) || die "cannot read the status of cluster $CLUSTER_NAME: fix the error above, then run this again"
   [[ $status != CREATING && $status != UPDATING ]]
 }
 
@@ -62,13 +62,13 @@ write_config
 wait_until 1800 "cluster $CLUSTER_NAME" cluster_settled
 case $status in
   '') create ;;
-  ACTIVE) say "The cluster is there already: nothing to create" ;;
-  *) die "the cluster $CLUSTER_NAME is $status: wait until it is gone, or run scripts/teardown.sh, then run this again" ;;
+  ACTIVE) say "The cluster already exists" ;;
+  *) die "cluster $CLUSTER_NAME is $status: wait until it is gone, or run scripts/teardown.sh, then run this again" ;;
 esac
 aws eks update-kubeconfig --name "$CLUSTER_NAME"
 
 if [[ -z $(kube get nodes --output name) ]]; then
-  say "Create the nodes, which an interrupted creation left out"
+  say "Create the nodes that an interrupted run did not create"
   eksctl create nodegroup -f "$work/cluster.yml"
 fi
 say "Wait until the nodes are ready"

@@ -13,7 +13,7 @@ require aws kubectl
 find_names() { # find_names WHAT COMMAND...: a line for each name that the command answers
   local what=$1 names
   shift
-  names=$("$@" --output text) || die "cannot look for $what"
+  names=$("$@" --output text) || die "cannot check for leftovers: $what"
   tr '\t' '\n' <<<"$names" | awk -v what="$what" 'NF && $0 != "None" { print "    " what ": " $0 }' >>"$work/left"
 }
 
@@ -28,7 +28,7 @@ by_cluster=Name=tag-key,Values=kubernetes.io/cluster/$CLUSTER_NAME
 
 lower=$(tr '[:upper:]' '[:lower:]' <<<"$STACK_NAME") # names of buckets and repositories
 
-say "Look for what is left in $AWS_REGION"
+say "Look for leftovers in $AWS_REGION"
 identify
 look stack aws cloudformation list-stacks --query \
   "StackSummaries[?StackStatus!='DELETE_COMPLETE' && (StackName=='$STACK_NAME' || starts_with(StackName, 'eksctl-$CLUSTER_NAME-'))].StackName"
@@ -48,12 +48,12 @@ look 'NAT gateway' aws ec2 describe-nat-gateways --filter "$by_stack" Name=state
 look 'network' aws ec2 describe-vpcs --filters "$by_stack" --query 'Vpcs[].VpcId'
 look 'load balancer security group' aws ec2 describe-security-groups --filters "$by_cluster" --query 'SecurityGroups[].GroupId'
 for question in $running; do wait "$question" || unanswered=1; done
-[[ -z ${unanswered:-} ]] || die "what is left cannot be told: put right what is said above, then run this again"
+[[ -z ${unanswered:-} ]] || die "cannot determine what is left: fix the errors above, then run this again"
 context=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME
 kubectl config get-contexts --output name | grep -xF "$context" | sed 's/^/    kubeconfig context: /' >>"$work/left" || true
 
 if [[ -s $work/left ]]; then
   cat "$work/left"
-  die "the above is left: delete it in the AWS console if it is not in use otherwise, for it may cost money"
+  die "the resources above are left and may cost money: delete them in the AWS console unless something else uses them"
 fi
 say "Nothing is left"

@@ -20,7 +20,7 @@ verdict() { # verdict WHAT REMEDY FUNCTION...: the function prints what it found
     printf 'ok      %-11s %s\n' "$what" "$found"
   else
     found=${found:-$(awk 'NF && !/^b.</ { last = $0 } END { print last }' "$error")}
-    printf 'FAILED  %-11s %s%s\n' "$what" "${found:-nothing}" "${remedy:+: $remedy}"
+    printf 'FAILED  %-11s %s%s\n' "$what" "${found:-no answer}" "${remedy:+: $remedy}"
   fi
 }
 
@@ -37,7 +37,7 @@ who() {
 version_offered() {
   aws eks describe-cluster-versions --query 'clusterVersions[].[clusterVersion, versionStatus || status]' --output text >"$work/versions" ||
     return 1
-  echo "$KUBERNETES_VERSION of $(cut -f 1 "$work/versions" | sort -t . -k 2n | tr '\n' ' ')"
+  echo "$KUBERNETES_VERSION, offered: $(cut -f 1 "$work/versions" | sort -t . -k 2n | tr '\n' ' ')"
   awk -v v="$KUBERNETES_VERSION" '$1 == v && toupper($2) ~ /STANDARD/ { found = 1 } END { exit !found }' "$work/versions"
 }
 
@@ -61,19 +61,19 @@ quota() { # vCPUs of running on-demand standard instances; what runs already cou
 github() { GITHUB_TOKEN=${GITHUB_TOKEN:-} scripts/check-github.sh >/dev/null && echo "$GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH"; }
 
 say "Check what the tutorial needs"
-install="install it as the README's \"What you need\" says"
-judge aws "$install, version 2" program 1.37.0 aws --version
-judge eksctl "$install, 0.231 or later" program 0.231.0 eksctl version
-judge kubectl "$install, within one minor version of the cluster's" kubectl_fits
-judge python3 "$install, 3.11 or later" program 3.11 python3 --version
-judge git "$install" program 2.0 git --version
-judge curl "$install" program 7.55 curl --version
+see="as described in the README under \"What you need\""
+judge aws "install version 2 $see" program 1.37.0 aws --version
+judge eksctl "install 0.231 or later $see" program 0.231.0 eksctl version
+judge kubectl "install it within one minor version of the cluster's, $see" kubectl_fits
+judge python3 "install 3.11 or later $see" program 3.11 python3 --version
+judge git "install it $see" program 2.0 git --version
+judge curl "install it $see" program 7.55 curl --version
 judge account '' who
 judge Kubernetes "set KUBERNETES_VERSION to one in standard support" version_offered
-judge "node type" "set NODE_TYPE or AWS_REGION to a pair that goes together" type_offered
-judge "vCPU quota" "ask for more in the console: Service Quotas, EC2, Running On-Demand Standard instances" quota
+judge "node type" "set NODE_TYPE to a type that the region offers in at least two zones, or change AWS_REGION" type_offered
+judge "vCPU quota" "request an increase in the console: Service Quotas, EC2, Running On-Demand Standard instances" quota
 if [[ -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} ]]; then
-  judge GitHub "put that right" github
+  judge GitHub '' github
 else
   later="neither GITHUB_TOKEN nor CONNECTION_ARN is set: create-stack.sh will need one of them"
 fi
@@ -82,4 +82,4 @@ cat "$work"/line.*
 [[ -z ${later:-} ]] || printf 'not yet %-11s %s\n' GitHub "$later"
 printf 'cost    %s\n' "$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")"
 failures=$(cat "$work"/line.* | grep -c ^FAILED) || exit 0
-die "$failures of the checks failed: put them right, then run this again"
+die "$failures of the checks failed: fix what they report, then run this again"

@@ -13,4 +13,4 @@ GITHUB_TOKEN=${GITHUB_TOKEN:-} scripts/preflight.sh
 scripts/create-cluster.sh
 scripts/create-role.sh
 scripts/authorize-role.sh
-say "The cluster is ready for the pipeline: go on with scripts/create-stack.sh"
+say "The cluster is ready for the pipeline: continue with scripts/create-stack.sh"

@@ -19,7 +19,7 @@ show_role() {
   case $trust in
     '') line role "none: run scripts/create-role.sh" ;;
     *aws:PrincipalArn*) line role "$KUBECTL_ROLE_NAME, which only the stack's builds may assume" ;;
-    *) line role "$KUBECTL_ROLE_NAME, which anybody in the account with that right may assume until the stack is there" ;;
+    *) line role "$KUBECTL_ROLE_NAME, which any identity in the account with sts:AssumeRole may assume until the stack exists" ;;
   esac
 }
 
@@ -28,9 +28,9 @@ show_mapping() { # whom the cluster knows the role as
   entry=$(lookup 'ResourceNotFound|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
     --principal-arn "$role_arn" --query accessEntry.username --output text)
   if [[ -n $entry ]]; then
-    line mapping "the role is $entry by an access entry"
+    line mapping "the role is user $entry, by its access entry"
   elif lookup NotFound kube get configmap/aws-auth -n kube-system --output 'jsonpath={.data.mapRoles}' | grep -qF "$role_arn"; then
-    line mapping "the role is build by aws-auth"
+    line mapping "the role is user build, by aws-auth"
   else
     line mapping "none: run scripts/authorize-role.sh"
   fi
@@ -48,7 +48,7 @@ show_app() {
 show_pipeline() { # the last executions: state, start, commit, its subject
   local executions
   line stack "$STACK_NAME, $1"
-  line executions "of the pipeline $STACK_NAME, the newest first"
+  line executions "of the pipeline $STACK_NAME, newest first"
   executions=$(lookup PipelineNotFoundException aws codepipeline list-pipeline-executions --pipeline-name "$STACK_NAME" \
     --max-items 3 --output json --query 'pipelineExecutionSummaries[].[status, startTime, sourceRevisions[0].revisionId,
       sourceRevisions[0].revisionSummary]')

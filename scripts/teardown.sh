@@ -11,7 +11,7 @@ set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
 begin --yes "$@"
-given --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to ask on: say --yes to delete without a question"
+given --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"
 require aws eksctl kubectl python3
 
 ask_first() {
@@ -19,7 +19,7 @@ ask_first() {
   printf 'This deletes, in account %s, region %s:\n' "$account" "$AWS_REGION"
   printf '  the namespace %s with the app and its load balancer\n  the stack %s with its images and artifacts\n' "$APP_NAMESPACE" "$STACK_NAME"
   printf '  the role %s\n  the cluster %s\n' "$KUBECTL_ROLE_NAME" "$CLUSTER_NAME"
-  read -r -p 'Type the name of the cluster to go on: ' answer
+  read -r -p 'Type the name of the cluster to continue: ' answer
   [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was deleted"
 }
 
@@ -54,7 +54,7 @@ delete_role() {
 }
 
 cluster_settled() { # an operation that goes on must end before another can begin
-  cluster=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME: see above, then run this again"
+  cluster=$(cluster_status) || die "cannot read the status of cluster $CLUSTER_NAME: fix the error above, then run this again"
   [[ $cluster != CREATING && $cluster != UPDATING && $cluster != DELETING ]]
 }
 
@@ -69,7 +69,7 @@ delete_cluster() {
   for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluster"; do
     wait_for_stack "$stack"
     [[ -n $status && $status != DELETE_COMPLETE ]] || continue
-    say "Delete the stack $stack, which an interruption left"
+    say "Delete the stack $stack, which an interrupted run left behind"
     delete_stack "$stack"
   done
 }
@@ -77,7 +77,7 @@ delete_cluster() {
 forget_context() { # what aws eks update-kubeconfig wrote; the context last, since it tells whether the rest may be there
   local name=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME kind
   kubectl config get-contexts --output name | grep -qxF "$name" || return 0
-  say "Take the cluster out of your kubeconfig"
+  say "Remove the cluster from your kubeconfig"
   for kind in user cluster context; do # it warns if the context was the current one; leftovers.sh looks again
     kubectl config "delete-$kind" "$name" >/dev/null 2>&1 || true
   done
@@ -89,7 +89,7 @@ say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
 wait_until 1800 "the cluster $CLUSTER_NAME" cluster_settled
 [[ $cluster != ACTIVE ]] || (delete_app)
 delete_pipeline
-[[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove || warn "the role's entry goes with the cluster"
+[[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove || warn "cannot remove the role's entry: it is deleted with the cluster"
 delete_role
 delete_cluster
 forget_context

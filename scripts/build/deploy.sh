@@ -62,16 +62,16 @@ explain() { # what the cluster knows about the failure, before the undo removes 
 }
 
 go_back() { # go_back REVISION
-  [[ -n $1 ]] || die "the first deployment failed, so there is nothing to go back to: what was made stays, for you to look at"
+  [[ -n $1 ]] || die "the first deployment failed, so there is nothing to roll back to: its pods are kept for you to inspect"
   local now
   now=$(app get "$deployment" --output=jsonpath='{.spec.template.spec.containers[0].image}') || now=$image
-  [[ $now == "$image" ]] || die "nothing is undone, since somebody deployed another image meanwhile: see scripts/status.sh"
-  say "Undo: back to revision $1"
-  app rollout undo "$deployment" --to-revision="$1" >&2 || die "cannot undo: revision $1 has to be brought back by hand"
+  [[ $now == "$image" ]] || die "not rolled back, because someone deployed another image in the meantime: see scripts/status.sh"
+  say "Roll back to revision $1"
+  app rollout undo "$deployment" --to-revision="$1" >&2 || die "cannot roll back: restore revision $1 by hand"
   # Looks twice: at once, the verdict on what was undone may still stand.
   app rollout status "$deployment" --timeout=25s >&2 || { sleep 2 && app rollout status "$deployment" --timeout=15s >&2; } ||
     die "revision $1 is not healthy either: see scripts/status.sh"
-  die "the deployment failed, for the reason above, and was undone: revision $1 serves as before"
+  die "the deployment failed and was rolled back to revision $1: see the errors above"
 }
 
 before=$(app get "$deployment" --ignore-not-found \

@@ -24,4 +24,4 @@ done
 for number in "${!jobs[@]}"; do
   wait "${jobs[number]}" || failed+=("${names[number]}")
 done
-((${#failed[@]} == 0)) || die "failed: ${failed[*]}, for the reason above"
+((${#failed[@]} == 0)) || die "failed: ${failed[*]}: see the errors above"

@@ -43,7 +43,7 @@ class _StrictLoader(yaml.BaseLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for position, key in enumerate(keys):
             if key in keys[:position]:
-                raise Unreadable(f"line {node.start_mark.line + 1}: {key!a} stands twice in one entry")
+                raise Unreadable(f"line {node.start_mark.line + 1}: {key!a} appears twice in one entry")
         return super().construct_mapping(node, deep)
 
 
@@ -74,7 +74,7 @@ def _check_form(text: str) -> None:
     depth = 0
     for event in yaml.parse(text):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) or getattr(event, "value", "") == "<<":
-            raise Unreadable("it uses YAML aliases, merges or tags, which this program does not edit")
+            raise Unreadable("it uses YAML aliases, merge keys or tags, which are not supported")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise Unreadable("it is not a list of mappings")
@@ -100,7 +100,7 @@ def edit(text: str, role_arn: str, *, add: bool) -> str:
                 return edited
         except (Unreadable, yaml.YAMLError):
             continue
-    raise Unreadable("its form does not let one entry be changed alone")
+    raise Unreadable("its format does not allow one entry to be changed on its own")
 
 
 def _cut_lines(text: str, numbers: Iterable[int]) -> str:
@@ -188,8 +188,8 @@ def main() -> None:
         edited = edit(roles, role_arn, add=verb == "add")
     except Unreadable as error:
         sys.exit(
-            f"aws-auth: mapRoles cannot be read ({error}); nothing was changed. A copy is in {save_to}: "
-            "put it right with kubectl edit configmap/aws-auth -n kube-system, then run this again"
+            f"aws-auth: mapRoles cannot be read ({error}); nothing was changed. A copy is in {save_to}. "
+            "Fix it with kubectl edit configmap/aws-auth -n kube-system, then run this again"
         )
     if edited != roles:
         print(dump(config_map(edited, version)), end="")

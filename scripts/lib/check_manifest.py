@@ -25,11 +25,11 @@ def fault(text: str, kinds: list[str]) -> str:
     except yaml.YAMLError as error:
         return " ".join(str(error).split())
     if not found or not all(isinstance(each, dict) for each in found):
-        return "it holds no object"
+        return "it contains no object"
     if kinds and sorted(str(each.get("kind")) for each in found) != sorted(kinds):
-        return f"it must hold {' and '.join(kinds)}, each once, and nothing else"
+        return f"it must contain {' and '.join(kinds)}, once each, and nothing else"
     if kinds and any("namespace" in str(each.get("metadata")) for each in found):
-        return "its objects may not name a namespace: APP_NAMESPACE says it"
+        return "its objects must not set a namespace: APP_NAMESPACE sets it"
     return ""
 
 

@@ -5,7 +5,7 @@
 require() { # require PROGRAM...
   local program
   for program; do
-    type -P "$program" >/dev/null || die "$program is not on PATH: install it as the README's \"What you need\" says"
+    type -P "$program" >/dev/null || die "$program is not on PATH: install it as described in the README under \"What you need\""
   done
 }
 
@@ -28,10 +28,10 @@ identify() {
   caller=$(aws sts get-caller-identity --query Arn --output text 2>"$work/identity") || cat "$work/identity" >&2
   case $(<"$work/identity") in
     *'Signature expired'* | *'Signature not yet current'* | *TimeTooSkewed*)
-      die "AWS does not accept your computer's clock: set it by the network's time, then try again"
+      die "AWS rejects requests because your computer's clock is wrong: synchronise it, then try again"
       ;;
     *' URL'* | *onnection* | *SSL* | *Unable\ to\ parse* | *Result\'* | *hrottl* | *\(5[0-9][0-9]\)* | *Internal* | *Unavailable*)
-      die "AWS does not answer as it should: check the network, and HTTPS_PROXY if you use one, then try again"
+      die "AWS cannot be reached or answers with errors: check the network, and HTTPS_PROXY if you use a proxy, then try again"
       ;;
   esac
   [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] ||
@@ -49,7 +49,7 @@ cluster_status() { # prints CREATING, ACTIVE, DELETING, FAILED, UPDATING or noth
 use_cluster() {
   export KUBECONFIG=$work/kubeconfig
   aws eks update-kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" >/dev/null ||
-    die "cannot find out how to reach the cluster $CLUSTER_NAME in $AWS_REGION: see above; if there is none, run scripts/create-cluster.sh"
+    die "cannot get the endpoint of cluster $CLUSTER_NAME in $AWS_REGION: see the error above; if the cluster does not exist, run scripts/create-cluster.sh"
 }
 
 kube() { kubectl --request-timeout=30s "$@"; }
@@ -62,7 +62,7 @@ wait_until() { # wait_until SECONDS WHAT COMMAND...: asks at growing intervals u
   local deadline=$((SECONDS + $1)) seconds=$1 what=$2 pause=1
   shift 2
   until "$@"; do
-    ((SECONDS < deadline)) || die "$what is not done after $((seconds / 60)) minutes: look at the AWS console, then run this again"
+    ((SECONDS < deadline)) || die "$what is not finished after $((seconds / 60)) minutes: check the AWS console, then run this again"
     sleep "$pause.$((RANDOM % 10))"
     ((pause = pause < 8 ? pause * 2 : 10))
   done
@@ -73,7 +73,7 @@ stack_status() { # prints the status, or nothing
 }
 
 stack_settled() {
-  status=$(stack_status "$1") || die "cannot ask for the state of stack $1: see above, then run this again"
+  status=$(stack_status "$1") || die "cannot read the status of stack $1: fix the error above, then run this again"
   [[ $status != *_IN_PROGRESS || $status == REVIEW_IN_PROGRESS ]]
 }
 
@@ -95,5 +95,5 @@ delete_stack() { # delete_stack NAME: and wait until it is gone
   wait_for_stack "$1"
   [[ -z $status || $status == DELETE_COMPLETE ]] && return
   explain_stack "$1"
-  die "stack $1 is $status: put right what is named above, then run this again"
+  die "stack $1 is $status: fix the errors above, then run this again"
 }

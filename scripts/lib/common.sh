@@ -9,7 +9,7 @@ aws() {
   local answer
   answer=$(command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@") || return
   if [[ $answer == None || $answer == null ]]; then
-    warn "aws $1 $2: there is nothing in the answer that was asked for; is it a proxy's or a sign-in page?"
+    warn "aws $1 $2: the requested fields are missing from the answer: check whether a proxy or a sign-in page sent it"
     return 1
   fi
   [[ -z $answer ]] || printf '%s\n' "$answer"
@@ -41,7 +41,7 @@ finish() { # whatever a program exits with, a script exits with 0, 1 or 2
   [[ -z ${work:-} ]] || rm -rf "$work"
   ((status == 0)) && exit 0
   [[ ${told:-} == 2 ]] && exit 2
-  [[ -n ${told:-} ]] || warn "${0##*/}: stopped in line ${failed_line:-?}; put right what is said above, then run it again: it carries on"
+  [[ -n ${told:-} ]] || warn "${0##*/}: stopped at line ${failed_line:-?}: fix the error above, then run it again"
   exit 1
 }
 trap finish EXIT

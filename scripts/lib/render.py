@@ -34,7 +34,7 @@ def render(text: str, values: Mapping[str, str]) -> str:
     try:
         document = fill(json.loads(text))
     except KeyError as error:
-        raise ValueError(f"nothing is known for <{error.args[0]}>") from error
+        raise ValueError(f"unknown placeholder <{error.args[0]}>") from error
     check_form(document)
     return json.dumps(document, sort_keys=True)
 
@@ -50,7 +50,7 @@ def check_form(document: object) -> None:
     if policy.get("Version") not in VERSIONS:
         raise ValueError(f"its Version must be {VERSIONS[0]}")
     if not isinstance(statements, list) or not statements:
-        raise ValueError("its Statement must be a list with a statement at least")
+        raise ValueError("its Statement must be a list of at least one statement")
     for each in statements:
         if not isinstance(each, dict) or each.get("Effect") not in ("Allow", "Deny") or not each.get("Action"):
             raise ValueError("each statement must have an Action, and Allow or Deny as its Effect")
