@@ -31,7 +31,7 @@ identify() {
       die "AWS rejects requests because your computer's clock is wrong: synchronise it, then try again"
       ;;
     *' URL'* | *onnection* | *SSL* | *Unable\ to\ parse* | *Result\'* | *hrottl* | *\(5[0-9][0-9]\)* | *Internal* | *Unavailable*)
-      die "AWS cannot be reached or answers with errors: check the network, and HTTPS_PROXY if you use a proxy, then try again"
+      die "AWS is unreachable or returns errors: check the network, and HTTPS_PROXY if you use a proxy, then try again"
       ;;
   esac
   [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] ||

@@ -47,7 +47,7 @@ touch {flag}
 
 
 #: On a busy machine one of twenty may be unlucky for five minutes; it then does as it is told.
-GIVEN_UP = "the change of aws-auth is not done after 5 minutes: look at the AWS console, then run this again\n"
+GIVEN_UP = "the update of aws-auth is not finished after 5 minutes: check the AWS console, then run this again\n"
 
 
 class Desk:
@@ -125,7 +125,7 @@ def test_writers_at_the_same_time(writers: int, changes: int, desk: Desk, figure
             if done.stderr.endswith(GIVEN_UP):
                 done = desk.authorize(KUBECTL_ROLE_NAME=f"writer-{writer}-{change}")
             assert done.returncode == 0, done.stderr
-            refused += done.stderr.count("aws-auth was changed by somebody else at the same time: fetching it again")
+            refused += done.stderr.count("someone else changed aws-auth at the same time: fetching it again")
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(write, range(writers)))
@@ -148,7 +148,7 @@ def test_a_stale_version_is_refused_and_fetched_again(desk: Desk, figure: Figure
     desk.install("kubectl", SLOW_LEARNER, patch=json.dumps(patch))
     done = desk.authorize()
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("aws-auth was changed by somebody else at the same time: fetching it again") == 1
+    assert done.stderr.count("someone else changed aws-auth at the same time: fetching it again") == 1
     assert roles(desk) == ["nodes", "in-between", ROLE.removeprefix(ARN)]
     assert saved(done.stderr)["data"] == patch["data"], (
         "the copy is of what was written over, not of what was read first"
@@ -164,8 +164,8 @@ def test_a_stale_version_is_refused_and_fetched_again(desk: Desk, figure: Figure
 
 def saved(said: str) -> dict[str, Any]:
     """The copy that the script's message names."""
-    (line,) = [line for line in said.splitlines() if line.startswith("aws-auth as it was before: ")]
-    return dict(yaml.safe_load(Path(line.removeprefix("aws-auth as it was before: ")).read_text()))
+    (line,) = [line for line in said.splitlines() if line.startswith("the previous aws-auth is saved in ")]
+    return dict(yaml.safe_load(Path(line.removeprefix("the previous aws-auth is saved in ")).read_text()))
 
 
 STATES: dict[str, dict[str, str] | None] = {

@@ -155,7 +155,7 @@ def test_the_token_given_again_makes_one_call_that_changes_nothing(desk: World, 
     said = sweep.run().output
     calls = desk.endpoint.changes()
     assert calls == ["UpdateStack"]  # the stack does not show its token, so only AWS can tell that it is the same one
-    assert "==> The stack is as it should be: nothing to update" in said.splitlines()
+    assert "==> The stack is up to date" in said.splitlines()
     assert desk.state() == sweep.goal
     figure(
         "create-stack.sh a third time, the token given again", f"{len(calls)} call, which AWS answers with: no updates"

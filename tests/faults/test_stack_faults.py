@@ -157,7 +157,7 @@ def test_function_fails_on_create(mood: str, learner: Learner, figure: Figure) -
     told = learner.bad("create-stack.sh")
     assert "KubectlRoleTrust: " in told
     assert ("planted at Create" in told) == (mood == "fails")
-    assert told.splitlines()[-1].startswith("the stack aws-pipeline is ROLLBACK_COMPLETE for the reasons above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is ROLLBACK_COMPLETE: fix the errors above")
     assert learner.state() == "aws-pipeline, ROLLBACK_COMPLETE"
     learner.let()
     said = learner.good("create-stack.sh")
@@ -174,10 +174,10 @@ def test_function_fails_on_update(learner: Learner, figure: Figure) -> None:
     told = learner.bad("create-stack.sh")
     assert "KubectlRoleTrust: OSError: planted at Update" in told
     # The rollback asks the function once more, which fails again.
-    assert told.splitlines()[-1].startswith("the stack aws-pipeline is UPDATE_ROLLBACK_FAILED for the reasons above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is UPDATE_ROLLBACK_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, UPDATE_ROLLBACK_FAILED"
     told = learner.bad("create-stack.sh")
-    assert told.splitlines()[-1].startswith("the stack aws-pipeline is UPDATE_ROLLBACK_FAILED for the reasons above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is UPDATE_ROLLBACK_FAILED: fix the errors above")
     learner.let()
     assert "==> Finish the rollback of an earlier update" in learner.good("create-stack.sh")
     assert learner.narrowed()
@@ -190,7 +190,7 @@ def test_function_fails_on_delete(mood: str, learner: Learner, figure: Figure) -
     learner.good("create-stack.sh")
     told = learner.bad("teardown.sh", "--yes")
     assert "KubectlRoleTrust: " in told
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: put right what is named above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, DELETE_FAILED"
     learner.let()
     # AWS keeps what a resource that failed needs, so that the function can be asked again. This machine's does not: here
@@ -241,7 +241,7 @@ def test_bucket_that_fills_up_again(then: str, learner: Learner, figure: Figure)
     told = learner.bad("teardown.sh", "--yes")
     assert "    ArtifactBucket: " in told
     assert "not empty" in told.lower() or "BucketNotEmpty" in told
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: put right what is named above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, DELETE_FAILED"
     _empty_buckets(learner.aws)
     learner.let()
@@ -278,7 +278,7 @@ def test_kubectl_role_deleted_and_made_again(learner: Learner, figure: Figure) -
     assert learner.aws.trust() == OPEN
     learner.good("create-stack.sh", GITHUB_TOKEN="")
     assert learner.narrowed()
-    assert "nothing to update" in learner.good("create-stack.sh", GITHUB_TOKEN="")
+    assert "The stack is up to date" in learner.good("create-stack.sh", GITHUB_TOKEN="")
     figure("a kubectl role that was made again is narrowed by the next create-stack.sh", "yes")
 
 

@@ -116,13 +116,13 @@ def test_flow_style() -> None:
         ("just words", "it is not a list"),
         ("- just words\n", "entry 1 is not a mapping with a rolearn"),
         ("- rolearn: [5]\n", "entry 1 is not a mapping with a rolearn"),
-        ("- rolearn: a\n  rolearn: b\n", "line 1: 'rolearn' stands twice in one entry"),
-        ('- "\\e[31m\\n": a\n  "\\e[31m\\n": b\n', "line 1: '\\x1b[31m\\n' stands twice in one entry"),
-        ("- {<<: {rolearn: a}}\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
-        ("- &x {rolearn: a}\n- *x\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("- rolearn: a\n  rolearn: b\n", "line 1: 'rolearn' appears twice in one entry"),
+        ('- "\\e[31m\\n": a\n  "\\e[31m\\n": b\n', "line 1: '\\x1b[31m\\n' appears twice in one entry"),
+        ("- {<<: {rolearn: a}}\n", "it uses YAML aliases, merge keys or tags, which are not supported"),
+        ("- &x {rolearn: a}\n- *x\n", "it uses YAML aliases, merge keys or tags, which are not supported"),
         ("---\n- rolearn: a\n---\n- rolearn: b\n", "line 3: but found another document"),
         ("<!doctype html><p>Sign in</p>", "it is not a list"),
-        ("- !!omap [a: b]\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("- !!omap [a: b]\n", "it uses YAML aliases, merge keys or tags, which are not supported"),
         ("[" * 1500, "it is not a list of mappings"),
     ],
 )  # fmt: skip
@@ -256,7 +256,7 @@ def test_unreadable_names_the_copy_and_the_remedy(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr == (
         "aws-auth: mapRoles cannot be read (line 1: found character '\\t' that cannot start any token); nothing was changed. "
-        f"A copy is in {saved}: put it right with kubectl edit configmap/aws-auth -n kube-system, then run this again\n"
+        f"A copy is in {saved}. Fix it with kubectl edit configmap/aws-auth -n kube-system, then run this again\n"
     )
     assert yaml.safe_load(saved.read_text())["data"] == {"mapRoles": "\t- x"}
 

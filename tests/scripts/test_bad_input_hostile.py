@@ -317,9 +317,10 @@ def test_a_run_in_an_awkward_checkout(script: str, awkward: Path, tmp_path: Path
     decoy.mkdir(parents=True)
     done = desk.run(script, *REAL[script], CDPATH=str(decoy.parent), KUBECONFIG=str(desk.home / "config"))
     if script != "teardown.sh":  # which finds the stand-ins' cluster again
-        assert (done.returncode, done.stderr.replace("aws-auth as it was before: ", "")[:1]) in ((0, ""), (0, "/")), (
-            done.stderr
-        )
+        assert (done.returncode, done.stderr.replace("the previous aws-auth is saved in ", "")[:1]) in (
+            (0, ""),
+            (0, "/"),
+        ), done.stderr
     else:
         assert not re.search(r"No such file|syntax error|not found|cannot", done.stderr), done.stderr
     assert pwned(awkward.parent.parent, tmp_path) == []

@@ -83,7 +83,7 @@ def test_absent_cluster_is_created_from_a_config_file(desk: Desk) -> None:
 def test_present_cluster_is_left_as_it_is(desk: Desk) -> None:
     done = desk.run("create-cluster.sh")
     assert done.returncode == 0, done.stderr
-    assert "==> The cluster is there already: nothing to create" in done.stdout
+    assert "==> The cluster already exists" in done.stdout
     assert "aws eks update-kubeconfig --name eksctl-demo" in commands(desk)
     assert changing(desk) == []
 
@@ -100,7 +100,7 @@ def test_cluster_that_goes_or_failed_is_not_used(status: str, desk: Desk) -> Non
     desk.answer("aws", "describe-cluster .*status", stdout=f"{status}\n")
     done = desk.run("create-cluster.sh")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[0].startswith(f"the cluster eksctl-demo is {status}: ")
+    assert done.stderr.splitlines()[0].startswith(f"cluster eksctl-demo is {status}: ")
     assert changing(desk) == []
 
 
@@ -135,7 +135,7 @@ def test_role_is_mapped_and_the_original_kept(desk: Desk) -> None:
         "kubectl apply -n hello-world",
         "kubectl patch configmap/aws-auth -n kube-system",
     ]
-    saved = Path(done.stderr.splitlines()[-1].removeprefix("aws-auth as it was before: "))
+    saved = Path(done.stderr.splitlines()[-1].removeprefix("the previous aws-auth is saved in "))
     assert yaml.safe_load(saved.read_text())["data"] == {"mapRoles": "- rolearn: a\n"}
 
 
@@ -143,7 +143,7 @@ def test_role_that_is_mapped_is_left(desk: Desk) -> None:
     aws_auth(desk, f"- {{rolearn: '{ROLE}', username: build, groups: [deployers]}}")
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "==> aws-auth is as it should be: nothing to change"
+    assert done.stdout.splitlines()[-1] == "==> aws-auth is up to date"
     assert [line.split(" -f")[0] for line in changing(desk)] == ["kubectl apply -n hello-world"]  # which compares first
     assert not list(desk.home.glob("aws-auth-*"))
 
@@ -157,7 +157,7 @@ def test_conflict_is_fetched_again(desk: Desk) -> None:
     desk.answer("kubectl", "patch", real=str(spy))
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    assert "aws-auth was changed by somebody else at the same time: fetching it again" in done.stderr
+    assert "someone else changed aws-auth at the same time: fetching it again" in done.stderr
     assert sum("get configmap/aws-auth" in line for line in commands(desk)) == 2
 
 
@@ -279,8 +279,8 @@ def test_a_question_that_fails_is_not_nothing_left(desk: Desk) -> None:
     done = desk.run("leftovers.sh")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2:] == [
-        "cannot look for volume",
-        "what is left cannot be told: put right what is said above, then run this again",
+        "cannot check for leftovers: volume",
+        "cannot determine what is left: fix the errors above, then run this again",
     ]
     assert "Nothing is left" not in done.stdout
 
@@ -304,7 +304,7 @@ def test_render_refuses_an_unknown_placeholder(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, f"{file}: nothing is known for <WHO>\n")
+    assert (done.returncode, done.stderr) == (1, f"{file}: unknown placeholder <WHO>\n")
 
 
 def test_values_reach_no_shell(desk: Desk) -> None:

@@ -53,7 +53,7 @@ def test_one_entry_goes_from_a_list_in_flow_style() -> None:
 @pytest.mark.parametrize("line", [1, 2, 3, 4])
 def test_a_key_that_stands_twice_is_named_with_its_line(line: int) -> None:
     text = "- rolearn: x\n" * (line - 1) + "- rolearn: a\n  rolearn: b\n"
-    with pytest.raises(aws_auth.Unreadable, match=f"^line {line}: 'rolearn' stands twice in one entry$"):
+    with pytest.raises(aws_auth.Unreadable, match=f"^line {line}: 'rolearn' appears twice in one entry$"):
         add(text)
 
 

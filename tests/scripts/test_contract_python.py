@@ -80,11 +80,11 @@ def test_equal_documents_are_equal_texts() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (policy(Statement=[STATEMENT | {"Resource": "<WHO>"}]), "nothing is known for <WHO>"),
+        (policy(Statement=[STATEMENT | {"Resource": "<WHO>"}]), "unknown placeholder <WHO>"),
         (policy(Version="2012-10-18"), "its Version must be 2012-10-17"),
         ("[]", "its Version must be 2012-10-17"),
-        (policy(Statement=[]), "its Statement must be a list with a statement at least"),
-        (policy(Statement=STATEMENT), "its Statement must be a list with a statement at least"),
+        (policy(Statement=[]), "its Statement must be a list of at least one statement"),
+        (policy(Statement=STATEMENT), "its Statement must be a list of at least one statement"),
         (policy(Statement=[STATEMENT, "x"]), "each statement must have an Action"),
         (policy(Statement=[STATEMENT | {"Effect": "allow"}]), "each statement must have an Action"),
         (policy(Statement=[STATEMENT | {"Action": []}]), "each statement must have an Action"),

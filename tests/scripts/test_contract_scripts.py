@@ -116,7 +116,7 @@ def test_a_stack_that_fails_is_a_failure_with_its_reasons(end: str, desk: Desk) 
     done = create_stack(desk)
     assert done.returncode == 1
     assert "    KubectlRoleTrust: no such role" in done.stderr.splitlines()
-    assert f"the stack aws-pipeline is {end} for the reasons above" in done.stderr
+    assert f"stack aws-pipeline is {end}: fix the errors above" in done.stderr
 
 
 @pytest.mark.parametrize("left", ["ROLLBACK_COMPLETE", "CREATE_FAILED", "REVIEW_IN_PROGRESS", "DELETE_FAILED"])
@@ -146,7 +146,7 @@ def test_no_updates_is_no_failure(desk: Desk) -> None:
     desk.answer("aws", "update-stack", stderr=NO_UPDATE, code=254)
     done = create_stack(desk)
     assert done.returncode == 0, done.stderr
-    assert "==> The stack is as it should be: nothing to update" in done.stdout.splitlines()
+    assert "==> The stack is up to date" in done.stdout.splitlines()
 
 
 def test_another_refusal_is_a_failure(desk: Desk) -> None:
@@ -156,7 +156,7 @@ def test_another_refusal_is_a_failure(desk: Desk) -> None:
     assert "too many stacks" in done.stderr
     assert (
         done.stderr.splitlines()[-1]
-        == "CloudFormation does not accept the stack aws-pipeline: see above, then run this again"
+        == "CloudFormation rejected stack aws-pipeline: fix the error above, then run this again"
     )
 
 
@@ -180,7 +180,7 @@ def test_no_wait_is_for_ever(tmp_path: Path) -> None:
         done = None
     assert done is not None, "it waits for ever"
     assert done.returncode == 1
-    assert done.stderr.startswith("the thing is not done after ")
+    assert done.stderr.startswith("the thing is not finished after ")
 
 
 def test_a_wait_ends_with_what_it_waits_for(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_exit_codes_are_three_and_nothing_is_left(ending: str, code: int, tmp_pa
     assert done.returncode == code
     assert list(tmp_path.iterdir()) == []
     if ending in ("false", "exit 7"):
-        assert done.stderr.startswith("create-role.sh: stopped in line ")
+        assert done.stderr.startswith("create-role.sh: stopped at line ")
 
 
 def test_the_token_is_in_no_environment_but_one_that_asks_for_it(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_role_is_made_once(desk: Desk, aws: Aws) -> None:
     desk.forget()
     said = run(desk, aws, "create-role.sh")
     assert changes(desk) == []
-    assert "==> The role is there already: nothing to create" in said.splitlines()
+    assert "==> The role already exists" in said.splitlines()
 
 
 def test_policy_is_corrected_and_a_narrowed_trust_left(desk: Desk, aws: Aws) -> None:
@@ -100,7 +100,7 @@ def test_stack_is_created_then_updated_then_left(desk: Desk, aws: Aws) -> None:
     assert "UPDATE_COMPLETE" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", APPROVAL_REQUIRED="true")
     assert "Approve" in json.dumps(json.loads(aws.records.read_text()))
     desk.forget()
-    assert "nothing to update" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="")
+    assert "The stack is up to date" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="")
     assert changes(desk) == []
     assert "UPDATE_COMPLETE" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", APPROVAL_REQUIRED="false")
     assert changes(desk) == ["update-stack"]
@@ -123,7 +123,7 @@ def test_token_is_asked_for_only_where_it_is_needed(desk: Desk, aws: Aws) -> Non
 def test_missing_role_is_told_before_anything_is_made(desk: Desk, aws: Aws) -> None:
     done = desk.run("create-stack.sh", **environment(aws))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"the role {ROLE} cannot be seen: run scripts/create-role.sh"
+    assert done.stderr.splitlines()[-1] == f"role {ROLE} does not exist: run scripts/create-role.sh"
     assert changes(desk) == []
 
 
@@ -143,8 +143,5 @@ def test_failed_stack_says_why(desk: Desk, aws: Aws, tmp_path: Path) -> None:
     template.write_text(template.read_text().replace("\nResources:\n", "\nResources:\n" + UNKNOWN))
     done = desk.run("create-stack.sh", timeout=240, **environment(aws))
     assert done.returncode == 1
-    assert (
-        "the stack aws-pipeline is ROLLBACK_COMPLETE for the reasons above: put them right, then run this again"
-        in done.stderr
-    )
+    assert "stack aws-pipeline is ROLLBACK_COMPLETE: fix the errors above, then run this again" in done.stderr
     assert any(line.startswith("    Unknown: ") for line in done.stderr.splitlines())

@@ -59,19 +59,19 @@ def test_token_is_on_no_command_line_and_in_no_output(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        ("401 none", "GITHUB_TOKEN: GitHub does not accept it; make a new one at https://github.com/settings/tokens"),
+        ("401 none", "GITHUB_TOKEN: GitHub rejects it; create a new one at https://github.com/settings/tokens"),
         (
             "403 none",
-            "GitHub: too many calls, or an organisation that wants the token authorised for SSO; wait, or authorise it",
+            "GitHub: rate limit reached, or the organisation requires a token authorised for SSO; wait, or authorise it",
         ),
         (
             "404 none",
-            "GITHUB_REPO: learner/aws_pipeline does not exist, or the token may not see it; check GITHUB_USER and GITHUB_REPO",
+            "GITHUB_REPO: learner/aws_pipeline does not exist, or the token has no access to it; check GITHUB_USER and GITHUB_REPO",
         ),
-        ("502 none", "GitHub: answered 502 when asked for learner/aws_pipeline; try again later"),
-        ("200 gist", 'GITHUB_TOKEN: its scopes are "gist"; make one with the scope repo'),
-        ("200 ", 'GITHUB_TOKEN: its scopes are ""; make one with the scope repo'),
-        ("200 repo:status", 'GITHUB_TOKEN: its scopes are "repo:status"; make one with the scope repo'),
+        ("502 none", "GitHub: returned status 502 for learner/aws_pipeline; try again later"),
+        ("200 gist", 'GITHUB_TOKEN: its scopes are "gist"; create one with the scope repo'),
+        ("200 ", 'GITHUB_TOKEN: its scopes are ""; create one with the scope repo'),
+        ("200 repo:status", 'GITHUB_TOKEN: its scopes are "repo:status"; create one with the scope repo'),
     ],
 )
 def test_refused_token(answer: str, line: str, desk: Desk) -> None:
@@ -97,7 +97,7 @@ def test_no_network(desk: Desk) -> None:
     assert done.returncode == 1
     assert (
         done.stderr.splitlines()[-1]
-        == "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use one"
+        == "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy"
     )
 
 
@@ -107,7 +107,7 @@ def test_connection(state: str, code: int, desk: Desk) -> None:
     done = desk.run("check-github.sh", CONNECTION_ARN=ARN)
     assert done.returncode == code
     assert done.stderr.startswith(
-        "" if code == 0 else f"CONNECTION_ARN: the connection is {state}; finish it in the console: "
+        "" if code == 0 else f"CONNECTION_ARN: the connection is {state}; complete it in the console: "
     )
 
 
@@ -138,15 +138,15 @@ def test_without_a_token_it_says_so_and_goes_on(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("tool", "pattern", "stdout", "what", "line"),
     [
-        ("aws", "--version", "aws-cli/1.18.0 Python/3.8", "aws", "1.18.0: install it as the README's \"What you need\" says, version 2"),
-        ("eksctl", "version", "0.180.0", "eksctl", "0.180.0: install it as the README's \"What you need\" says, 0.231 or later"),
+        ("aws", "--version", "aws-cli/1.18.0 Python/3.8", "aws", "1.18.0: install version 2 as described in the README under \"What you need\""),
+        ("eksctl", "version", "0.180.0", "eksctl", "0.180.0: install 0.231 or later as described in the README under \"What you need\""),
         ("kubectl", "version", '{"gitVersion": "v1.34.9-eks"}', "kubectl",
-         "1.34.9-eks, cluster 1.36: install it as the README's \"What you need\" says, within one minor version of the cluster's"),
+         "1.34.9-eks, cluster 1.36: install it within one minor version of the cluster's, as described in the README under \"What you need\""),
         ("aws", "describe-cluster-versions", "1.37\tSTANDARD_SUPPORT\n1.36\tEXTENDED_SUPPORT\n", "Kubernetes",
-         "1.36 of 1.36 1.37 : set KUBERNETES_VERSION to one in standard support"),
-        ("aws", "describe-instance-type-offerings", "1\n", "node", "t3.medium in 1 zones: set NODE_TYPE or AWS_REGION to a pair that goes together"),
+         "1.36, offered: 1.36 1.37 : set KUBERNETES_VERSION to one in standard support"),
+        ("aws", "describe-instance-type-offerings", "1\n", "node", "t3.medium in 1 zones: set NODE_TYPE to a type that the region offers in at least two zones, or change AWS_REGION"),
         ("aws", "get-service-quota", "1.0\n", "vCPU",
-         "1 vCPUs allowed, 4 needed: ask for more in the console: Service Quotas, EC2, Running On-Demand Standard instances"),
+         "1 vCPUs allowed, 4 needed: request an increase in the console: Service Quotas, EC2, Running On-Demand Standard instances"),
     ],
 )  # fmt: skip
 def test_each_failure_has_its_remedy(tool: str, pattern: str, stdout: str, what: str, line: str, desk: Desk) -> None:
@@ -171,7 +171,7 @@ def test_denied_question_is_shown_in_awss_words(desk: Desk) -> None:
     code, lines = preflight(desk)
     assert code == 1
     assert lines["vCPU"].startswith(
-        "FAILED  vCPU quota  An error occurred (AccessDeniedException): not authorized: ask for more"
+        "FAILED  vCPU quota  An error occurred (AccessDeniedException): not authorized: request an increase"
     )
 
 

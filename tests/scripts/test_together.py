@@ -34,7 +34,7 @@ def test_a_failure_is_named_and_the_others_end() -> None:
     done = together("good", "sleep 0.3; echo done", "bad", "echo why >&2; false; echo not here", "worse", "exit 7")
     assert time.monotonic() - began > 0.3
     assert done.returncode == 1
-    assert done.stderr == "failed: bad worse, for the reason above\n"
+    assert done.stderr == "failed: bad worse: see the errors above\n"
     assert sorted(done.stdout.splitlines()) == ["bad | why", "good | done"]
 
 

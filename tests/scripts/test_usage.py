@@ -79,7 +79,7 @@ def test_missing_tool_is_named(script: str, desk: Desk) -> None:
         )
     done = desk.run(script, *(["--yes"] if script == "teardown.sh" else []), PATH=str(desk.home / "bin"))
     assert done.returncode == 1
-    assert done.stderr == 'aws is not on PATH: install it as the README\'s "What you need" says\n'
+    assert done.stderr == 'aws is not on PATH: install it as described in the README under "What you need"\n'
 
 
 def test_without_space_for_temporary_files(desk: Desk) -> None:
@@ -92,5 +92,5 @@ def test_without_space_for_temporary_files(desk: Desk) -> None:
 def test_teardown_without_a_terminal_must_be_told(desk: Desk) -> None:
     done = desk.run("teardown.sh")
     assert done.returncode == 2
-    assert done.stderr == "teardown.sh: there is no terminal to ask on: say --yes to delete without a question\n"
+    assert done.stderr == "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation\n"
     assert desk.calls() == []

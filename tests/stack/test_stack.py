@@ -399,8 +399,8 @@ def test_role_deleted_under_the_stack(aws: Aws) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"GitHubToken": ""}, "Give GitHubToken or ConnectionArn"),
-        ({"ConnectionArn": CONNECTION}, "Give only one of GitHubToken and ConnectionArn"),
+        ({"GitHubToken": ""}, "Enter GitHubToken or ConnectionArn"),
+        ({"ConnectionArn": CONNECTION}, "Enter only one of GitHubToken and ConnectionArn"),
         ({"GitHubToken": "short"}, "GitHub personal access token"),
         ({"GitHubUser": "-"}, "GitHub user"),
         ({"CodeBuildDockerImage": "aws/codebuild/standard:4.0"}, "CodeBuildDockerImage"),

@@ -313,8 +313,8 @@ def test_a_token_and_a_user_are_enough() -> None:
 
 
 def test_neither_or_both_ways_to_read_github_are_refused() -> None:
-    assert [text.split(".")[0] for text in refused(GitHubUser="octocat")] == ["Give GitHubToken or ConnectionArn"]
-    assert [text.split(" of ")[0] for text in refused(**BY_TOKEN | BY_CONNECTION)] == ["Give only one"]
+    assert [text.split(".")[0] for text in refused(GitHubUser="octocat")] == ["Enter GitHubToken or ConnectionArn"]
+    assert [text.split(" of ")[0] for text in refused(**BY_TOKEN | BY_CONNECTION)] == ["Enter only one"]
 
 
 # --- Secrets ---------------------------------------------------------------------------------------------------------
