@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Tell the cluster that the kubectl role may deploy to the app's namespace, and to nothing else.
+# Authorise the kubectl role to deploy to the app's namespace, and to nothing else in the cluster.
 #
 # Usage: scripts/authorize-role.sh [--remove | -h]
 #
-#   --remove   take the role out again; the namespace and its rules stay
+#   --remove   remove the role from the cluster; keep the namespace and its rules
 #
 # Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME, APP_NAMESPACE. The rules are in deployer-rbac.yml.
-# The role is put into the ConfigMap aws-auth as user "build" of group "deployers"; everything else in it is kept.
-# A cluster in authentication mode API reads no aws-auth: there the role gets an EKS access entry instead.
+# Adds the role to the ConfigMap aws-auth as user "build" of group "deployers", and keeps everything else in it.
+# A cluster in authentication mode API does not read aws-auth, so there the role gets an EKS access entry.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
@@ -15,9 +15,9 @@ begin --remove "$@"
 require aws kubectl python3
 check_manifest deployer-rbac.yml Role RoleBinding
 verb=add title="Map the role to the group deployers in aws-auth"
-if given --remove "$@"; then verb=remove title="Remove the role from aws-auth"; fi
+if has_option --remove "$@"; then verb=remove title="Remove the role from aws-auth"; fi
 
-allow_namespace() { # what the group "deployers" may do, and where
+grant_rights() {
   local level=pod-security.kubernetes.io/enforce=restricted present
   say "Grant the group deployers its rights in the namespace $APP_NAMESPACE (deployer-rbac.yml)"
   present=$(lookup NotFound kube get namespace "$APP_NAMESPACE" --output 'jsonpath={.metadata.name} {.metadata.labels}')
@@ -26,7 +26,7 @@ allow_namespace() { # what the group "deployers" may do, and where
   kube apply -n "$APP_NAMESPACE" -f deployer-rbac.yml
 }
 
-try_to_patch() { # fetch, edit, update; succeeds unless somebody else wrote to aws-auth in between
+try_to_patch() { # fetches, edits and updates aws-auth; fails if someone else changed it in between
   lookup NotFound kube get configmap/aws-auth -n kube-system --output json >"$work/aws-auth.json" ||
     die "cannot read aws-auth: nothing was changed"
   "$python" scripts/lib/aws_auth.py "$verb" "$role_arn" "$saved" <"$work/aws-auth.json" >"$work/aws-auth-patch.yml" ||
@@ -73,7 +73,7 @@ identify
 use_cluster
 mode=$(aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
   --query "cluster.[accessConfig.authenticationMode || 'CONFIG_MAP'] | [0]")
-[[ $verb == remove ]] || allow_namespace
+[[ $verb == remove ]] || grant_rights
 case $mode in
   API) change_access_entry ;;
   CONFIG_MAP | API_AND_CONFIG_MAP) change_aws_auth ;;

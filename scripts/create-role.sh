@@ -4,7 +4,7 @@
 # Usage: scripts/create-role.sh [-h]
 #
 # Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME. Documents: trust.json (who may assume the role) and
-# iam-role-policy.json (what the role may do). A trust policy that is there already is left alone: the stack narrows it.
+# iam-role-policy.json (what the role may do). Keeps the trust policy of an existing role, because the stack narrows it.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh

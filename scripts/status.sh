@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Show on one screen what there is: cluster, role, mapping, stack, last executions, pods, the app's URL and the cost.
+# Show the status of everything: cluster, role, mapping, stack, latest executions, pods, the app's URL and the cost.
 #
 # Usage: scripts/status.sh [-h]
 #
-# Settings: all of settings.sh. It only asks, and changes nothing.
+# Settings: all of settings.sh. Changes nothing.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
@@ -23,7 +23,7 @@ show_role() {
   esac
 }
 
-show_mapping() { # whom the cluster knows the role as
+show_mapping() { # the Kubernetes user that the role is mapped to
   local entry
   entry=$(lookup 'ResourceNotFound|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
     --principal-arn "$role_arn" --query accessEntry.username --output text)
@@ -45,7 +45,7 @@ show_app() {
   kube get pods -n "$APP_NAMESPACE" --output wide 2>&1 | indent
 }
 
-show_pipeline() { # the last executions: state, start, commit, its subject
+show_pipeline() { # the latest executions: status, start, commit and its subject
   local executions
   line stack "$STACK_NAME, $1"
   line executions "of the pipeline $STACK_NAME, newest first"
@@ -54,9 +54,9 @@ show_pipeline() { # the last executions: state, start, commit, its subject
       sourceRevisions[0].revisionSummary]')
   python3 -c 'import datetime, json, sys
 def shown(item):
-    if isinstance(item, float):  # how version 1 of the AWS CLI writes times
+    if isinstance(item, float):  # version 1 of the AWS CLI prints timestamps
         item = datetime.datetime.fromtimestamp(int(item), datetime.timezone.utc).isoformat()
-    return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no escapes of a terminal
+    return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no terminal escapes
 for row in json.load(sys.stdin): print(*map(shown, row), sep="  ")' <<<"${executions:-[]}" |
     indent
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Write a kubeconfig that acts in the cluster as the kubectl role.
+# Write a kubeconfig that accesses the cluster as the kubectl role.
 #
 # Usage: scripts/build/connect.sh CLUSTER_NAME ROLE_ARN
 #
-# Writes to the file that KUBECONFIG names. kubectl then asks `aws eks get-token` for a token at each call, which assumes
-# the role; no secret is kept.
+# Writes to the file that KUBECONFIG names. For each call, kubectl then runs `aws eks get-token`, which assumes the role,
+# so no secret is stored.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 source scripts/lib/common.sh
@@ -17,7 +17,7 @@ cluster=${1:-} role_arn=${2:-}
 [[ ${KUBECONFIG:-} == [!-]* ]] || refuse "KUBECONFIG is not set, or begins with a hyphen: set it to the file to write"
 require aws
 
-# A new role, or a new trust policy, is known everywhere after some seconds, not at once.
+# A new role or trust policy takes some seconds to propagate.
 say "Connect to $cluster as ${role_arn##*/}"
 for pause in 2 4 8 16 0; do
   aws eks update-kubeconfig --name "$cluster" --role-arn "$role_arn" --assume-role-arn "$role_arn" \

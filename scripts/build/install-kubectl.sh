@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Install a kubectl that suits the cluster, unless the one on PATH does.
+# Install a kubectl that supports the cluster's version, unless the one on PATH does.
 #
 # Usage: scripts/build/install-kubectl.sh DIRECTORY
 #
 # kubectl may be one minor version older or newer than the cluster (https://kubernetes.io/releases/version-skew-policy/).
-# Where there is none to ask the cluster with, its version is taken to be KUBERNETES_VERSION.
+# Without a kubectl to query the cluster with, assumes that its version is KUBERNETES_VERSION.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 source scripts/lib/common.sh

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What each setting must look like. A value that passes holds nothing that a shell, YAML or a URL would read otherwise.
+# Checks of the settings and documents. A value that passes has no character that is special to a shell, YAML or a URL.
 
-read_settings() { # in a shell of its own first, since a slip in settings.sh would end this one without a word of ours
+read_settings() { # in a separate shell first, because a mistake in settings.sh would end this one without a message
   local problem
   problem=$(LC_ALL=C bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {
     problem=${problem%%$'\n'*}
@@ -11,7 +11,7 @@ read_settings() { # in a shell of its own first, since a slip in settings.sh wou
   source ./settings.sh
 }
 
-check() { # check NAME PATTERN WHAT: is the setting as the extended regular expression says?
+check() { # check NAME PATTERN WHAT: refuses a setting that does not match the extended regular expression
   local name=$1 value=${!1-} LC_ALL=C
   [[ $value =~ $2 ]] || refuse "$(printf '%s is %q: set it to %s, in settings.sh or the environment' "$name" "${value:0:60}" "$3")"
 }
@@ -43,7 +43,7 @@ check_github_user() {
   check GITHUB_USER '^[A-Za-z0-9]([_-]?[A-Za-z0-9]){0,38}$' "the owner of the repository on GitHub, such as octocat"
 }
 
-check_source() { # the repository is named, and at most one way to read it is given; a secret is never repeated
+check_source() { # the GitHub repository, and at most one credential to read it; never prints a secret
   local LC_ALL=C
   [[ -n $GITHUB_USER ]] || refuse "GITHUB_USER is not set: this checkout has no origin on GitHub, so set it in settings.sh or the environment"
   [[ -z ${GITHUB_TOKEN:-} || -z ${CONNECTION_ARN:-} ]] || refuse "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"
@@ -53,7 +53,7 @@ check_source() { # the repository is named, and at most one way to read it is gi
   check CONNECTION_ARN '^(arn:aws[a-z-]*:codeconnections:[a-z0-9-]+:[0-9]{12}:connection/[0-9a-f-]{36})?$' "a connection's ARN"
 }
 
-check_stack_options() { # what create-stack.sh takes besides the settings
+check_stack_options() { # what create-stack.sh accepts in addition to the settings
   local images
   images=$(sed -n 's|^ *- \(aws/codebuild/[a-z0-9._-]*:[0-9.]*\)$|\1|p' ci-cd-codepipeline.cfn.yml | paste -s -d '|' -)
   check APPROVAL_REQUIRED '^(true|false)?$' 'true or false'
@@ -61,14 +61,14 @@ check_stack_options() { # what create-stack.sh takes besides the settings
   check CODEBUILD_IMAGE "^(${images//./\\.})?$" 'an image that the template lists, such as aws/codebuild/standard:8.0'
 }
 
-check_policy() { # check_policy FILE KEY: can it be filled in and given to IAM, and has a statement this key?
+check_policy() { # check_policy FILE KEY: a valid IAM policy once filled in, with this key in a statement
   local document
   document=$(python3 scripts/lib/render.py "$1" ACCOUNT_ID=0 REGION=x CLUSTER_NAME=x 2>&1) ||
     refuse "$document: fix it, or restore it with git checkout $1"
   [[ $document == *"\"$2\": "* ]] || refuse "$1: no statement has a $2: fix it, or restore it with git checkout $1"
 }
 
-check_manifest() { # check_manifest FILE KIND...: is it YAML with these kinds, or with any if none is named?
+check_manifest() { # check_manifest FILE [KIND...]: valid YAML with exactly these kinds, or with any
   local python problem
   python=$(scripts/dev/venv.sh requirements-scripts.txt)/bin/python
   problem=$("$python" scripts/lib/check_manifest.py "$@" 2>&1) || refuse "$problem: fix it, or restore it with git checkout $1"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the scripts share: questions to AWS and to the cluster, and waits with a bound.
-# shellcheck disable=SC2154 # work, told: lib.sh
+# Calls of AWS and the cluster, and waits with a timeout.
+# shellcheck disable=SC2154 # work: common.sh
 
 require() { # require PROGRAM...
   local program
@@ -9,9 +9,9 @@ require() { # require PROGRAM...
   done
 }
 
-# Prints what a question answers, and nothing where AWS or the cluster says that the thing does not exist. Its words alone
-# do not count: a page that a proxy put in place of the answer may have them too.
-lookup() { # lookup ERROR_CODE_OF_ABSENCE COMMAND...
+# lookup ERROR_CODE COMMAND...: prints the command's output, or nothing if AWS or the cluster fails with that "not found"
+# error. The whole form of the error is matched, because a proxy's error page may contain the words too.
+lookup() {
   local absence=$1 error
   shift
   error=$(mktemp "$work/error.XXXXXX")
@@ -23,7 +23,7 @@ lookup() { # lookup ERROR_CODE_OF_ABSENCE COMMAND...
   fi
 }
 
-# Sets caller, account and partition; every script that changes something asks first who it is.
+# Sets caller, account, partition and role_arn. Every script that changes something calls it first.
 identify() {
   caller=$(aws sts get-caller-identity --query Arn --output text 2>"$work/identity") || cat "$work/identity" >&2
   case $(<"$work/identity") in
@@ -37,7 +37,7 @@ identify() {
   [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] ||
     die "AWS does not accept your credentials: renew them (aws configure, aws login or aws sso login), then try again"
   partition=${BASH_REMATCH[1]} account=${BASH_REMATCH[3]}
-  # shellcheck disable=SC2034 # the scripts use it
+  # shellcheck disable=SC2034 # used by the scripts
   role_arn=arn:$partition:iam::$account:role/$KUBECTL_ROLE_NAME
 }
 
@@ -45,7 +45,7 @@ cluster_status() { # prints CREATING, ACTIVE, DELETING, FAILED, UPDATING or noth
   lookup ResourceNotFoundException aws eks describe-cluster --name "$CLUSTER_NAME" --query cluster.status --output text
 }
 
-# Points kubectl at the cluster of settings.sh, whatever the learner's current context is.
+# Points kubectl at the cluster of settings.sh, regardless of the learner's current context.
 use_cluster() {
   export KUBECONFIG=$work/kubeconfig
   aws eks update-kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" >/dev/null ||
@@ -54,11 +54,11 @@ use_cluster() {
 
 kube() { kubectl --request-timeout=30s "$@"; }
 
-role_document() { # role_document FILE: prints the document with its placeholders filled in
+role_document() { # role_document FILE: prints the policy with its placeholders filled in
   python3 scripts/lib/render.py "$1" "ACCOUNT_ID=$account" "REGION=$AWS_REGION" "CLUSTER_NAME=$CLUSTER_NAME"
 }
 
-wait_until() { # wait_until SECONDS WHAT COMMAND...: asks at growing intervals until the command succeeds
+wait_until() { # wait_until SECONDS WHAT COMMAND...: repeats the command, at growing intervals, until it succeeds
   local deadline=$((SECONDS + $1)) seconds=$1 what=$2 pause=1
   shift 2
   until "$@"; do
@@ -77,11 +77,11 @@ stack_settled() {
   [[ $status != *_IN_PROGRESS || $status == REVIEW_IN_PROGRESS ]]
 }
 
-wait_for_stack() { # wait_for_stack NAME: until nothing goes on; sets status
+wait_for_stack() { # wait_for_stack NAME: until no operation is in progress; sets status
   wait_until 2400 "stack $1" stack_settled "$1"
 }
 
-explain_stack() { # the failures of the stack's latest operation, and their reasons
+explain_stack() { # explain_stack NAME: prints the failures of its latest operation, with their reasons
   aws cloudformation describe-stack-events --stack-name "$1" --output text \
     --query 'StackEvents[].[ResourceType, ResourceStatus, LogicalResourceId, ResourceStatusReason]' |
     awk -F '\t' '
@@ -90,7 +90,7 @@ explain_stack() { # the failures of the stack's latest operation, and their reas
       $1 == "AWS::CloudFormation::Stack" && $2 ~ /^(CREATE|UPDATE|DELETE)_IN_PROGRESS$/ { over = 1 }' >&2
 }
 
-delete_stack() { # delete_stack NAME: and wait until it is gone
+delete_stack() { # delete_stack NAME: and waits until it is gone
   aws cloudformation delete-stack --stack-name "$1"
   wait_for_stack "$1"
   [[ -z $status || $status == DELETE_COMPLETE ]] && return

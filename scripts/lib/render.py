@@ -2,7 +2,7 @@
 
     python3 scripts/lib/render.py FILE NAME=VALUE...
 
-Exit codes: 0 printed, 1 the file is missing, is no policy or keeps a placeholder.
+Exit codes: 0 printed, 1 the file is missing, is not a policy or has an unknown placeholder.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ PLACEHOLDER = re.compile(r"<([^<>]*)>")
 
 
 def render(text: str, values: Mapping[str, str]) -> str:
-    """Return the document with its keys sorted, so that equal documents are equal texts.
+    """Return the policy with its keys sorted, so that equal policies are equal strings.
 
     Raises:
-        ValueError: the text is no policy, or has a placeholder without a value.
+        ValueError: the text is not a policy, or has a placeholder without a value.
     """
 
     def fill(value: object) -> object:
@@ -40,10 +40,10 @@ def render(text: str, values: Mapping[str, str]) -> str:
 
 
 def check_form(document: object) -> None:
-    """Refuse what IAM would (IAM user guide, "Grammar of the IAM JSON policy language").
+    """Reject what IAM would reject (IAM user guide, "Grammar of the IAM JSON policy language").
 
     Raises:
-        ValueError: it is no policy.
+        ValueError: it is not a policy.
     """
     policy = document if isinstance(document, dict) else {}
     statements = policy.get("Statement")

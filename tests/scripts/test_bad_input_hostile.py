@@ -41,7 +41,7 @@ OPTIONAL = {
     "authorize-role.sh": ("TMPDIR", "XDG_CACHE_HOME", "AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS", "KUBECONFIG"),
     "create-role.sh": ("TMPDIR", "AWS_PROFILE", "CDPATH", "AWS_DEFAULT_REGION"),
     "build/connect.sh": ("KUBECONFIG", "AWS_PROFILE"),
-    "build/deploy.sh": ("KUBECONFIG", "CDPATH", "work", "told"),
+    "build/deploy.sh": ("KUBECONFIG", "CDPATH", "work", "reported"),
     "dev/venv.sh": ("XDG_CACHE_HOME",),
 }  # fmt: skip
 #: Of these, the ones that name a directory.
