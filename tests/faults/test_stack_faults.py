@@ -161,7 +161,7 @@ def test_function_fails_on_create(mood: str, learner: Learner, figure: Figure) -
     assert learner.state() == "aws-pipeline, ROLLBACK_COMPLETE"
     learner.let()
     said = learner.good("create-stack.sh")
-    assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
+    assert "==> Delete the stack of an earlier attempt, which is ROLLBACK_COMPLETE" in said
     assert learner.narrowed()
     figure("a stack whose function fails says why, and the next run mends it", f"create, {mood}: yes")
 
@@ -219,7 +219,7 @@ def test_rollback_that_goes_on_is_waited_for(then: str, learner: Learner, figure
     assert _status(learner.aws) == "ROLLBACK_IN_PROGRESS"
     if then == "create-stack.sh":
         said = learner.good(then)
-        assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
+        assert "==> Delete the stack of an earlier attempt, which is ROLLBACK_COMPLETE" in said
         assert learner.narrowed()
     else:
         assert learner.good(then, "--yes").splitlines()[-1] == "==> Nothing is left"

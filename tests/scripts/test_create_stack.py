@@ -1,4 +1,4 @@
-"""create-role.sh and create-stack.sh against AWS on this machine: once, twice and after a failure."""
+"""create-role.sh and create-stack.sh against the emulator: once, twice and after a failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHANGES = ("create-", "delete-", "put-", "update-", "attach-", "continue-")
 
 @pytest.fixture
 def desk(aws: Aws, tmp_path: Path) -> Desk:
-    """The scripts with the real AWS CLI, whose calls are written down, and a GitHub that agrees."""
+    """The scripts with the real AWS CLI, whose calls are recorded, and a GitHub that accepts the token."""
     desk = Desk(tmp_path / "desk")
     desk.answer("aws", "", real=str(shutil.which("aws")))
     desk.answer("curl", "", real=GITHUB)
@@ -42,7 +42,7 @@ def desk(aws: Aws, tmp_path: Path) -> Desk:
 
 
 def environment(aws: Aws, **more: str) -> dict[str, str]:
-    """What a learner's shell has."""
+    """The environment of a learner's shell."""
     return {
         "AWS_ENDPOINT_URL": aws.url,
         "AWS_ACCESS_KEY_ID": ACCOUNT,
@@ -60,7 +60,7 @@ def run(desk: Desk, aws: Aws, script: str, **more: str) -> str:
 
 
 def changes(desk: Desk) -> list[str]:
-    """Verbs of the calls that can change something."""
+    """Return the operations that can change something."""
     return [word for call in desk.calls() if call[0] == "aws" for word in call[5:7] if word.startswith(CHANGES)]
 
 
@@ -68,7 +68,7 @@ def policy(aws: Aws) -> object:
     return aws.root("iam").get_role_policy(RoleName=ROLE, PolicyName="eks-describe")["PolicyDocument"]["Statement"]
 
 
-def test_role_is_made_once(desk: Desk, aws: Aws) -> None:
+def test_role_is_created_once(desk: Desk, aws: Aws) -> None:
     run(desk, aws, "create-role.sh")
     assert aws.trust() == OPEN
     assert policy(aws) == [
@@ -84,7 +84,7 @@ def test_role_is_made_once(desk: Desk, aws: Aws) -> None:
     assert "==> The role already exists" in said.splitlines()
 
 
-def test_policy_is_corrected_and_a_narrowed_trust_left(desk: Desk, aws: Aws) -> None:
+def test_corrects_the_policy_and_keeps_a_narrowed_trust(desk: Desk, aws: Aws) -> None:
     narrow = [OPEN[0] | {"Condition": {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/builds"}}}]
     aws.make_role(ROLE, narrow)
     run(desk, aws, "create-role.sh", CLUSTER_NAME="other")
@@ -93,7 +93,7 @@ def test_policy_is_corrected_and_a_narrowed_trust_left(desk: Desk, aws: Aws) -> 
     assert "cluster/other" in json.dumps(policy(aws))
 
 
-def test_stack_is_created_then_updated_then_left(desk: Desk, aws: Aws) -> None:
+def test_stack_is_created_then_updated_then_unchanged(desk: Desk, aws: Aws) -> None:
     run(desk, aws, "create-role.sh")
     assert "==> The stack is CREATE_COMPLETE" in run(desk, aws, "create-stack.sh").splitlines()
     assert "Condition" in aws.trust()[0]
@@ -109,34 +109,34 @@ def test_stack_is_created_then_updated_then_left(desk: Desk, aws: Aws) -> None:
     assert [path.name for path in desk.home.iterdir() if path.is_dir() and path.name.startswith("tmp.")] == []
 
 
-def test_token_is_asked_for_only_where_it_is_needed(desk: Desk, aws: Aws) -> None:
+def test_missing_token_fails_before_any_change(desk: Desk, aws: Aws) -> None:
     run(desk, aws, "create-role.sh")
     desk.forget()
     done = desk.run("create-stack.sh", **environment(aws, GITHUB_TOKEN=""))
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "GITHUB_TOKEN is not set: put a GitHub token, or the ARN of a connection as CONNECTION_ARN"
+        "GITHUB_TOKEN is not set: export a GitHub token, or export the ARN of a connection as CONNECTION_ARN"
     )
     assert changes(desk) == []
 
 
-def test_missing_role_is_told_before_anything_is_made(desk: Desk, aws: Aws) -> None:
+def test_missing_role_fails_before_any_change(desk: Desk, aws: Aws) -> None:
     done = desk.run("create-stack.sh", **environment(aws))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"role {ROLE} does not exist: run scripts/create-role.sh"
     assert changes(desk) == []
 
 
-def test_rolled_back_stack_is_cleared(desk: Desk, aws: Aws) -> None:
+def test_rolled_back_stack_is_replaced(desk: Desk, aws: Aws) -> None:
     run(desk, aws, "create-role.sh")
     aws.root("cloudformation").create_stack(StackName=STACK, TemplateBody="Resources:\n" + UNKNOWN)
     assert aws.settle(STACK) == "ROLLBACK_COMPLETE"
     said = run(desk, aws, "create-stack.sh").splitlines()
-    assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
+    assert "==> Delete the stack of an earlier attempt, which is ROLLBACK_COMPLETE" in said
     assert "==> The stack is CREATE_COMPLETE" in said
 
 
-def test_failed_stack_says_why(desk: Desk, aws: Aws, tmp_path: Path) -> None:
+def test_failed_stack_is_explained(desk: Desk, aws: Aws, tmp_path: Path) -> None:
     run(desk, aws, "create-role.sh")
     desk.checkout = copy_of_checkout(tmp_path / "broken checkout")
     template = desk.checkout / "ci-cd-codepipeline.cfn.yml"

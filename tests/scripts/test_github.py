@@ -1,4 +1,4 @@
-"""check-github.sh and preflight.sh: one line for each thing that would stop a learner later, with its remedy."""
+"""check-github.sh and preflight.sh: one line, with a remedy, for each problem that would stop a learner later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD = "200 repo, admin:repo_hook"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """Tools and answers with which nothing is wrong."""
+    """Tools and answers with which every check passes."""
     desk = Desk(tmp_path / "desk")
     desk.answer(*IDENTITY[:2], **IDENTITY[2])
     desk.answer(
@@ -40,7 +40,7 @@ def desk(tmp_path: Path) -> Desk:
     return desk
 
 
-def test_good_token(desk: Desk) -> None:
+def test_accepts_a_good_token(desk: Desk) -> None:
     done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN, ANSWER=GOOD, GITHUB_BRANCH="release/1.2")
     assert (done.returncode, done.stderr) == (0, "")
     assert [call[-1] for call in desk.calls()] == [
@@ -74,13 +74,13 @@ def test_token_is_on_no_command_line_and_in_no_output(desk: Desk) -> None:
         ("200 repo:status", 'GITHUB_TOKEN: its scopes are "repo:status"; create one with the scope repo'),
     ],
 )
-def test_refused_token(answer: str, line: str, desk: Desk) -> None:
+def test_rejected_token_is_explained(answer: str, line: str, desk: Desk) -> None:
     done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN, ANSWER=answer)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [line]
 
 
-def test_fine_grained_token_names_no_scopes(desk: Desk) -> None:
+def test_accepts_a_token_without_scopes(desk: Desk) -> None:
     assert desk.run("check-github.sh", GITHUB_TOKEN="github_pat_" + "a" * 40, ANSWER="200 none").returncode == 0
 
 
@@ -91,7 +91,7 @@ def test_webhooks_must_be_manageable(body: str, desk: Desk) -> None:
     assert done.stderr.startswith("GITHUB_TOKEN: its owner may not manage the webhooks of learner/aws_pipeline")
 
 
-def test_no_network(desk: Desk) -> None:
+def test_network_failure_is_reported(desk: Desk) -> None:
     desk.answer("curl", "", stderr="curl: (6) Could not resolve host: api.github.com\n", code=6)
     done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN)
     assert done.returncode == 1
@@ -102,7 +102,7 @@ def test_no_network(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("state", "code"), [("AVAILABLE", 0), ("PENDING", 1), ("ERROR", 1)])
-def test_connection(state: str, code: int, desk: Desk) -> None:
+def test_connection_must_be_available(state: str, code: int, desk: Desk) -> None:
     desk.answer("aws", f"get-connection --connection-arn {ARN}", stdout=f"{state}\n")
     done = desk.run("check-github.sh", CONNECTION_ARN=ARN)
     assert done.returncode == code
@@ -112,13 +112,13 @@ def test_connection(state: str, code: int, desk: Desk) -> None:
 
 
 def preflight(desk: Desk, **environment: str) -> tuple[int, dict[str, str]]:
-    """The exit code, and each line by what it is about."""
+    """Return the exit code, and each line by the name of its check."""
     done = desk.run("preflight.sh", **environment)
     lines = [line for line in done.stdout.splitlines() if not line.startswith("==>")]
     return done.returncode, {line[8:].split()[0]: line for line in lines}
 
 
-def test_all_is_well(desk: Desk) -> None:
+def test_preflight_passes(desk: Desk) -> None:
     code, lines = preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)
     assert code == 0, lines
     assert [line.split()[0] for line in lines.values()] == ["ok"] * 11 + ["cost"]
@@ -129,7 +129,7 @@ def test_all_is_well(desk: Desk) -> None:
     assert lines["GitHub"] == "ok      GitHub      learner/aws_pipeline, branch master"
 
 
-def test_without_a_token_it_says_so_and_goes_on(desk: Desk) -> None:
+def test_preflight_passes_without_a_token(desk: Desk) -> None:
     code, lines = preflight(desk)
     assert code == 0
     assert lines["GitHub"].startswith("not yet GitHub      neither GITHUB_TOKEN nor CONNECTION_ARN is set")
@@ -159,12 +159,12 @@ def test_each_failure_has_its_remedy(tool: str, pattern: str, stdout: str, what:
 
 
 @pytest.mark.parametrize("minor", [35, 36, 37])
-def test_kubectl_within_one_minor_version(minor: int, desk: Desk) -> None:
+def test_accepts_kubectl_within_one_minor_version(minor: int, desk: Desk) -> None:
     desk.answer("kubectl", "version", stdout=f'{{"clientVersion": {{"gitVersion": "v1.{minor}.0"}}}}')
     assert preflight(desk)[1]["kubectl"].startswith("ok ")
 
 
-def test_denied_question_is_shown_in_awss_words(desk: Desk) -> None:
+def test_denied_query_shows_the_aws_error(desk: Desk) -> None:
     desk.answer(
         "aws", "get-service-quota", stderr="\nAn error occurred (AccessDeniedException): not authorized\n", code=254
     )
@@ -175,7 +175,7 @@ def test_denied_question_is_shown_in_awss_words(desk: Desk) -> None:
     )
 
 
-def test_it_changes_nothing(desk: Desk) -> None:
+def test_preflight_changes_nothing(desk: Desk) -> None:
     preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)
     words = [" ".join(call[1:]) for call in desk.calls() if call[0] != "curl"]
     assert all("get-" in line or "describe-" in line or "version" in line for line in words)

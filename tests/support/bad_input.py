@@ -1,4 +1,4 @@
-"""Every wrong call of the scripts that is known: setting, argument, document; and the one line that each must get."""
+"""All known wrong calls of the scripts (setting, argument, document), each with the only line it must print."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REMEDY = {
     "GITHUB_BRANCH": "a branch name such as master or release/1.2",
 }
 
-#: Setting, value, and the value as the message shows it.
+#: Setting, value, and the value as printed in the message.
 SETTINGS = [
     ("AWS_REGION", "ohio", "ohio"),
     ("AWS_REGION", "us-east-2a", "us-east-2a"),
@@ -96,7 +96,7 @@ SETTINGS = [
     ("GITHUB_USER", "-".join("a" * 21), "-".join("a" * 21)),
 ]  # fmt: skip
 
-#: What create-stack.sh looks at beyond the form of its settings, and the line.
+#: Setting, value and message of checks that only create-stack.sh makes, or that a pattern cannot express.
 OPTIONS = [
     ("APP_NAMESPACE", "default", "APP_NAMESPACE is default: set it to a namespace for the app alone, in settings.sh or the environment"),
     ("APP_NAMESPACE", "kube-system", "APP_NAMESPACE is kube-system: set it to a namespace for the app alone, in settings.sh or the environment"),
@@ -122,7 +122,7 @@ OPTIONS = [
     ("TMPDIR", "tmp", "TMPDIR is tmp: set it to the absolute path of a directory"),
 ]  # fmt: skip
 
-#: Script, arguments, and the line.
+#: Script, arguments and message.
 CONNECT = "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
 DEPLOY = "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
 ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
@@ -174,16 +174,16 @@ Edit = Callable[[str], str | bytes | None]
 
 
 def without(_: str) -> None:
-    """The file is gone."""
+    """Delete the file."""
 
 
 def text(new: str | bytes) -> Edit:
-    """The file holds something else."""
+    """Replace the file's content."""
     return lambda _: new
 
 
 def swap(old: str, new: str) -> Edit:
-    """A slip of the hand."""
+    """Make a typo: replace one text by another."""
 
     def edit(before: str) -> str:
         assert old in before
@@ -193,7 +193,7 @@ def swap(old: str, new: str) -> Edit:
 
 
 def other(file: str) -> Edit:
-    """Another file of the tutorial in its place."""
+    """Replace the file by another one of the tutorial."""
     return text((ROOT / file).read_bytes())
 
 
@@ -201,7 +201,7 @@ RULES = "it must contain Role and RoleBinding, once each, and nothing else"
 NO_OBJECT = "it contains no object"
 ACTION = "each statement must have an Action, and Allow or Deny as its Effect"
 PLACE = 'deployment.yml must have one line "image: CONTAINER_IMAGE", where the digest goes: see git diff deployment.yml'
-#: File, what happened to it, and what is said of it.
+#: File, edit and message.
 DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("trust.json", without, "No such file or directory"),
     ("trust.json", text(""), "Expecting value: line 1 column 1 (char 0)"),
@@ -255,7 +255,7 @@ READ_BY = {"trust.json": "create-role.sh", "iam-role-policy.json": "create-role.
 
 @dataclass(frozen=True)
 class Case:
-    """A wrong call, and the first line that it must get."""
+    """A wrong call, and the line that it must print."""
 
     name: str
     script: str
@@ -266,7 +266,7 @@ class Case:
     edit: Edit | None = None
 
     def checkout(self, target: Path) -> Path:
-        """The checkout to run it in: ours, or a copy with the document edited."""
+        """Return the checkout to run it in: this one, or a copy with the edited document."""
         if not self.edit:
             return ROOT
         copy = copy_of_checkout(target)
@@ -278,7 +278,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every case."""
+    """Yield every case."""
     for name, value, shown in SETTINGS:
         line = f"{name} is {shown}: set it to {REMEDY[name]}, in settings.sh or the environment"
         yield Case(f"{name}={value[:20]!r}", "create-cluster.sh", line, environment={name: value})

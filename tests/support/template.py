@@ -1,4 +1,4 @@
-"""The stack's template as data, and as CloudFormation sees it with given parameters."""
+"""The stack's template as data, and as CloudFormation evaluates it with given parameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NO_VALUE = {"Ref": "AWS::NoValue"}
 
 
 def parameters(**given: str) -> dict[str, str]:
-    """Values of all parameters: the given ones, the defaults of the others."""
+    """Return the values of all parameters: the given ones, and defaults for the others."""
     defaults = {name: str(each.get("Default", "")) for name, each in TEMPLATE["Parameters"].items()}
     return defaults | given
 
 
 def holds(condition: Any, values: dict[str, str]) -> bool:
-    """Whether a condition function holds, in Conditions or Rules."""
+    """Return whether a condition function of Conditions or Rules is true."""
     if not isinstance(condition, dict) or len(condition) != 1:
         raise ValueError(f"not a condition: {condition}")
     ((name, given),) = condition.items()
@@ -40,14 +40,14 @@ def holds(condition: Any, values: dict[str, str]) -> bool:
 
 
 def refused(**given: str) -> list[str]:
-    """What the Rules say against these parameters."""
+    """Return the descriptions of the Rules that these parameters violate."""
     values = parameters(**given)
     assertions = [each for rule in TEMPLATE["Rules"].values() for each in rule["Assertions"]]
     return [each["AssertDescription"] for each in assertions if not holds(each["Assert"], values)]
 
 
 def resources(**given: str) -> dict[str, Any]:
-    """The resources that these parameters make, every Fn::If decided and the other functions left as they stand."""
+    """Return the resources for these parameters, with every Fn::If evaluated and other functions kept."""
     values = parameters(**given)
     made = {
         name: resource
