@@ -47,8 +47,8 @@ search address aws ec2 describe-addresses --filters "$by_stack" --query 'Address
 search 'NAT gateway' aws ec2 describe-nat-gateways --filter "$by_stack" Name=state,Values=pending,available --query 'NatGateways[].NatGatewayId'
 search 'network' aws ec2 describe-vpcs --filters "$by_stack" --query 'Vpcs[].VpcId'
 search 'load balancer security group' aws ec2 describe-security-groups --filters "$by_cluster" --query 'SecurityGroups[].GroupId'
-for job in $running; do wait "$job" || failed=1; done
-[[ -z ${failed:-} ]] || die "cannot determine what is left: fix the errors above, then run this again"
+for job in $running; do wait "$job" || search_failed=1; done
+[[ -z ${search_failed:-} ]] || die "cannot determine what is left: fix the errors above, then run this again"
 context=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME
 kubectl config get-contexts --output name | grep -xF "$context" | sed 's/^/    kubeconfig context: /' >>"$work/left" || true
 

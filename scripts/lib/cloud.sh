@@ -90,7 +90,7 @@ explain_stack() { # explain_stack NAME: prints the failures of its latest operat
       $1 == "AWS::CloudFormation::Stack" && $2 ~ /^(CREATE|UPDATE|DELETE)_IN_PROGRESS$/ { over = 1 }' >&2
 }
 
-delete_stack() { # delete_stack NAME: and waits until it is gone
+delete_stack() { # delete_stack NAME: deletes it and waits until it is gone
   aws cloudformation delete-stack --stack-name "$1"
   wait_for_stack "$1"
   [[ -z $status || $status == DELETE_COMPLETE ]] && return
