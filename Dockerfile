@@ -1,11 +1,11 @@
-# To move to another Python, change the tag here, run the `uv pip compile` line of requirements.txt for it, and push.
+# To upgrade Python, change the tag here, run the `uv pip compile` command in requirements.txt for it, and push.
 FROM public.ecr.aws/docker/library/python:3.13-slim AS base
 ENV PYTHONUNBUFFERED=1
 WORKDIR /app
 
 
-# The packages come before the code: they are installed again only when requirements.txt changes. pip stays outside of the
-# environment that they are installed in, and that the image gets.
+# Copy requirements.txt before the code, so that packages are reinstalled only when it changes. pip stays outside the
+# environment that is copied into the image.
 FROM base AS dependencies
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.txt ./
@@ -16,12 +16,12 @@ RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --disa
 FROM base AS runtime
 ENV PATH=/opt/venv/bin:$PATH
 COPY --from=dependencies /opt/venv /opt/venv
-# The modules come without bytecode; those that the first answer needs get theirs here, not at each start.
+# The packages have no bytecode. Compile what the first request needs here, not at every start.
 RUN python -c "import flask, gunicorn.app.wsgiapp, gunicorn.glogging, gunicorn.workers.gthread, \
       concurrent.futures.thread, encodings.idna"
 
 
-# What only the tests need: in a stage of its own, so that another requirements.txt does not install it again.
+# A separate stage for the test dependencies, so that a change of requirements.txt does not reinstall them.
 FROM base AS test-dependencies
 COPY tests/requirements.txt ./
 RUN pip install --target /opt/test --no-cache-dir --disable-pip-version-check --only-binary :all: \
@@ -40,14 +40,14 @@ RUN python -m pytest -p no:cacheprovider test_app.py
 FROM runtime AS release
 COPY app.py gunicorn.conf.py ./
 USER 10001:10001
-# Last, so that another commit with the same files makes no layer.
+# Last, so that a commit with the same files adds no layer.
 ARG VERSION=development
 ENV VERSION=$VERSION
 LABEL org.opencontainers.image.title="hello-world" \
-      org.opencontainers.image.description="A Flask app that says which version of it answered" \
+      org.opencontainers.image.description="A Flask app that shows which version of it answered" \
       org.opencontainers.image.revision="$VERSION"
 EXPOSE 8080
-# For `docker run`; Kubernetes has its own probes.
+# For `docker run`; Kubernetes uses its own probes.
 HEALTHCHECK --interval=10s --timeout=3s \
   CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 CMD ["gunicorn"]

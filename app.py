@@ -1,4 +1,4 @@
-"""A web page that says which version of itself answered, and from which pod."""
+"""A web page that shows which version of the app answered, and which pod."""
 
 import os
 import socket
@@ -27,19 +27,19 @@ PAGE = """\
 
 app = Flask(__name__)
 app.config.update(
-    # The commit that the image was built from; the Dockerfile sets it.
+    # The commit that the image was built from, set by the Dockerfile.
     VERSION=os.environ.get("VERSION", "development"),
-    # The server sets it when it was told to stop; see gunicorn.conf.py.
+    # Set by the server when it is shutting down; see gunicorn.conf.py.
     STOPPING=False,
 )
-# Compiled once: rendering from the text costs six times as much, for every browser's request.
+# Compiled once, because rendering from the source takes six times as long.
 page = app.jinja_env.from_string(PAGE)
 
 
 @app.get("/")
 def hello() -> Response:
-    """Greet in the form that the caller's Accept header prefers: plain text, an HTML page or JSON."""
-    # A pod's host name is the pod's name.
+    """Greet as plain text, HTML or JSON, whichever the Accept header prefers."""
+    # In a pod, the host name is the pod's name.
     answer = {"message": GREETING, "version": app.config["VERSION"], "host": socket.gethostname()}
     match request.accept_mimetypes.best_match(["text/plain", "text/html", "application/json"]):
         case "text/html":
@@ -55,13 +55,13 @@ def hello() -> Response:
 
 @app.get("/healthz")
 def healthz() -> Response:
-    """Say that the process is alive; a container that does not is restarted."""
+    """Report that the process is alive. Kubernetes restarts a container that does not."""
     return Response("ok\n", mimetype="text/plain")
 
 
 @app.get("/readyz")
 def readyz() -> Response:
-    """Say whether to send requests here: no longer once the server was told to stop."""
+    """Report whether to send requests here. Not ready once the server is shutting down."""
     if app.config["STOPPING"]:
         return Response("stopping\n", status=503, mimetype="text/plain")
     return Response("ok\n", mimetype="text/plain")

@@ -1,4 +1,4 @@
-"""How gunicorn serves the app; https://gunicorn.org/reference/settings/ has the meaning of each setting."""
+"""How gunicorn serves the app. The settings are documented at https://gunicorn.org/reference/settings/."""
 
 import signal
 import threading
@@ -9,30 +9,30 @@ from typing import Any
 wsgi_app = "app:app"
 bind = "0.0.0.0:8080"
 
-# One process a pod: Kubernetes adds pods. Threads, because a request mostly waits, and one that does not must not
-# hold up a probe. A connection on which nothing was sent yet holds a thread for up to five seconds, hence not fewer.
+# One process per pod, because Kubernetes scales by pods. Threads, so that a slow request does not delay a probe. There are
+# this many because a new connection that sends no request holds a thread for up to five seconds.
 worker_class = "gthread"
 workers = 1
 threads = 16
 
-# The heartbeat file stays in memory: on a slow disk, and on a read-only one, the worker would be taken for dead.
+# Keep the heartbeat file in memory: on a slow or read-only disk, gunicorn would take the worker for dead.
 MEMORY = Path("/dev/shm")  # noqa: S108
 worker_tmp_dir = str(MEMORY) if MEMORY.is_dir() else None
-# Nothing in a container manages gunicorn through a socket.
+# Nothing in the container uses gunicorn's control socket.
 control_socket_disable = True
 
-# Longer than the 60 seconds after which a load balancer drops an idle connection, so that never this side drops it first
-# and a request that is on its way finds nobody.
+# Longer than the load balancer's idle timeout of 60 seconds. Otherwise the server could close a connection just as the
+# load balancer sends a request on it.
 keepalive = 65
 
-# Seconds from SIGTERM: first requests are still taken while /readyz sends callers elsewhere, then the listener closes
-# and what is in flight is finished. Both, after the preStop pause, fit in the pod's terminationGracePeriodSeconds.
+# After SIGTERM, the server still accepts requests for DRAIN_SECONDS while /readyz reports 503. Then it closes the listener
+# and finishes requests in flight. Together with the preStop pause, both fit in terminationGracePeriodSeconds.
 DRAIN_SECONDS = 2
 graceful_timeout = 20
 
 
 def post_worker_init(worker: Any) -> None:
-    """Put a pause, in which the app says that it is not ready, between SIGTERM and the end of the worker."""
+    """Delay the worker's shutdown after SIGTERM; in the meantime the app reports that it is not ready."""
 
     def drain(number: int, frame: FrameType | None) -> None:
         worker.wsgi.config["STOPPING"] = True

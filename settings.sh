@@ -1,22 +1,22 @@
 # shellcheck shell=bash
-# Every value that the scripts share, stated once. Change it here, or for one command in its environment:
+# The settings that the scripts share. Change one here, or for one command in its environment:
 #
 #   CLUSTER_NAME=other scripts/create-cluster.sh
 #
-# The defaults of the stack's parameters equal these. Secrets are not settings: GITHUB_TOKEN and CONNECTION_ARN are read
-# from the environment alone.
+# The template's parameters have the same defaults. Secrets are not settings: the scripts read GITHUB_TOKEN and
+# CONNECTION_ARN only from the environment.
 
-: "${AWS_REGION:=us-east-2}"                              # where everything is made
-: "${CLUSTER_NAME:=eksctl-demo}"                          # the EKS cluster
-: "${KUBERNETES_VERSION:=1.36}"                           # move it one minor version at a time
+: "${AWS_REGION:=us-east-2}"                              # the region of all resources
+: "${CLUSTER_NAME:=eksctl-demo}"                          # the name of the EKS cluster
+: "${KUBERNETES_VERSION:=1.36}"                           # upgrade one minor version at a time
 : "${NODE_TYPE:=t3.medium}"                               # 2 vCPU, 4 GiB, up to 17 pods
-: "${NODE_COUNT:=2}"                                      # two, so that a rollout survives the loss of one
-: "${AUTHENTICATION_MODE:=API_AND_CONFIG_MAP}"            # or CONFIG_MAP, or API: who may tell EKS whom to let in
+: "${NODE_COUNT:=2}"                                      # two, so that the app survives the loss of one
+: "${AUTHENTICATION_MODE:=API_AND_CONFIG_MAP}"            # or CONFIG_MAP, or API: how EKS maps IAM roles to users
 : "${KUBECTL_ROLE_NAME:=UdacityFlaskDeployCBKubectlRole}" # the IAM role that may deploy
-: "${STACK_NAME:=aws-pipeline}"                           # the CloudFormation stack, and the pipeline in it
-: "${APP_NAMESPACE:=hello-world}"                         # where the app lives in the cluster
+: "${STACK_NAME:=aws-pipeline}"                           # the CloudFormation stack and its pipeline
+: "${APP_NAMESPACE:=hello-world}"                         # the app's namespace in the cluster
 
-# The GitHub repository is the one that this checkout came from.
+# The GitHub repository defaults to the origin of this checkout.
 read_origin() {
   local url head pattern='github\.com[:/]([^/]+)/([^/]+)$'
   url=$(git -C "$(dirname "${BASH_SOURCE[0]}")" remote get-url origin 2>/dev/null) || return 0

@@ -73,7 +73,7 @@ def refuse_changes(script: str, calls: Sequence[str], said: str = "") -> None:
         words = re.sub(r"(?<!\S)--?[^\s=]+(=\S*| [^-\s]\S*)?", "", rest).split()
         verb = words[1] if program == "aws" and len(words) > 1 else " ".join(words[:1])
         # These two change nothing if nothing is to be done, and say so.
-        unchanged = {"apply": "unchanged", "update-stack": "nothing to update"}.get(verb)
+        unchanged = {"apply": "unchanged", "update-stack": "is up to date"}.get(verb)
         if not (unchanged and unchanged in said) and not ASKING.match(verb or "version"):
             raise BenchmarkError(f"the second run of scripts/{script}.sh changed something: {call}")
 

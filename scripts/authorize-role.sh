@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Tell the cluster that the kubectl role may deploy to the app's namespace, and to nothing else.
+# Authorise the kubectl role to deploy to the app's namespace, and to nothing else in the cluster.
 #
 # Usage: scripts/authorize-role.sh [--remove | -h]
 #
-#   --remove   take the role out again; the namespace and its rules stay
+#   --remove   remove the role from the cluster; keep the namespace and its rules
 #
 # Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME, APP_NAMESPACE. The rules are in deployer-rbac.yml.
-# The role is put into the ConfigMap aws-auth as user "build" of group "deployers"; everything else in it is kept.
-# A cluster in authentication mode API reads no aws-auth: there the role gets an EKS access entry instead.
+# Adds the role to the ConfigMap aws-auth as user "build" of group "deployers", and keeps everything else in it.
+# A cluster in authentication mode API does not read aws-auth, so there the role gets an EKS access entry.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
@@ -15,22 +15,22 @@ begin --remove "$@"
 require aws kubectl python3
 check_manifest deployer-rbac.yml Role RoleBinding
 verb=add title="Map the role to the group deployers in aws-auth"
-if given --remove "$@"; then verb=remove title="Take the role out of aws-auth"; fi
+if has_option --remove "$@"; then verb=remove title="Remove the role from aws-auth"; fi
 
-allow_namespace() { # what the group "deployers" may do, and where
+grant_rights() {
   local level=pod-security.kubernetes.io/enforce=restricted present
-  say "Give the group deployers the rights of deployer-rbac.yml in the namespace $APP_NAMESPACE"
+  say "Grant the group deployers its rights in the namespace $APP_NAMESPACE (deployer-rbac.yml)"
   present=$(lookup NotFound kube get namespace "$APP_NAMESPACE" --output 'jsonpath={.metadata.name} {.metadata.labels}')
   [[ -n $present ]] || kube create namespace "$APP_NAMESPACE"
   [[ $present == *enforce*restricted* ]] || kube label namespace "$APP_NAMESPACE" --overwrite "$level"
   kube apply -n "$APP_NAMESPACE" -f deployer-rbac.yml
 }
 
-try_to_patch() { # fetch, edit, update; succeeds unless somebody else wrote to aws-auth in between
+try_to_patch() { # fetches, edits and updates aws-auth; fails if someone else changed it in between
   lookup NotFound kube get configmap/aws-auth -n kube-system --output json >"$work/aws-auth.json" ||
     die "cannot read aws-auth: nothing was changed"
   "$python" scripts/lib/aws_auth.py "$verb" "$role_arn" "$saved" <"$work/aws-auth.json" >"$work/aws-auth-patch.yml" ||
-    die "run scripts/authorize-role.sh again once aws-auth is in order"
+    die "fix aws-auth, then run scripts/authorize-role.sh again"
   [[ -s $work/aws-auth-patch.yml ]] || return 0
   if [[ -s $work/aws-auth.json ]]; then
     kube patch configmap/aws-auth -n kube-system --patch-file "$work/aws-auth-patch.yml" 2>"$work/conflict" && return 0
@@ -38,7 +38,7 @@ try_to_patch() { # fetch, edit, update; succeeds unless somebody else wrote to a
     kube create -f "$work/aws-auth-patch.yml" 2>"$work/conflict" && return 0
   fi
   grep -q -e Conflict -e AlreadyExists "$work/conflict" || die "aws-auth is unchanged: $(cat "$work/conflict")"
-  warn "aws-auth was changed by somebody else at the same time: fetching it again"
+  warn "someone else changed aws-auth at the same time: fetching it again"
   return 1
 }
 
@@ -46,12 +46,12 @@ change_aws_auth() {
   python=$(scripts/dev/venv.sh requirements-scripts.txt)/bin/python
   saved=$(mktemp -d "${TMPDIR:-/tmp}/aws-auth-$CLUSTER_NAME.XXXXXX")/aws-auth.yml
   say "$title"
-  wait_until 300 "the change of aws-auth" try_to_patch
+  wait_until 300 "the update of aws-auth" try_to_patch
   if [[ -s $work/aws-auth-patch.yml ]]; then
-    warn "aws-auth as it was before: $saved"
+    warn "the previous aws-auth is saved in $saved"
   else
     rm -rf "${saved%/*}"
-    say "aws-auth is as it should be: nothing to change"
+    say "aws-auth is up to date"
   fi
 }
 
@@ -63,19 +63,19 @@ change_access_entry() {
     remove:) say "The role has no access entry: nothing to remove" ;;
     remove:*) say "Delete the role's access entry" && aws eks delete-access-entry "${entry[@]}" ;;
     add:) say "Create an access entry for the role" && aws eks create-access-entry "${entry[@]}" "${wanted[@]}" --output text ;;
-    add:build$'\t'deployers) say "The role's access entry is as it should be: nothing to change" ;;
-    add:*) say "Correct the role's access entry" && aws eks update-access-entry "${entry[@]}" "${wanted[@]}" --output text ;;
+    add:build$'\t'deployers) say "The role's access entry is up to date" ;;
+    add:*) say "Update the role's access entry" && aws eks update-access-entry "${entry[@]}" "${wanted[@]}" --output text ;;
   esac
 }
 
-say "Look at the cluster $CLUSTER_NAME in $AWS_REGION"
+say "Inspect the cluster $CLUSTER_NAME in $AWS_REGION"
 identify
 use_cluster
 mode=$(aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
   --query "cluster.[accessConfig.authenticationMode || 'CONFIG_MAP'] | [0]")
-[[ $verb == remove ]] || allow_namespace
+[[ $verb == remove ]] || grant_rights
 case $mode in
   API) change_access_entry ;;
   CONFIG_MAP | API_AND_CONFIG_MAP) change_aws_auth ;;
-  *) die "the cluster's authentication mode is $mode, which this script does not know" ;;
+  *) die "the cluster's authentication mode is $mode: this script supports API, API_AND_CONFIG_MAP and CONFIG_MAP" ;;
 esac

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Check that GitHub has the repository and the branch, and that AWS will be able to read them.
+# Check that the repository and the branch exist on GitHub, and that AWS will be able to read them.
 #
 # Usage: scripts/check-github.sh [-h]
 #
-# Settings: GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Reads GITHUB_TOKEN, or CONNECTION_ARN instead, from the environment.
+# Settings: GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Also reads GITHUB_TOKEN or CONNECTION_ARN from the environment.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
@@ -11,43 +11,43 @@ begin '' "$@"
 check_source
 require aws curl python3
 
-ask() { # ask PATH: sets code; the answer goes to $work/body and $work/headers. The token is on no command line.
+get() { # get PATH: sets code, and writes $work/body and $work/headers. Keeps the token off every command line.
   code=$(printf 'header = "Authorization: Bearer %s"\n' "$GITHUB_TOKEN" |
     curl --config - --silent --show-error --max-time 30 --retry 2 --dump-header "$work/headers" --output "$work/body" \
       --write-out '%{http_code}' --header 'Accept: application/vnd.github+json' "https://api.github.com$1") ||
-    die "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use one"
+    die "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy"
 }
 
 check_token() {
-  ask "/repos/$GITHUB_USER/$GITHUB_REPO"
+  get "/repos/$GITHUB_USER/$GITHUB_REPO"
   case $code in
     200) ;;
-    401) die "GITHUB_TOKEN: GitHub does not accept it; make a new one at https://github.com/settings/tokens" ;;
-    403 | 429) die "GitHub: too many calls, or an organisation that wants the token authorised for SSO; wait, or authorise it" ;;
-    404) die "GITHUB_REPO: $GITHUB_USER/$GITHUB_REPO does not exist, or the token may not see it; check GITHUB_USER and GITHUB_REPO" ;;
-    *) die "GitHub: answered $code when asked for $GITHUB_USER/$GITHUB_REPO; try again later" ;;
+    401) die "GITHUB_TOKEN: GitHub rejects it; create a new one at https://github.com/settings/tokens" ;;
+    403 | 429) die "GitHub: rate limit reached, or the organisation requires a token authorised for SSO; wait, or authorise it" ;;
+    404) die "GITHUB_REPO: $GITHUB_USER/$GITHUB_REPO does not exist, or the token has no access to it; check GITHUB_USER and GITHUB_REPO" ;;
+    *) die "GitHub: returned status $code for $GITHUB_USER/$GITHUB_REPO; try again later" ;;
   esac
   python3 -c 'import json, sys; sys.exit(json.load(sys.stdin).get("permissions", {}).get("admin", True) is not True)' \
-    <"$work/body" 2>/dev/null || die "GITHUB_TOKEN: its owner may not manage the webhooks of $GITHUB_USER/$GITHUB_REPO; fork it, or ask to be its admin"
+    <"$work/body" 2>/dev/null || die "GITHUB_TOKEN: its owner may not manage the webhooks of $GITHUB_USER/$GITHUB_REPO; fork it, or ask for the admin role"
   check_scopes
-  ask "/repos/$GITHUB_USER/$GITHUB_REPO/branches/${GITHUB_BRANCH//\//%2F}"
+  get "/repos/$GITHUB_USER/$GITHUB_REPO/branches/${GITHUB_BRANCH//\//%2F}"
   [[ $code == 200 ]] || die "GITHUB_BRANCH: $GITHUB_USER/$GITHUB_REPO has no branch $GITHUB_BRANCH; push it, or set GITHUB_BRANCH"
 }
 
-check_scopes() { # only classic tokens name their scopes; of the others GitHub tells nothing before they are used
+check_scopes() { # GitHub reports the scopes of classic tokens only
   local scopes
   scopes=$(tr -d '\r' <"$work/headers" | awk 'tolower($1) == "x-oauth-scopes:" { sub(/^[^:]*: */, ""); print }')
   grep -qi '^x-oauth-scopes:' "$work/headers" || return 0
-  [[ ", $scopes," =~ ,\ (repo|public_repo), ]] || die "GITHUB_TOKEN: its scopes are \"$scopes\"; make one with the scope repo"
+  [[ ", $scopes," =~ ,\ (repo|public_repo), ]] || die "GITHUB_TOKEN: its scopes are \"$scopes\"; create one with the scope repo"
 }
 
 check_connection() {
   local state
   state=$(aws codeconnections get-connection --connection-arn "$CONNECTION_ARN" --query Connection.ConnectionStatus --output text) ||
-    die "CONNECTION_ARN: there is no such connection in $AWS_REGION, or you may not see it"
+    die "CONNECTION_ARN: the connection does not exist in $AWS_REGION, or you have no access to it; check the ARN"
   [[ $state == AVAILABLE ]] ||
-    die "CONNECTION_ARN: the connection is $state; finish it in the console: Developer Tools, Settings, Connections, Update pending connection"
+    die "CONNECTION_ARN: the connection is $state; complete it in the console: Developer Tools, Settings, Connections, Update pending connection"
 }
 
-say "Ask GitHub for $GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH"
+say "Check $GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH, on GitHub"
 if [[ -n ${CONNECTION_ARN:-} ]]; then check_connection; elif [[ -n ${GITHUB_TOKEN:-} ]]; then check_token; fi

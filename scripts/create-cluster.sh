@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Create the EKS cluster with its nodes, and point kubectl at it. About 15 minutes; it costs money until teardown.sh.
+# Create the EKS cluster with its nodes, and point kubectl at it. Takes about 15 minutes; costs money until teardown.sh.
 #
 # Usage: scripts/create-cluster.sh [-h]
 #
 # Settings: AWS_REGION, CLUSTER_NAME, KUBERNETES_VERSION, NODE_TYPE, NODE_COUNT, AUTHENTICATION_MODE.
-# A cluster of that name that is there already is kept as it is; a creation that was interrupted is carried on.
+# Keeps an existing cluster of that name as it is, and continues an interrupted creation.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
 begin '' "$@"
 require aws eksctl kubectl
 
-write_config() { # what eksctl makes; https://eksctl.io/usage/schema
+write_config() { # the schema: https://eksctl.io/usage/schema
   cat >"$work/cluster.yml" <<END
 apiVersion: eksctl.io/v1alpha5
 kind: ClusterConfig
@@ -20,12 +20,12 @@ metadata:
   region: $AWS_REGION
   version: "$KUBERNETES_VERSION"
 upgradePolicy:
-  supportType: STANDARD # EXTENDED, the default, costs six times as much once the version is old
+  supportType: STANDARD # EXTENDED, the default, costs six times as much once standard support has ended
 accessConfig:
   authenticationMode: $AUTHENTICATION_MODE
 vpc:
   nat:
-    gateway: Disable # the nodes have public addresses; a NAT gateway would cost \$0.045 an hour and serve nobody
+    gateway: Disable # the nodes have public addresses and do not need a NAT gateway at \$0.045 an hour
 managedNodeGroups:
   - name: nodes
     amiFamily: AmazonLinux2023
@@ -40,7 +40,7 @@ managedNodeGroups:
 END
 }
 
-create() { # an earlier attempt may have left eksctl's stack without a cluster
+create() { # an earlier attempt may have left eksctl's stack behind without a cluster
   local stack=eksctl-$CLUSTER_NAME-cluster status
   wait_for_stack "$stack"
   if [[ -n $status && $status != DELETE_COMPLETE && -z $(cluster_status) ]]; then
@@ -52,7 +52,7 @@ create() { # an earlier attempt may have left eksctl's stack without a cluster
 }
 
 cluster_settled() {
-  status=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME: see above, then run this again"
+  status=$(cluster_status) || die "cannot read the status of cluster $CLUSTER_NAME: fix the error above, then run this again"
   [[ $status != CREATING && $status != UPDATING ]]
 }
 
@@ -62,13 +62,13 @@ write_config
 wait_until 1800 "cluster $CLUSTER_NAME" cluster_settled
 case $status in
   '') create ;;
-  ACTIVE) say "The cluster is there already: nothing to create" ;;
-  *) die "the cluster $CLUSTER_NAME is $status: wait until it is gone, or run scripts/teardown.sh, then run this again" ;;
+  ACTIVE) say "The cluster already exists" ;;
+  *) die "cluster $CLUSTER_NAME is $status: wait until it is gone, or run scripts/teardown.sh, then run this again" ;;
 esac
 aws eks update-kubeconfig --name "$CLUSTER_NAME"
 
 if [[ -z $(kube get nodes --output name) ]]; then
-  say "Create the nodes, which an interrupted creation left out"
+  say "Create the nodes that an interrupted run did not create"
   eksctl create nodegroup -f "$work/cluster.yml"
 fi
 say "Wait until the nodes are ready"

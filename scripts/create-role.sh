@@ -4,7 +4,7 @@
 # Usage: scripts/create-role.sh [-h]
 #
 # Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME. Documents: trust.json (who may assume the role) and
-# iam-role-policy.json (what the role may do). A trust policy that is there already is left alone: the stack narrows it.
+# iam-role-policy.json (what the role may do). Keeps the trust policy of an existing role, because the stack narrows it.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
@@ -20,22 +20,22 @@ role_document iam-role-policy.json >"$work/policy.json"
 found=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.Arn --output text)
 
 if [[ -z $found ]]; then
-  say "Create the role: the account $account may assume it"
+  say "Create the role, which account $account may assume"
   aws iam create-role --role-name "$KUBECTL_ROLE_NAME" --assume-role-policy-document "file://$work/trust.json" \
     --description "Assumed by the builds of $STACK_NAME to deploy to $CLUSTER_NAME" --query Role.Arn --output text
   aws iam wait role-exists --role-name "$KUBECTL_ROLE_NAME"
 elif [[ $found != "$role_arn" ]]; then
-  die "the role $found has a path, which the cluster would not recognise: set KUBECTL_ROLE_NAME to another name"
+  die "role $found has a path, so the cluster would not recognise it: set KUBECTL_ROLE_NAME to another name"
 else
-  say "The role is there already: nothing to create"
+  say "The role already exists"
 fi
 
 lookup NoSuchEntity aws iam get-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
   --query PolicyDocument --output json >"$work/present.json"
 if [[ -s $work/present.json ]] && [[ $(role_document "$work/present.json") == "$(cat "$work/policy.json")" ]]; then
-  say "Its policy eks-describe is as it should be"
+  say "Its policy eks-describe is up to date"
 else
-  say "Let it see the cluster $CLUSTER_NAME, and nothing else, by the policy eks-describe"
+  say "Give it the policy eks-describe: it may describe the cluster $CLUSTER_NAME, and nothing else"
   aws iam put-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
     --policy-document "file://$work/policy.json"
 fi

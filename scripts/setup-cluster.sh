@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Do the whole first part: check everything, create the cluster and the role, and let the role deploy.
+# Set up the cluster: run the preflight checks, create the cluster and the role, and authorise the role to deploy.
 #
 # Usage: scripts/setup-cluster.sh [-h]
 #
-# Settings: all of settings.sh. About 20 minutes. It can be run again at any time, and does only what is missing.
+# Settings: all of settings.sh. Takes about 20 minutes. After a failure, fix the cause and run it again.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
@@ -13,4 +13,4 @@ GITHUB_TOKEN=${GITHUB_TOKEN:-} scripts/preflight.sh
 scripts/create-cluster.sh
 scripts/create-role.sh
 scripts/authorize-role.sh
-say "The cluster is ready for the pipeline: go on with scripts/create-stack.sh"
+say "The cluster is ready for the pipeline: continue with scripts/create-stack.sh"

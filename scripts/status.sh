@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Show on one screen what there is: cluster, role, mapping, stack, last executions, pods, the app's URL and the cost.
+# Show the status of everything: cluster, role, mapping, stack, latest executions, pods, the app's URL and the cost.
 #
 # Usage: scripts/status.sh [-h]
 #
-# Settings: all of settings.sh. It only asks, and changes nothing.
+# Settings: all of settings.sh. Changes nothing.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
@@ -19,18 +19,18 @@ show_role() {
   case $trust in
     '') line role "none: run scripts/create-role.sh" ;;
     *aws:PrincipalArn*) line role "$KUBECTL_ROLE_NAME, which only the stack's builds may assume" ;;
-    *) line role "$KUBECTL_ROLE_NAME, which anybody in the account with that right may assume until the stack is there" ;;
+    *) line role "$KUBECTL_ROLE_NAME, which any identity in the account with sts:AssumeRole may assume until the stack exists" ;;
   esac
 }
 
-show_mapping() { # whom the cluster knows the role as
+show_mapping() { # the Kubernetes user that the role is mapped to
   local entry
   entry=$(lookup 'ResourceNotFound|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
     --principal-arn "$role_arn" --query accessEntry.username --output text)
   if [[ -n $entry ]]; then
-    line mapping "the role is $entry by an access entry"
+    line mapping "the role is user $entry, by its access entry"
   elif lookup NotFound kube get configmap/aws-auth -n kube-system --output 'jsonpath={.data.mapRoles}' | grep -qF "$role_arn"; then
-    line mapping "the role is build by aws-auth"
+    line mapping "the role is user build, by aws-auth"
   else
     line mapping "none: run scripts/authorize-role.sh"
   fi
@@ -45,18 +45,18 @@ show_app() {
   kube get pods -n "$APP_NAMESPACE" --output wide 2>&1 | indent
 }
 
-show_pipeline() { # the last executions: state, start, commit, its subject
+show_pipeline() { # the latest executions: status, start, commit and its subject
   local executions
   line stack "$STACK_NAME, $1"
-  line executions "of the pipeline $STACK_NAME, the newest first"
+  line executions "of the pipeline $STACK_NAME, newest first"
   executions=$(lookup PipelineNotFoundException aws codepipeline list-pipeline-executions --pipeline-name "$STACK_NAME" \
     --max-items 3 --output json --query 'pipelineExecutionSummaries[].[status, startTime, sourceRevisions[0].revisionId,
       sourceRevisions[0].revisionSummary]')
   python3 -c 'import datetime, json, sys
 def shown(item):
-    if isinstance(item, float):  # how version 1 of the AWS CLI writes times
+    if isinstance(item, float):  # version 1 of the AWS CLI prints timestamps
         item = datetime.datetime.fromtimestamp(int(item), datetime.timezone.utc).isoformat()
-    return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no escapes of a terminal
+    return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no terminal escapes
 for row in json.load(sys.stdin): print(*map(shown, row), sep="  ")' <<<"${executions:-[]}" |
     indent
 }

@@ -1,32 +1,32 @@
 #!/usr/bin/env bash
-# Delete everything that the tutorial made, in the order that leaves no debris, then look for what is left.
+# Delete everything that the tutorial created, in an order that leaves nothing behind, then check for leftovers.
 #
 # Usage: scripts/teardown.sh [--yes | -h]
 #
-#   --yes   do not ask first
+#   --yes   delete without confirmation
 #
-# Settings: all of settings.sh. Works with any part missing, and again after an interruption. Exits with 1 if
-# something is left.
+# Settings: all of settings.sh. Works if any part is missing, and again after an interruption. Exits with 1 if
+# anything is left.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
 begin --yes "$@"
-given --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to ask on: say --yes to delete without a question"
+has_option --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"
 require aws eksctl kubectl python3
 
-ask_first() {
+confirm() {
   local answer
   printf 'This deletes, in account %s, region %s:\n' "$account" "$AWS_REGION"
   printf '  the namespace %s with the app and its load balancer\n  the stack %s with its images and artifacts\n' "$APP_NAMESPACE" "$STACK_NAME"
   printf '  the role %s\n  the cluster %s\n' "$KUBECTL_ROLE_NAME" "$CLUSTER_NAME"
-  read -r -p 'Type the name of the cluster to go on: ' answer
+  read -r -p 'Type the name of the cluster to continue: ' answer
   [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was deleted"
 }
 
-delete_app() { # the load balancer is the cluster's to delete: with the cluster gone it would stay, and cost
+delete_app() { # only the cluster deletes its load balancer, which would outlive the cluster and cost money
   use_cluster
   say "Delete the namespace $APP_NAMESPACE, and wait until its load balancer is gone"
-  # The pods first: a namespace that has any left looks again only after half of their grace period.
+  # Delete the pods first: with pods left, the namespace controller retries only after half of their grace period.
   kubectl delete deployment,service,hpa --all -n "$APP_NAMESPACE" --cascade=foreground --timeout=15m
   kubectl delete namespace "$APP_NAMESPACE" --ignore-not-found --timeout=15m
 }
@@ -53,8 +53,8 @@ delete_role() {
   lookup NoSuchEntity aws iam delete-role --role-name "$KUBECTL_ROLE_NAME"
 }
 
-cluster_settled() { # an operation that goes on must end before another can begin
-  cluster=$(cluster_status) || die "cannot ask for the state of the cluster $CLUSTER_NAME: see above, then run this again"
+cluster_settled() { # an operation in progress must end before another can start
+  cluster=$(cluster_status) || die "cannot read the status of cluster $CLUSTER_NAME: fix the error above, then run this again"
   [[ $cluster != CREATING && $cluster != UPDATING && $cluster != DELETING ]]
 }
 
@@ -69,28 +69,28 @@ delete_cluster() {
   for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluster"; do
     wait_for_stack "$stack"
     [[ -n $status && $status != DELETE_COMPLETE ]] || continue
-    say "Delete the stack $stack, which an interruption left"
+    say "Delete the stack $stack, which an interrupted run left behind"
     delete_stack "$stack"
   done
 }
 
-forget_context() { # what aws eks update-kubeconfig wrote; the context last, since it tells whether the rest may be there
+remove_context() { # undoes aws eks update-kubeconfig; the context goes last, as it marks that the rest may be there
   local name=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME kind
   kubectl config get-contexts --output name | grep -qxF "$name" || return 0
-  say "Take the cluster out of your kubeconfig"
-  for kind in user cluster context; do # it warns if the context was the current one; leftovers.sh looks again
+  say "Remove the cluster from your kubeconfig"
+  for kind in user cluster context; do # kubectl warns if the context is the current one; leftovers.sh checks the result
     kubectl config "delete-$kind" "$name" >/dev/null 2>&1 || true
   done
 }
 
 identify
-given --yes "$@" || ask_first
+has_option --yes "$@" || confirm
 say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
 wait_until 1800 "the cluster $CLUSTER_NAME" cluster_settled
 [[ $cluster != ACTIVE ]] || (delete_app)
 delete_pipeline
-[[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove || warn "the role's entry goes with the cluster"
+[[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove || warn "cannot remove the role's entry: it is deleted with the cluster"
 delete_role
 delete_cluster
-forget_context
+remove_context
 scripts/leftovers.sh

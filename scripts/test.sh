@@ -3,10 +3,10 @@
 #
 # Usage: scripts/test.sh [--fast | --all] [-h]
 #
-#   --fast   what needs neither root nor a running service: linters, documents, scripts; about a minute
-#   --all    everything, also the slow tests of faults, four at a time since they mostly wait
+#   --fast   only tests that need neither root nor a running service: linters, documents, scripts; about a minute
+#   --all    everything, including the slow fault tests, four at a time because they mostly wait
 #
-# Without an option: all but the slow ones. They rehearse the tutorial, which needs root on Linux.
+# Without an option: everything but the slow tests. This rehearses the tutorial, which needs root on Linux.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
@@ -25,10 +25,10 @@ case ${1:-} in
     exit 2
     ;;
 esac
-# Not lib.sh: the tests look at what the settings are without any in the environment.
+# Does not source common.sh, because the tests need an environment without settings.
 scripts/dev/packages.sh "$packages"
 venv=$(scripts/dev/venv.sh requirements-dev.txt)
-# What scripts/authorize-role.sh makes on its first use; made here, it is in no test's output.
+# Create the environment that scripts/authorize-role.sh would create in the middle of a test.
 scripts/dev/venv.sh requirements-scripts.txt >/dev/null
-# Tests that need the rehearsal's machine run one after the other in one process (tests/conftest.py), the others beside them.
+# Tests that need the rehearsal run one after another in one process (tests/conftest.py), in parallel with the others.
 PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest --numprocesses "$workers" --dist load -m "$marks"

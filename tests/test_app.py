@@ -1,4 +1,4 @@
-"""The app's answers. Also run by the Dockerfile's test stage, so this file imports only what is installed there."""
+"""Tests of the app's responses. The Dockerfile's test stage runs this file, so it imports only what is installed there."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def client() -> Iterator[FlaskClient]:
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/plain", "", "image/png"])
-def test_curl_reads_plain_text(client: FlaskClient, accept: str) -> None:
+def test_curl_gets_plain_text(client: FlaskClient, accept: str) -> None:
     response = client.get("/", headers={"Accept": accept})
     assert response.status_code == 200
     assert response.mimetype == "text/plain"
     assert response.text == f"{GREETING}\nversion 1234567\nhost {socket.gethostname()}\n"
 
 
-def test_a_program_reads_json(client: FlaskClient) -> None:
+def test_json_client_gets_json(client: FlaskClient) -> None:
     response = client.get("/", headers={"Accept": "application/json"})
     assert response.json == {"message": GREETING, "version": "1234567", "host": socket.gethostname()}
 
 
-def test_a_browser_reads_an_accessible_page(client: FlaskClient) -> None:
+def test_browser_gets_an_accessible_page(client: FlaskClient) -> None:
     response = client.get("/", headers={"Accept": BROWSER})
     assert response.content_type == "text/html; charset=utf-8"
     for part in (
@@ -52,14 +52,14 @@ def test_a_browser_reads_an_accessible_page(client: FlaskClient) -> None:
         assert part in response.text
 
 
-def test_the_page_shows_a_hostile_version_as_text(client: FlaskClient) -> None:
+def test_page_escapes_the_version(client: FlaskClient) -> None:
     app.config["VERSION"] = "<script>alert(1)</script>"
     page = client.get("/", headers={"Accept": BROWSER}).text
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 
 
-def test_no_cache_mixes_up_the_forms(client: FlaskClient) -> None:
+def test_responses_are_not_cached(client: FlaskClient) -> None:
     response = client.get("/")
     assert response.headers["Vary"] == "Accept"
     assert response.headers["Cache-Control"] == "no-store"
@@ -69,7 +69,7 @@ def test_alive_and_ready(client: FlaskClient) -> None:
     assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 200)
 
 
-def test_alive_but_not_ready_once_told_to_stop(client: FlaskClient) -> None:
+def test_alive_but_not_ready_while_stopping(client: FlaskClient) -> None:
     app.config["STOPPING"] = True
     assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 503)
     assert client.get("/").status_code == 200

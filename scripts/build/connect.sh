@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Write a kubeconfig that acts in the cluster as the kubectl role.
+# Write a kubeconfig that accesses the cluster as the kubectl role.
 #
 # Usage: scripts/build/connect.sh CLUSTER_NAME ROLE_ARN
 #
-# Writes to the file that KUBECONFIG names. kubectl then asks `aws eks get-token` for a token at each call, which assumes
-# the role; no secret is kept.
+# Writes to the file that KUBECONFIG names. For each call, kubectl then runs `aws eks get-token`, which assumes the role,
+# so no secret is stored.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 source scripts/lib/common.sh
@@ -13,11 +13,11 @@ case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 cluster=${1:-} role_arn=${2:-}
 [[ $# == 2 && $role_arn =~ ^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$ ]] ||
   refuse "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
-[[ $cluster =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$ ]] || refuse "$(printf '%q is no name of a cluster' "${cluster:0:60}")"
-[[ ${KUBECONFIG:-} == [!-]* ]] || refuse "KUBECONFIG is not set, or begins with a hyphen: name the file to write"
+[[ $cluster =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$ ]] || refuse "$(printf '%q is not a cluster name' "${cluster:0:60}")"
+[[ ${KUBECONFIG:-} == [!-]* ]] || refuse "KUBECONFIG is not set, or begins with a hyphen: set it to the file to write"
 require aws
 
-# A new role, or a new trust policy, is known everywhere after some seconds, not at once.
+# A new role or trust policy takes some seconds to propagate.
 say "Connect to $cluster as ${role_arn##*/}"
 for pause in 2 4 8 16 0; do
   aws eks update-kubeconfig --name "$cluster" --role-arn "$role_arn" --assume-role-arn "$role_arn" \
@@ -27,6 +27,6 @@ for pause in 2 4 8 16 0; do
 done
 cat "$work/error" >&2
 if grep -q AccessDenied "$work/error"; then
-  die "not allowed: ${role_arn##*/} must trust this build (the stack's KubectlRoleTrust sees to it) and have the policy of iam-role-policy.json (scripts/create-role.sh)"
+  die "access denied: ${role_arn##*/} must trust this build and have the policy of iam-role-policy.json: run scripts/create-role.sh, then scripts/create-stack.sh"
 fi
-die "cannot find out how to reach $cluster in $AWS_REGION: see above, then run this again"
+die "cannot get the endpoint of cluster $cluster in $AWS_REGION: fix the error above, then run this again"

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Print a tag that is made of all that goes into the image and its tests: the same files, the same tag.
+# Print a tag derived from every file that goes into the image and its tests: the same files give the same tag.
 #
 # Usage: scripts/build/content-tag.sh
 #
-# A commit that changes none of them needs no new image; buildspec.yml then deploys the one that there is.
+# A commit that changes none of them needs no new image: buildspec.yml deploys the existing one.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 source scripts/lib/common.sh
 begin '' "$@"
 
-# .dockerignore excludes everything and then names what Docker may see.
+# .dockerignore excludes everything, then lists what Docker may see.
 paths=(Dockerfile .dockerignore)
 while IFS= read -r path; do
-  paths+=("./$path") # it may begin with a hyphen
+  paths+=("./$path") # a path may start with a hyphen
 done < <(sed -n 's/^!//p' .dockerignore)
 
 sha256=(sha256sum)

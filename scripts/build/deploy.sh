@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Make an image live: apply deployment.yml, wait for the rollout; if it fails, say why and go back to what was.
+# Deploy an image: apply deployment.yml and wait for the rollout. If it fails, explain why and roll back.
 #
 # Usage: scripts/build/deploy.sh REPOSITORY@sha256:DIGEST
 #
-# By digest, because a tag may mean another image tomorrow. Nothing changes where that digest is live already.
+# Takes a digest, because a tag may move to another image. Changes nothing if that digest is already live.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 source scripts/lib/common.sh
@@ -18,11 +18,11 @@ require kubectl
 
 app() { kubectl --namespace "$APP_NAMESPACE" "$@"; }
 
-hopeless() { # say which pod of the newest revision waits for what waiting does not bring; fails if none does
+find_stuck_pods() { # prints pods of the newest revision that will not start without a change; fails if there are none
   local columns='{.metadata.annotations.deployment\.kubernetes\.io/revision}{"\t"}{.metadata.labels.pod-template-hash}{"\t"}'
   columns+='{.metadata.name}{"\t"}{.status.containerStatuses[0].restartCount}{"\t"}'
   columns+='{.status.containerStatuses[0].state.waiting.reason}{"\t"}{.status.containerStatuses[0].state.waiting.message}'
-  # A registry that does not answer may do so soon, and a first crash may be an accident; these are neither.
+  # An unreachable registry or a first crash may pass; these reasons do not.
   app get replicasets,pods --output=jsonpath="{range .items[*]}$columns{\"\\n\"}{end}" | awk -F '\t' '
     $1 > newest { newest = $1 + 0; hash = $2 }
     $1 == "" && $2 == hash && ($5 ~ /ImagePull/ && $6 ~ /not found/ || $5 == "CrashLoopBackOff" && $4 >= 2 ||
@@ -30,19 +30,19 @@ hopeless() { # say which pod of the newest revision waits for what waiting does 
     END { exit !found }' >&2
 }
 
-await_rollout() { # fails when the rollout has failed, and as soon as it is hopeless
-  # A little longer than progressDeadlineSeconds in deployment.yml, so that the cluster says itself what it waits for.
+wait_for_rollout() { # fails when the rollout has failed, or as soon as a pod is stuck
+  # A little longer than progressDeadlineSeconds in deployment.yml, so that the cluster itself reports the failure.
   local end=$((SECONDS + 65))
   until app rollout status "$deployment" --timeout=10s 2>"$work/status"; do
     if ! grep -q 'timed out' "$work/status" || ((SECONDS > end)); then
       cat "$work/status" >&2
       return 1
     fi
-    ! hopeless || return 1
+    ! find_stuck_pods || return 1
   done
 }
 
-explain() { # what the cluster knows about the failure, before the undo removes it
+explain() { # prints what the cluster knows about the failure, before the rollback removes it
   local pod pods
   warn "--- pods"
   app get pods --sort-by=.metadata.creationTimestamp --output=wide >&2
@@ -50,7 +50,7 @@ explain() { # what the cluster knows about the failure, before the undo removes 
   app get events --field-selector=type!=Normal --sort-by=.metadata.creationTimestamp | tail -n 30 >&2
   pods=$(app get pods --sort-by=.metadata.creationTimestamp --output \
     jsonpath='{range .items[*]}{.metadata.name} {.status.containerStatuses[0].ready}{"\n"}{end}') || return 0
-  # The newest two that are not ready: the pods of one version fail for one reason.
+  # The newest two that are not ready are enough: all pods of a version fail for the same reason.
   for pod in $(awk '$2 != "true" { print $1 }' <<<"$pods" | tail -n 2); do
     warn "--- $pod"
     app describe pod "$pod" >&2
@@ -61,17 +61,17 @@ explain() { # what the cluster knows about the failure, before the undo removes 
   done
 }
 
-go_back() { # go_back REVISION
-  [[ -n $1 ]] || die "the first deployment failed, so there is nothing to go back to: what was made stays, for you to look at"
+roll_back() { # roll_back REVISION
+  [[ -n $1 ]] || die "the first deployment failed, so there is nothing to roll back to: its pods are kept for you to inspect"
   local now
   now=$(app get "$deployment" --output=jsonpath='{.spec.template.spec.containers[0].image}') || now=$image
-  [[ $now == "$image" ]] || die "nothing is undone, since somebody deployed another image meanwhile: see scripts/status.sh"
-  say "Undo: back to revision $1"
-  app rollout undo "$deployment" --to-revision="$1" >&2 || die "cannot undo: revision $1 has to be brought back by hand"
-  # Looks twice: at once, the verdict on what was undone may still stand.
+  [[ $now == "$image" ]] || die "not rolled back, because someone deployed another image in the meantime: see scripts/status.sh"
+  say "Roll back to revision $1"
+  app rollout undo "$deployment" --to-revision="$1" >&2 || die "cannot roll back: restore revision $1 by hand"
+  # Check twice, because at first the status may still be that of the failed rollout.
   app rollout status "$deployment" --timeout=25s >&2 || { sleep 2 && app rollout status "$deployment" --timeout=15s >&2; } ||
     die "revision $1 is not healthy either: see scripts/status.sh"
-  die "the deployment failed, for the reason above, and was undone: revision $1 serves as before"
+  die "the deployment failed and was rolled back to revision $1: see the errors above"
 }
 
 before=$(app get "$deployment" --ignore-not-found \
@@ -80,11 +80,11 @@ before=$(app get "$deployment" --ignore-not-found \
 
 say "Apply deployment.yml with $image"
 manifest=$(<deployment.yml)
-app apply --filename - <<<"${manifest//CONTAINER_IMAGE/$image}" || go_back "$before"
+app apply --filename - <<<"${manifest//CONTAINER_IMAGE/$image}" || roll_back "$before"
 
 say "Wait until all pods run it"
-if ! await_rollout; then
+if ! wait_for_rollout; then
   explain || true
-  go_back "$before"
+  roll_back "$before"
 fi
 say "Live: $image"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Run several commands at the same time, and fail if one of them fails.
+# Run several commands in parallel, and fail if any of them fails.
 #
 # Usage: scripts/build/together.sh NAME COMMAND [NAME COMMAND]...
 #
-# Each line of output begins with the name of the command that it is from. A command is bash, and stops at its first failure.
+# Prefixes each line of output with the name of its command. A command is bash code, and stops at its first failure.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 source scripts/lib/common.sh
@@ -24,4 +24,4 @@ done
 for number in "${!jobs[@]}"; do
   wait "${jobs[number]}" || failed+=("${names[number]}")
 done
-((${#failed[@]} == 0)) || die "failed: ${failed[*]}, for the reason above"
+((${#failed[@]} == 0)) || die "failed: ${failed[*]}: see the errors above"

@@ -1,17 +1,17 @@
-"""Add the kubectl role to the ConfigMap aws-auth, or take it out, and keep everything else that is in there.
+"""Add the kubectl role to the ConfigMap aws-auth, or remove it, and keep everything else.
 
     kubectl get configmap/aws-auth -n kube-system -o json | aws_auth.py add|remove ROLE_ARN SAVE_TO >aws-auth-patch.yml
 
-Reads the ConfigMap as JSON, or nothing where there is none. Prints a patch for ``kubectl patch --patch-file``; prints
-nothing where nothing is to be changed. Saves what was there to SAVE_TO. The patch names the ``resourceVersion`` that
-was read, so that the API server answers Conflict if somebody else has written since (Kubernetes API conventions,
-"Concurrency control and consistency").
+Reads the ConfigMap as JSON; empty input means that there is none. Prints a patch for ``kubectl patch --patch-file``, or
+nothing if there is nothing to change. Saves the previous content to SAVE_TO. The patch names the ``resourceVersion``
+that was read, so that the API server returns Conflict if someone else has written in between (Kubernetes API
+conventions, "Concurrency control and consistency").
 
-``mapRoles`` is a text within the ConfigMap: a YAML list of mappings (EKS user guide, "Grant IAM users access to Kubernetes with
-a ConfigMap"). It is edited as text, so that comments and order stay, and read again to prove that only the one entry
-changed. A text that cannot be understood is never written to.
+``mapRoles`` is a string in the ConfigMap: a YAML list of mappings (EKS user guide, "Grant IAM users access to Kubernetes
+with a ConfigMap"). It is edited as text, to keep comments and order, and parsed again to verify that only the one entry
+changed. A text that cannot be parsed is never changed.
 
-Exit codes: 0 done, 1 aws-auth cannot be understood.
+Exit codes: 0 done, 1 aws-auth cannot be parsed.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ import yaml
 USERNAME, GROUP = "build", "deployers"
 
 Entry = dict[str, Any]
-NOTHING = (None, "", "null", "~")  # an empty list, as people and tools leave it
-DEEPEST = 8  # a list of mappings with lists of groups is 3 deep
+NOTHING = (None, "", "null", "~")  # how people and tools write an empty list
+DEEPEST = 8  # a list of mappings with lists of groups is nested 3 deep
 
 
 class Unreadable(Exception):
-    """``mapRoles`` is not what EKS would accept; the message says where and why."""
+    """EKS would not accept this ``mapRoles``; the message says where and why."""
 
 
 class _StrictLoader(yaml.BaseLoader):
-    """Takes every scalar as the text that stands there, and refuses what another reader might understand otherwise."""
+    """Reads every scalar as its literal text, and rejects what another YAML parser might read differently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for position, key in enumerate(keys):
             if key in keys[:position]:
-                raise Unreadable(f"line {node.start_mark.line + 1}: {key!a} stands twice in one entry")
+                raise Unreadable(f"line {node.start_mark.line + 1}: {key!a} appears twice in one entry")
         return super().construct_mapping(node, deep)
 
 
@@ -51,11 +51,11 @@ def read_roles(text: str) -> list[Entry]:
     """Return the entries of ``mapRoles``.
 
     Raises:
-        Unreadable: it is not YAML, not a list of mappings, or in a form that ``edit`` cannot keep.
+        Unreadable: it is not YAML, not a list of mappings, or uses a form that ``edit`` cannot preserve.
     """
     try:
         _check_form(text)
-        roles = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (makes text, lists and mappings alone)
+        roles = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (creates only strings, lists and mappings)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Unreadable(f"line {line}: {error.problem}") from error
@@ -74,23 +74,23 @@ def _check_form(text: str) -> None:
     depth = 0
     for event in yaml.parse(text):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) or getattr(event, "value", "") == "<<":
-            raise Unreadable("it uses YAML aliases, merges or tags, which this program does not edit")
+            raise Unreadable("it uses YAML aliases, merge keys or tags, which are not supported")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise Unreadable("it is not a list of mappings")
 
 
 def edit(text: str, role_arn: str, *, add: bool) -> str:
-    """Return ``mapRoles`` with the role's entry added, corrected or removed, and all else as it was.
+    """Return ``mapRoles`` with the role's entry added, corrected or removed, and everything else unchanged.
 
     Raises:
-        Unreadable: the text cannot be understood, or not be written without changing something else.
+        Unreadable: the text cannot be parsed, or cannot be edited without changing something else.
     """
     roles = read_roles(text)
     own = [number for number, role in enumerate(roles) if role.get("rolearn", "").lower() == role_arn.lower()]
     others = [role for number, role in enumerate(roles) if number not in own]
     known = {"groups": [GROUP], "rolearn": role_arn, "username": USERNAME}
-    entry = [{**(roles[own[-1]] if own else {}), **known}] if add else []  # unknown keys of one that is present stay
+    entry = [{**(roles[own[-1]] if own else {}), **known}] if add else []  # keep unknown keys of an existing entry
     if [roles[number] for number in own] == entry:
         return text
     for cut in (_cut_lines, _cut_nodes):
@@ -100,11 +100,11 @@ def edit(text: str, role_arn: str, *, add: bool) -> str:
                 return edited
         except (Unreadable, yaml.YAMLError):
             continue
-    raise Unreadable("its form does not let one entry be changed alone")
+    raise Unreadable("its format does not allow one entry to be changed on its own")
 
 
 def _cut_lines(text: str, numbers: Iterable[int]) -> str:
-    """Cut entries out of a block list, each from its dash to its last word."""
+    """Remove entries from a block list, each from its dash to its last line."""
     root = yaml.compose(text)
     if not isinstance(root, yaml.SequenceNode) or root.flow_style:
         return text
@@ -116,7 +116,7 @@ def _cut_lines(text: str, numbers: Iterable[int]) -> str:
 
 
 def _cut_nodes(text: str, numbers: Iterable[int]) -> str:
-    """Cut entries out of any list and write the others as a block list: their words stay as they are, comments go."""
+    """Remove entries from any list and write the others as a block list, which keeps their scalars but no comments."""
     root = yaml.compose(text, Loader=yaml.BaseLoader)
     items = root.value if isinstance(root, yaml.SequenceNode) else []
     kept = yaml.SequenceNode(
@@ -126,7 +126,7 @@ def _cut_nodes(text: str, numbers: Iterable[int]) -> str:
 
 
 def _last_lines(node: yaml.Node) -> Iterable[int]:
-    """Yield the last line of each word within; an outer node's own end lies behind the comments that follow."""
+    """Yield the last line of each scalar inside; a collection's own end mark is after the comments that follow it."""
     if isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
         for part in node.value:
             for inner in part if isinstance(part, tuple) else (part,):
@@ -136,7 +136,7 @@ def _last_lines(node: yaml.Node) -> Iterable[int]:
 
 
 def _with(text: str, entry: list[Entry]) -> str:
-    """Append an entry with the indentation and line ends that the text has."""
+    """Append an entry with the indentation and line endings of the text."""
     if not entry:
         return text
     root = yaml.compose(text)
@@ -147,7 +147,7 @@ def _with(text: str, entry: list[Entry]) -> str:
 
 
 class _PatchDumper(yaml.SafeDumper):
-    """Writes plain text of several lines as a block, as ``kubectl get -o yaml`` does."""
+    """Writes multi-line strings as blocks, like ``kubectl get -o yaml``."""
 
 
 def _text(dumper: _PatchDumper, value: str) -> yaml.Node:
@@ -160,12 +160,12 @@ _PatchDumper.add_representer(str, _text)
 
 
 def dump(document: object) -> str:
-    """Return a document as YAML that any parser reads alike."""
+    """Return a document as YAML that every parser reads the same way."""
     return yaml.dump(document, Dumper=_PatchDumper, sort_keys=False, width=10_000, allow_unicode=False)
 
 
 def config_map(roles: str, version: str | None = None) -> Entry:
-    """Return aws-auth, or a patch of it, with this ``mapRoles``."""
+    """Return aws-auth, or a patch for it, with this ``mapRoles``."""
     metadata = {"name": "aws-auth", "namespace": "kube-system"}
     if version:
         metadata["resourceVersion"] = version
@@ -175,11 +175,11 @@ def config_map(roles: str, version: str | None = None) -> Entry:
 def main() -> None:
     """Run the command line."""
     verb, role_arn, save_to = sys.argv[1:]
-    given = sys.stdin.buffer.read()  # kubectl writes UTF-8, whatever the reader's locale
+    given = sys.stdin.buffer.read()  # kubectl writes UTF-8 in every locale
     try:
         present: Entry = json.loads(given) if given.strip() else {}
         data, version = present.get("data") or {}, present.get("metadata", {}).get("resourceVersion")
-        "".join(data.values()).encode()  # all of them are text that UTF-8 can write
+        "".join(data.values()).encode()  # fails unless all are strings that UTF-8 can encode
     except (ValueError, AttributeError, TypeError):
         sys.exit("aws-auth: kubectl's answer is not a ConfigMap; nothing was changed")
     Path(save_to).write_text(dump({**config_map(""), "data": data}), encoding="utf-8")
@@ -188,8 +188,8 @@ def main() -> None:
         edited = edit(roles, role_arn, add=verb == "add")
     except Unreadable as error:
         sys.exit(
-            f"aws-auth: mapRoles cannot be read ({error}); nothing was changed. A copy is in {save_to}: "
-            "put it right with kubectl edit configmap/aws-auth -n kube-system, then run this again"
+            f"aws-auth: mapRoles cannot be read ({error}); nothing was changed. A copy is in {save_to}. "
+            "Fix it with kubectl edit configmap/aws-auth -n kube-system, then run this again"
         )
     if edited != roles:
         print(dump(config_map(edited, version)), end="")

@@ -1,10 +1,10 @@
-"""Say what is wrong with a YAML document, if anything is.
+"""Check a YAML file and report the first problem.
 
     python check_manifest.py FILE [KIND...]
 
-With kinds, FILE holds one object of each, of no namespace of its own, and nothing else.
+With kinds, FILE must contain one object of each, without a namespace, and nothing else.
 
-Exit codes: 0 nothing is wrong, 1 the file is missing, is not YAML, is empty or holds something else.
+Exit codes: 0 no problem, 1 the file is missing, is not YAML, is empty or contains something else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 
 
 def fault(text: str, kinds: list[str]) -> str:
-    """Return what is wrong, or nothing. Scalars are taken as text, and any tag, such as CloudFormation's ``!Sub``."""
+    """Return the first problem, or an empty string. Accepts any tag, such as CloudFormation's ``!Sub``."""
     try:
         found: list[Any] = [each for each in yaml.load_all(text, Loader=yaml.BaseLoader) if each]
     except yaml.MarkedYAMLError as error:
@@ -25,11 +25,11 @@ def fault(text: str, kinds: list[str]) -> str:
     except yaml.YAMLError as error:
         return " ".join(str(error).split())
     if not found or not all(isinstance(each, dict) for each in found):
-        return "it holds no object"
+        return "it contains no object"
     if kinds and sorted(str(each.get("kind")) for each in found) != sorted(kinds):
-        return f"it must hold {' and '.join(kinds)}, each once, and nothing else"
+        return f"it must contain {' and '.join(kinds)}, once each, and nothing else"
     if kinds and any("namespace" in str(each.get("metadata")) for each in found):
-        return "its objects may not name a namespace: APP_NAMESPACE says it"
+        return "its objects must not set a namespace: APP_NAMESPACE sets it"
     return ""
 
 

@@ -1,34 +1,34 @@
 # shellcheck shell=bash
-# What each setting must look like. A value that passes holds nothing that a shell, YAML or a URL would read otherwise.
+# Checks of the settings and documents. A value that passes has no character that is special to a shell, YAML or a URL.
 
-read_settings() { # in a shell of its own first, since a slip in settings.sh would end this one without a word of ours
+read_settings() { # in a separate shell first, because a mistake in settings.sh would end this one without a message
   local problem
   problem=$(LC_ALL=C bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {
     problem=${problem%%$'\n'*}
-    refuse "settings.sh cannot be used: ${problem#*settings.sh: }: put it right, or take it back with git checkout settings.sh"
+    refuse "settings.sh cannot be used: ${problem#*settings.sh: }: fix it, or restore it with git checkout settings.sh"
   }
   # shellcheck source=settings.sh
   source ./settings.sh
 }
 
-check() { # check NAME PATTERN WHAT: is the setting as the extended regular expression says?
+check() { # check NAME PATTERN WHAT: refuses a setting that does not match the extended regular expression
   local name=$1 value=${!1-} LC_ALL=C
   [[ $value =~ $2 ]] || refuse "$(printf '%s is %q: set it to %s, in settings.sh or the environment' "$name" "${value:0:60}" "$3")"
 }
 
 check_settings() {
-  [[ ${TMPDIR:-/tmp} == /* ]] || refuse "$(printf 'TMPDIR is %q: set it to the full path of a directory' "${TMPDIR:0:60}")"
+  [[ ${TMPDIR:-/tmp} == /* ]] || refuse "$(printf 'TMPDIR is %q: set it to the absolute path of a directory' "${TMPDIR:0:60}")"
   check AWS_REGION '^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$' 'a region such as us-east-2'
-  check CLUSTER_NAME '^[A-Za-z0-9][A-Za-z0-9-]{0,99}$' '1 to 100 letters, digits and hyphens, a letter or digit first'
+  check CLUSTER_NAME '^[A-Za-z0-9][A-Za-z0-9-]{0,99}$' '1 to 100 letters, digits and hyphens, starting with a letter or digit'
   check KUBERNETES_VERSION '^1\.[1-9][0-9]$' 'a minor version such as 1.36'
   check NODE_TYPE '^[a-z][a-z0-9-]{1,20}\.[a-z0-9-]{1,20}$' 'an instance type such as t3.medium'
   check NODE_COUNT '^[1-9][0-9]?$' 'a number from 1 to 99'
   check AUTHENTICATION_MODE '^(API|API_AND_CONFIG_MAP|CONFIG_MAP)$' 'API_AND_CONFIG_MAP, CONFIG_MAP or API'
-  check KUBECTL_ROLE_NAME '^[A-Za-z0-9_+=,.@][A-Za-z0-9_+=,.@-]{0,63}$' "the role's name, 1 to 64 characters, not its ARN and without a path"
-  check STACK_NAME '^[A-Za-z][A-Za-z0-9-]{0,99}$' '1 to 100 letters, digits and hyphens, a letter first'
+  check KUBECTL_ROLE_NAME '^[A-Za-z0-9_+=,.@][A-Za-z0-9_+=,.@-]{0,63}$' "the role's name, 1 to 64 characters, without a path, not its ARN"
+  check STACK_NAME '^[A-Za-z][A-Za-z0-9-]{0,99}$' '1 to 100 letters, digits and hyphens, starting with a letter'
   check APP_NAMESPACE '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' '1 to 63 lower-case letters, digits and hyphens'
   case $APP_NAMESPACE in
-    default | kube-*) refuse "APP_NAMESPACE is $APP_NAMESPACE: set it to a namespace of the app's own, in settings.sh or the environment" ;;
+    default | kube-*) refuse "APP_NAMESPACE is $APP_NAMESPACE: set it to a namespace for the app alone, in settings.sh or the environment" ;;
   esac
   [[ -z ${GITHUB_USER:-} ]] || check_github_user
   check GITHUB_REPO '^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$' "the repository's name alone, such as aws_pipeline"
@@ -43,7 +43,7 @@ check_github_user() {
   check GITHUB_USER '^[A-Za-z0-9]([_-]?[A-Za-z0-9]){0,38}$' "the owner of the repository on GitHub, such as octocat"
 }
 
-check_source() { # the repository is named, and at most one way to read it is given; a secret is never repeated
+check_source() { # the GitHub repository, and at most one credential to read it; never prints a secret
   local LC_ALL=C
   [[ -n $GITHUB_USER ]] || refuse "GITHUB_USER is not set: this checkout has no origin on GitHub, so set it in settings.sh or the environment"
   [[ -z ${GITHUB_TOKEN:-} || -z ${CONNECTION_ARN:-} ]] || refuse "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"
@@ -53,23 +53,23 @@ check_source() { # the repository is named, and at most one way to read it is gi
   check CONNECTION_ARN '^(arn:aws[a-z-]*:codeconnections:[a-z0-9-]+:[0-9]{12}:connection/[0-9a-f-]{36})?$' "a connection's ARN"
 }
 
-check_stack_options() { # what create-stack.sh takes besides the settings
+check_stack_options() { # what create-stack.sh accepts in addition to the settings
   local images
   images=$(sed -n 's|^ *- \(aws/codebuild/[a-z0-9._-]*:[0-9.]*\)$|\1|p' ci-cd-codepipeline.cfn.yml | paste -s -d '|' -)
   check APPROVAL_REQUIRED '^(true|false)?$' 'true or false'
-  check NOTIFICATION_EMAIL '^([^[:space:]@,;"<>]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?$' 'one e-mail address'
+  check NOTIFICATION_EMAIL '^([^[:space:]@,;"<>]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?$' 'one email address'
   check CODEBUILD_IMAGE "^(${images//./\\.})?$" 'an image that the template lists, such as aws/codebuild/standard:8.0'
 }
 
-check_policy() { # check_policy FILE KEY: can it be filled in and given to IAM, and has a statement this key?
+check_policy() { # check_policy FILE KEY: a valid IAM policy once filled in, with this key in a statement
   local document
   document=$(python3 scripts/lib/render.py "$1" ACCOUNT_ID=0 REGION=x CLUSTER_NAME=x 2>&1) ||
-    refuse "$document: put it right, or take it back with git checkout $1"
-  [[ $document == *"\"$2\": "* ]] || refuse "$1: no statement has a $2: put it right, or take it back with git checkout $1"
+    refuse "$document: fix it, or restore it with git checkout $1"
+  [[ $document == *"\"$2\": "* ]] || refuse "$1: no statement has a $2: fix it, or restore it with git checkout $1"
 }
 
-check_manifest() { # check_manifest FILE KIND...: is it YAML with these kinds, or with any if none is named?
+check_manifest() { # check_manifest FILE [KIND...]: valid YAML with exactly these kinds, or with any
   local python problem
   python=$(scripts/dev/venv.sh requirements-scripts.txt)/bin/python
-  problem=$("$python" scripts/lib/check_manifest.py "$@" 2>&1) || refuse "$problem: put it right, or take it back with git checkout $1"
+  problem=$("$python" scripts/lib/check_manifest.py "$@" 2>&1) || refuse "$problem: fix it, or restore it with git checkout $1"
 }

@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# What the scripts share: questions to AWS and to the cluster, and waits with a bound.
-# shellcheck disable=SC2154 # work, told: lib.sh
+# Calls of AWS and the cluster, and waits with a timeout.
+# shellcheck disable=SC2154 # work: common.sh
 
 require() { # require PROGRAM...
   local program
   for program; do
-    type -P "$program" >/dev/null || die "$program is not on PATH: install it as the README's \"What you need\" says"
+    type -P "$program" >/dev/null || die "$program is not on PATH: install it as described in the README under \"What you need\""
   done
 }
 
-# Prints what a question answers, and nothing where AWS or the cluster says that the thing does not exist. Its words alone
-# do not count: a page that a proxy put in place of the answer may have them too.
-lookup() { # lookup ERROR_CODE_OF_ABSENCE COMMAND...
+# lookup ERROR_CODE COMMAND...: prints the command's output, or nothing if AWS or the cluster fails with that "not found"
+# error. The whole form of the error is matched, because a proxy's error page may contain the words too.
+lookup() {
   local absence=$1 error
   shift
   error=$(mktemp "$work/error.XXXXXX")
@@ -23,21 +23,21 @@ lookup() { # lookup ERROR_CODE_OF_ABSENCE COMMAND...
   fi
 }
 
-# Sets caller, account and partition; every script that changes something asks first who it is.
+# Sets caller, account, partition and role_arn. Every script that changes something calls it first.
 identify() {
   caller=$(aws sts get-caller-identity --query Arn --output text 2>"$work/identity") || cat "$work/identity" >&2
   case $(<"$work/identity") in
     *'Signature expired'* | *'Signature not yet current'* | *TimeTooSkewed*)
-      die "AWS does not accept your computer's clock: set it by the network's time, then try again"
+      die "AWS rejects requests because your computer's clock is wrong: synchronise it, then try again"
       ;;
     *' URL'* | *onnection* | *SSL* | *Unable\ to\ parse* | *Result\'* | *hrottl* | *\(5[0-9][0-9]\)* | *Internal* | *Unavailable*)
-      die "AWS does not answer as it should: check the network, and HTTPS_PROXY if you use one, then try again"
+      die "AWS is unreachable or returns errors: check the network, and HTTPS_PROXY if you use a proxy, then try again"
       ;;
   esac
   [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] ||
     die "AWS does not accept your credentials: renew them (aws configure, aws login or aws sso login), then try again"
   partition=${BASH_REMATCH[1]} account=${BASH_REMATCH[3]}
-  # shellcheck disable=SC2034 # the scripts use it
+  # shellcheck disable=SC2034 # used by the scripts
   role_arn=arn:$partition:iam::$account:role/$KUBECTL_ROLE_NAME
 }
 
@@ -45,24 +45,24 @@ cluster_status() { # prints CREATING, ACTIVE, DELETING, FAILED, UPDATING or noth
   lookup ResourceNotFoundException aws eks describe-cluster --name "$CLUSTER_NAME" --query cluster.status --output text
 }
 
-# Points kubectl at the cluster of settings.sh, whatever the learner's current context is.
+# Points kubectl at the cluster of settings.sh, regardless of the learner's current context.
 use_cluster() {
   export KUBECONFIG=$work/kubeconfig
   aws eks update-kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" >/dev/null ||
-    die "cannot find out how to reach the cluster $CLUSTER_NAME in $AWS_REGION: see above; if there is none, run scripts/create-cluster.sh"
+    die "cannot get the endpoint of cluster $CLUSTER_NAME in $AWS_REGION: see the error above; if the cluster does not exist, run scripts/create-cluster.sh"
 }
 
 kube() { kubectl --request-timeout=30s "$@"; }
 
-role_document() { # role_document FILE: prints the document with its placeholders filled in
+role_document() { # role_document FILE: prints the policy with its placeholders filled in
   python3 scripts/lib/render.py "$1" "ACCOUNT_ID=$account" "REGION=$AWS_REGION" "CLUSTER_NAME=$CLUSTER_NAME"
 }
 
-wait_until() { # wait_until SECONDS WHAT COMMAND...: asks at growing intervals until the command succeeds
+wait_until() { # wait_until SECONDS WHAT COMMAND...: repeats the command, at growing intervals, until it succeeds
   local deadline=$((SECONDS + $1)) seconds=$1 what=$2 pause=1
   shift 2
   until "$@"; do
-    ((SECONDS < deadline)) || die "$what is not done after $((seconds / 60)) minutes: look at the AWS console, then run this again"
+    ((SECONDS < deadline)) || die "$what is not finished after $((seconds / 60)) minutes: check the AWS console, then run this again"
     sleep "$pause.$((RANDOM % 10))"
     ((pause = pause < 8 ? pause * 2 : 10))
   done
@@ -73,15 +73,15 @@ stack_status() { # prints the status, or nothing
 }
 
 stack_settled() {
-  status=$(stack_status "$1") || die "cannot ask for the state of stack $1: see above, then run this again"
+  status=$(stack_status "$1") || die "cannot read the status of stack $1: fix the error above, then run this again"
   [[ $status != *_IN_PROGRESS || $status == REVIEW_IN_PROGRESS ]]
 }
 
-wait_for_stack() { # wait_for_stack NAME: until nothing goes on; sets status
+wait_for_stack() { # wait_for_stack NAME: until no operation is in progress; sets status
   wait_until 2400 "stack $1" stack_settled "$1"
 }
 
-explain_stack() { # the failures of the stack's latest operation, and their reasons
+explain_stack() { # explain_stack NAME: prints the failures of its latest operation, with their reasons
   aws cloudformation describe-stack-events --stack-name "$1" --output text \
     --query 'StackEvents[].[ResourceType, ResourceStatus, LogicalResourceId, ResourceStatusReason]' |
     awk -F '\t' '
@@ -90,10 +90,10 @@ explain_stack() { # the failures of the stack's latest operation, and their reas
       $1 == "AWS::CloudFormation::Stack" && $2 ~ /^(CREATE|UPDATE|DELETE)_IN_PROGRESS$/ { over = 1 }' >&2
 }
 
-delete_stack() { # delete_stack NAME: and wait until it is gone
+delete_stack() { # delete_stack NAME: deletes it and waits until it is gone
   aws cloudformation delete-stack --stack-name "$1"
   wait_for_stack "$1"
   [[ -z $status || $status == DELETE_COMPLETE ]] && return
   explain_stack "$1"
-  die "stack $1 is $status: put right what is named above, then run this again"
+  die "stack $1 is $status: fix the errors above, then run this again"
 }

@@ -1,70 +1,70 @@
 # shellcheck shell=bash
-# What the scripts share: messages, the check of the settings, and calls that are bounded and safe to repeat.
-# Exit codes: 0 done, 1 failed, 2 the call or a setting is wrong and nothing was called.
+# Sourced by every script: messages, exit codes, the parsing of options, and the AWS CLI with timeouts.
+# Exit codes: 0 done, 1 failed, 2 wrong arguments or settings (nothing has been called yet).
 
-# The AWS CLI retries what AWS asks to be retried (throttling, 5xx, a dropped connection), but not for ever.
+# The AWS CLI retries throttled calls, 5xx and dropped connections, a limited number of times.
 export AWS_RETRY_MODE=${AWS_RETRY_MODE:-standard} AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-8} AWS_PAGER=''
-# A page that a proxy put in place of an answer reads to it like an answer with nothing in it: None, or null in JSON.
+# To the AWS CLI, a page that a proxy sends instead of an answer is an empty answer: None, or null in JSON.
 aws() {
   local answer
   answer=$(command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@") || return
   if [[ $answer == None || $answer == null ]]; then
-    warn "aws $1 $2: there is nothing in the answer that was asked for; is it a proxy's or a sign-in page?"
+    warn "aws $1 $2: the requested fields are missing from the answer: check whether a proxy or a sign-in page sent it"
     return 1
   fi
   [[ -z $answer ]] || printf '%s\n' "$answer"
 }
 
-# A secret that is in the environment stays out of that of every program that does not need it.
+# Keep the token out of the environment of every program that does not need it.
 [[ -z ${GITHUB_TOKEN:-} ]] || export -n GITHUB_TOKEN
 
-# Whatever the caller's environment has under these names is not ours.
-work='' told=''
+# Ignore variables of these names that the caller may have set.
+work='' reported=''
 
 say() { printf '==> %s\n' "$*"; }
 warn() { printf '%s\n' "$*" >&2; }
 
-die() { # the work failed
+die() { # the script failed
   warn "$*"
-  told=1
+  reported=1
   exit 1
 }
 
-refuse() { # the call or a setting is wrong
+refuse() { # an argument or a setting is wrong
   warn "$*"
-  told=2
+  reported=2
   exit 2
 }
 
-finish() { # whatever a program exits with, a script exits with 0, 1 or 2
+finish() { # turns every exit code into 0, 1 or 2
   local status=$?
   [[ -z ${work:-} ]] || rm -rf "$work"
   ((status == 0)) && exit 0
-  [[ ${told:-} == 2 ]] && exit 2
-  [[ -n ${told:-} ]] || warn "${0##*/}: stopped in line ${failed_line:-?}; put right what is said above, then run it again: it carries on"
+  [[ ${reported:-} == 2 ]] && exit 2
+  [[ -n ${reported:-} ]] || warn "${0##*/}: stopped at line ${failed_line:-?}: fix the error above, then run it again"
   exit 1
 }
 trap finish EXIT
 set -o errtrace
 trap 'failed_line=$LINENO' ERR
 
-# The script's path below scripts/, however it was called.
+# The script's path below scripts/, regardless of how it was called.
 script=${0##*/}
 [[ -e scripts/$script ]] || script=build/$script
 
 usage() { awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "scripts/$script"; }
 
-given() { # given OPTION "$@": is it among the arguments?
+has_option() { # has_option OPTION "$@"
   local option=$1 argument
   shift
   for argument; do [[ $argument != "$option" ]] || return 0; done
   return 1
 }
 
-begin() { # begin "OPTION..." "$@": takes only these options, then reads and checks the settings
+begin() { # begin "OPTION..." "$@": accepts only these options, then reads and checks the settings
   local allowed=$1 argument option known
   shift
-  if given -h "$@" || given --help "$@"; then
+  if has_option -h "$@" || has_option --help "$@"; then
     usage
     exit 0
   fi
@@ -75,7 +75,7 @@ begin() { # begin "OPTION..." "$@": takes only these options, then reads and che
   done
   read_settings
   check_settings
-  # A full disk still takes directories and empty files.
+  # A full disk still accepts directories and empty files.
   { work=$(mktemp -d) && printf '%8192s' '' >"$work/room"; } 2>/dev/null ||
     die "cannot write to ${TMPDIR:-/tmp}: free some space there, or set TMPDIR to another directory"
 }

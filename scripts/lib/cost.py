@@ -1,10 +1,10 @@
-"""Print what the tutorial's resources cost an hour and a day. All prices stand here, and nowhere else.
+"""Print the hourly and daily cost of the tutorial's resources. This is the only place for prices.
 
     python3 scripts/lib/cost.py NODE_TYPE NODE_COUNT
 
 On-demand prices in US dollars for us-east-2, from the pricing pages of Amazon EKS, EC2, EBS, Elastic Load Balancing and VPC,
-as of November 2026; other regions differ by some tenths. What a build uses (CodeBuild by the minute, a few cents of
-storage a month) is not in it.
+as of November 2026; other regions differ somewhat. Builds (CodeBuild bills by the minute) and storage (a few cents a
+month) are not included.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ AS_OF = "November 2026, us-east-2"
 HOURS_A_MONTH = 730
 
 CONTROL_PLANE = 0.10
-OLD_VERSION = 0.50  # added once a Kubernetes version has left standard support, unless the policy is STANDARD
 LOAD_BALANCER = 0.025
 PUBLIC_ADDRESS = 0.005
 VOLUME_GB_MONTH = 0.08
 NODE_TYPES = {"t3.small": 0.0208, "t3.medium": 0.0416, "t3.large": 0.0832, "t3a.medium": 0.0376, "t4g.medium": 0.0336}
 
 VOLUME_GB = 20
-ZONES = 3  # eksctl spreads over three; the load balancer has an address in each
+ZONES = 3  # eksctl uses three; the load balancer has an address in each
 
 
 @dataclass(frozen=True)
 class Item:
-    """One line of the bill; ``price`` is dollars an hour for each, None where it is not known here."""
+    """One line of the bill; ``price`` is in US dollars per hour and unit, or None if it is unknown."""
 
     name: str
     count: int
@@ -36,7 +35,7 @@ class Item:
 
 
 def bill(node_type: str, nodes: int) -> list[Item]:
-    """Return what runs, and costs, from setup to teardown."""
+    """Return the resources that cost money from setup to teardown."""
     return [
         Item("EKS control plane", 1, CONTROL_PLANE),
         Item(f"node {node_type}", nodes, NODE_TYPES.get(node_type)),
@@ -47,7 +46,7 @@ def bill(node_type: str, nodes: int) -> list[Item]:
 
 
 def hourly(items: list[Item]) -> float:
-    """Return dollars an hour of the items whose price is known."""
+    """Return the total of the known prices, in US dollars per hour."""
     return sum(item.count * (item.price or 0) for item in items)
 
 

@@ -2,7 +2,7 @@
 
     python3 scripts/lib/render.py FILE NAME=VALUE...
 
-Exit codes: 0 printed, 1 the file is missing, is no policy or keeps a placeholder.
+Exit codes: 0 printed, 1 the file is missing, is not a policy or has an unknown placeholder.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ PLACEHOLDER = re.compile(r"<([^<>]*)>")
 
 
 def render(text: str, values: Mapping[str, str]) -> str:
-    """Return the document with its keys sorted, so that equal documents are equal texts.
+    """Return the policy with its keys sorted, so that equal policies are equal strings.
 
     Raises:
-        ValueError: the text is no policy, or has a placeholder without a value.
+        ValueError: the text is not a policy, or has a placeholder without a value.
     """
 
     def fill(value: object) -> object:
@@ -34,23 +34,23 @@ def render(text: str, values: Mapping[str, str]) -> str:
     try:
         document = fill(json.loads(text))
     except KeyError as error:
-        raise ValueError(f"nothing is known for <{error.args[0]}>") from error
+        raise ValueError(f"unknown placeholder <{error.args[0]}>") from error
     check_form(document)
     return json.dumps(document, sort_keys=True)
 
 
 def check_form(document: object) -> None:
-    """Refuse what IAM would (IAM user guide, "Grammar of the IAM JSON policy language").
+    """Reject what IAM would reject (IAM user guide, "Grammar of the IAM JSON policy language").
 
     Raises:
-        ValueError: it is no policy.
+        ValueError: it is not a policy.
     """
     policy = document if isinstance(document, dict) else {}
     statements = policy.get("Statement")
     if policy.get("Version") not in VERSIONS:
         raise ValueError(f"its Version must be {VERSIONS[0]}")
     if not isinstance(statements, list) or not statements:
-        raise ValueError("its Statement must be a list with a statement at least")
+        raise ValueError("its Statement must be a list of at least one statement")
     for each in statements:
         if not isinstance(each, dict) or each.get("Effect") not in ("Allow", "Deny") or not each.get("Action"):
             raise ValueError("each statement must have an Action, and Allow or Deny as its Effect")

@@ -1,11 +1,11 @@
-"""Print the stack's parameters as JSON for CreateStack or UpdateStack; the GitHub token comes on standard input.
+"""Print the stack's parameters as JSON for CreateStack or UpdateStack. Reads the GitHub token from standard input.
 
     printf '%s' "$GITHUB_TOKEN" | python3 scripts/lib/stack_parameters.py create-stack|update-stack
     aws cloudformation describe-stacks ... --query 'Stacks[0].Parameters' | python3 scripts/lib/stack_parameters.py compare
 
-What is not given keeps the template's default in a new stack and its present value in an old one (AWS CloudFormation API
-reference, Parameter, ``UsePreviousValue``). A token and a connection exclude each other, so giving one clears the other.
-``compare`` exits with 1 if an update without a token would change one of the parameters that the stack has.
+A parameter without a setting keeps the template's default in a new stack, and its current value in an existing one (AWS
+CloudFormation API reference, Parameter, ``UsePreviousValue``). A token and a connection exclude each other, so setting
+one clears the other. ``compare`` exits with 1 if an update without a token would change any of the stack's parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 
-#: The template's parameters, and the settings that they come from.
+#: The template's parameters, and the settings that provide them.
 PARAMETERS = {
     "EksClusterName": "CLUSTER_NAME",
     "KubectlRoleName": "KUBECTL_ROLE_NAME",
@@ -30,7 +30,7 @@ PARAMETERS = {
 
 
 def stack_parameters(settings: Mapping[str, str], token: str, *, update: bool) -> list[dict[str, object]]:
-    """Return the call's ``Parameters``."""
+    """Return the ``Parameters`` of the call."""
     values: dict[str, str | None] = {name: settings.get(setting) or None for name, setting in PARAMETERS.items()}
     connection = settings.get("CONNECTION_ARN", "")
     given = bool(token or connection)
@@ -45,7 +45,7 @@ def stack_parameters(settings: Mapping[str, str], token: str, *, update: bool) -
 
 
 def equal(wanted: Iterable[Mapping[str, object]], present: Iterable[Mapping[str, object]]) -> bool:
-    """Tell whether what is asked for is there; the hidden token is not compared, since a connection decides it."""
+    """Return whether the stack has the wanted values. The token is hidden, so only the connection is compared."""
     values = {each["ParameterKey"]: each["ParameterValue"] for each in present}
     given = {each["ParameterKey"]: each["ParameterValue"] for each in wanted if "ParameterValue" in each}
     return all(values.get(name) == value for name, value in given.items() if name != "GitHubToken")

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Which versions of the tools are there, and whether they will do.
+# Checks of the tools' versions.
 
 at_least() { # at_least VERSION MINIMUM: compares dotted numbers
   [[ $(printf '%s\n%s\n' "$2" "$1" | sort -t . -k 1,1n -k 2,2n -k 3,3n | head -n 1) == "$2" ]]
 }
 
-program() { # program MINIMUM COMMAND...: prints the version that the command tells
+program() { # program MINIMUM COMMAND...: prints the version that the command reports
   local minimum=$1 answer
   shift
   type -P "$1" >/dev/null || { echo "not on PATH" && return 1; }
@@ -14,7 +14,7 @@ program() { # program MINIMUM COMMAND...: prints the version that the command te
   at_least "${BASH_REMATCH[0]}" "$minimum"
 }
 
-kubectl_fits() { # https://kubernetes.io/releases/version-skew-policy: one minor version to either side
+kubectl_fits() { # at most one minor version older or newer: https://kubernetes.io/releases/version-skew-policy
   local answer
   type -P kubectl >/dev/null || { echo "not on PATH" && return 1; }
   answer=$(kubectl version --client --output json) && [[ $answer =~ \"gitVersion\":\ *\"v1\.([0-9]+)([^\"]*) ]] || return 1

@@ -119,7 +119,7 @@ def test_second_run_may_make_read_only_calls(call: str) -> None:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        ("aws cloudformation update-stack --stack-name x", "==> The stack is as it should be: nothing to update"),
+        ("aws cloudformation update-stack --stack-name x", "==> The stack is up to date"),
         ("kubectl apply -n hello-world -f deployer-rbac.yml", "role.rbac.authorization.k8s.io/deployers unchanged"),
     ],
 )

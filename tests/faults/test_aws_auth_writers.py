@@ -44,7 +44,7 @@ touch {flag}
 """
 
 #: On a busy machine one of 20 writers may lose the race for five minutes; the test then follows the message.
-GIVEN_UP = "the change of aws-auth is not done after 5 minutes: look at the AWS console, then run this again\n"
+GIVEN_UP = "the update of aws-auth is not finished after 5 minutes: check the AWS console, then run this again\n"
 
 
 class Desk:
@@ -122,7 +122,7 @@ def test_concurrent_writers_lose_no_change(writers: int, changes: int, desk: Des
             if done.stderr.endswith(GIVEN_UP):
                 done = desk.authorize(KUBECTL_ROLE_NAME=f"writer-{writer}-{change}")
             assert done.returncode == 0, done.stderr
-            refused += done.stderr.count("aws-auth was changed by somebody else at the same time: fetching it again")
+            refused += done.stderr.count("someone else changed aws-auth at the same time: fetching it again")
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(write, range(writers)))
@@ -145,7 +145,7 @@ def test_stale_version_is_rejected_and_fetched_again(desk: Desk, figure: Figure)
     desk.install("kubectl", RACING_KUBECTL, patch=json.dumps(patch))
     done = desk.authorize()
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("aws-auth was changed by somebody else at the same time: fetching it again") == 1
+    assert done.stderr.count("someone else changed aws-auth at the same time: fetching it again") == 1
     assert roles(desk) == ["nodes", "in-between", ROLE_ARN.removeprefix(ARN)]
     assert saved(done.stderr)["data"] == patch["data"], (
         "the copy is of the version that was overwritten, not of the first one read"
@@ -161,8 +161,8 @@ def test_stale_version_is_rejected_and_fetched_again(desk: Desk, figure: Figure)
 
 def saved(said: str) -> dict[str, Any]:
     """Read the copy that the script's message names."""
-    (line,) = [line for line in said.splitlines() if line.startswith("aws-auth as it was before: ")]
-    return dict(yaml.safe_load(Path(line.removeprefix("aws-auth as it was before: ")).read_text()))
+    (line,) = [line for line in said.splitlines() if line.startswith("the previous aws-auth is saved in ")]
+    return dict(yaml.safe_load(Path(line.removeprefix("the previous aws-auth is saved in ")).read_text()))
 
 
 STATES: dict[str, dict[str, str] | None] = {

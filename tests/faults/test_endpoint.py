@@ -37,10 +37,10 @@ WORDS = {
     "dropped": "Connection was closed",
     "lost": "Connection was closed|AlreadyExists|already exists|NoSuchEntity",
     "slow": "Read timeout",
-    "page": "invalid XML|nothing in the answer|Internal Server Error|Cluster not found|In function",
-    "xhtml": "Result'|nothing in the answer|Cluster not found|In function|is CREATE_COMPLETE",
+    "page": "invalid XML|missing from the answer|Internal Server Error|Cluster not found|In function",
+    "xhtml": "Result'|missing from the answer|Cluster not found|In function|is CREATE_COMPLETE",
 }
-REMEDY = re.compile(r"try again|run (it|this) again|run scripts/|above|put them right")
+REMEDY = re.compile(r"try again|run (it|this) again|run scripts/|above")
 #: Messages that say that something does not exist, and what.
 CLAIMS = {
     "There is no stack aws-": "stack",
@@ -261,12 +261,12 @@ def assert_reported(world: World, plan: NextCall, code: int, output: str, errors
     """Check that the run ended at the faulty call and said why and what to do."""
     assert plan.faulty
     context = f"{plan.kind} at {plan.faulty}\n{output}\n{errors}"
-    if "the role's entry goes with the cluster" in errors:  # the one failure that stops nothing
+    if "cannot remove the role's entry" in errors:  # the one failure that stops nothing
         return
     assert code == 1, context
     later = [call.name for call in world.proxy.calls if call.number > plan.faulty.number]
     assert not any(CHANGING.search(name) for name in later), context
-    assert re.search(f"{WORDS[plan.kind]}|AWS does not (answer|accept)", errors + output), context
+    assert re.search(f"{WORDS[plan.kind]}|AWS (is unreachable|rejects|does not accept)", errors + output), context
     assert REMEDY.search(errors.splitlines()[-1]), context
     assert "Traceback" not in errors, context
     assert "Nothing is left" not in output, context

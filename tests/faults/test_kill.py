@@ -153,7 +153,7 @@ def test_same_token_again_makes_one_call_that_changes_nothing(desk: World, figur
     said = sweep.run().output
     calls = desk.endpoint.changes()
     assert calls == ["UpdateStack"]  # the stack hides its token, so only AWS can compare it
-    assert "==> The stack is as it should be: nothing to update" in said.splitlines()
+    assert "==> The stack is up to date" in said.splitlines()
     assert desk.state() == sweep.goal
     figure(
         "create-stack.sh run a third time, with the token, changes nothing",

@@ -49,8 +49,10 @@ ASKING = (
     "status.sh",
     "teardown.sh",
 )
-NO_ANSWER = "AWS does not answer as it should: check the network, and HTTPS_PROXY if you use one, then try again"
-CLOCK = "AWS does not accept your computer's clock: set it by the network's time, then try again"
+NO_ANSWER = (
+    "AWS is unreachable or returns errors: check the network, and HTTPS_PROXY if you use a proxy, then try again"
+)
+CLOCK = "AWS rejects requests because your computer's clock is wrong: synchronise it, then try again"
 FULL = 'mount -t tmpfs -o size=8k full "{0}"; head -c 100000 /dev/zero >"{0}/full" 2>/dev/null || true'
 
 
@@ -184,9 +186,9 @@ def test_wrong_clock_for_each_script(desk: Desk, late: str, figure: Figure) -> N
 def no_network(desk: Desk, scripts: tuple[str, ...]) -> str:
     real(desk, "aws", "curl")
     lines = {
-        "check-github.sh": "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use one",
-        "build/connect.sh": "cannot find out how to reach eksctl-demo in us-east-2: see above, then run this again",
-        "build/install-kubectl.sh": "cannot fetch https://dl.k8s.io/release/stable-1.36.txt: check the network, and HTTPS_PROXY if you use one",
+        "check-github.sh": "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy",
+        "build/connect.sh": "cannot get the endpoint of cluster eksctl-demo in us-east-2: fix the error above, then run this again",
+        "build/install-kubectl.sh": "cannot fetch https://dl.k8s.io/release/stable-1.36.txt: check the network, and HTTPS_PROXY if you use a proxy",
     }
     for script in scripts:
         if script == "build/install-kubectl.sh":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ def comment() -> str:
 def assert_rolled_back(run: Run, says: str) -> None:
     assert run.code == 1
     assert says in run.log
-    assert run.log.splitlines()[-1].endswith("serves as before")
+    assert re.search(r"and was rolled back to revision \d+: see the errors above$", run.log.splitlines()[-1])
     assert run.seconds < BOUND
 
 
@@ -215,7 +216,7 @@ def test_push_during_rollback_goes_live(releases: Releases, figure: Figure) -> N
     with Load(releases.address()) as load:
         began = time.monotonic()
         bad = releases.push(**{"gunicorn.conf.py": 'raise RuntimeError("there is no database")\n'})
-        until(lambda: "==> Undo" in releases.build_log(bad), BOUND, "the rollback", pause=0.2)
+        until(lambda: "==> Roll back" in releases.build_log(bad), BOUND, "the rollback", pause=0.2)
         good = releases.push(**{"app.py": comment()})
         assert releases.end_of(bad) == "Failed"
         took = time.monotonic() - began
@@ -225,7 +226,7 @@ def test_push_during_rollback_goes_live(releases: Releases, figure: Figure) -> N
     log = releases.build_log(bad)
     assert "RuntimeError: there is no database" in log
     assert "CrashLoopBackOff" in log
-    assert "serves as before" in log
+    assert "and was rolled back to revision" in log
     assert took < BOUND
     load.assert_none_lost()
     figure("a commit that crashes at startup is rolled back", f"{took:.0f} s after git push, {load}")

@@ -147,11 +147,11 @@ def test_function_fails_on_create(mood: str, learner: Learner, figure: Figure) -
     told = learner.bad("create-stack.sh")
     assert "KubectlRoleTrust: " in told
     assert ("planted at Create" in told) == (mood == "fails")
-    assert told.splitlines()[-1].startswith("the stack aws-pipeline is ROLLBACK_COMPLETE for the reasons above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is ROLLBACK_COMPLETE: fix the errors above")
     assert learner.state() == "aws-pipeline, ROLLBACK_COMPLETE"
     learner.let()
     said = learner.good("create-stack.sh")
-    assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
+    assert "==> Delete the stack of an earlier attempt, which is ROLLBACK_COMPLETE" in said
     assert learner.restricted()
     figure("a stack whose function fails says why, and the next run repairs it", f"create, {mood}: yes")
 
@@ -164,10 +164,10 @@ def test_function_fails_on_update(learner: Learner, figure: Figure) -> None:
     told = learner.bad("create-stack.sh")
     assert "KubectlRoleTrust: OSError: planted at Update" in told
     # The rollback invokes the function again, which fails again.
-    assert told.splitlines()[-1].startswith("the stack aws-pipeline is UPDATE_ROLLBACK_FAILED for the reasons above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is UPDATE_ROLLBACK_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, UPDATE_ROLLBACK_FAILED"
     told = learner.bad("create-stack.sh")
-    assert told.splitlines()[-1].startswith("the stack aws-pipeline is UPDATE_ROLLBACK_FAILED for the reasons above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is UPDATE_ROLLBACK_FAILED: fix the errors above")
     learner.let()
     assert "==> Finish the rollback of an earlier update" in learner.good("create-stack.sh")
     assert learner.restricted()
@@ -180,7 +180,7 @@ def test_function_fails_on_delete(mood: str, learner: Learner, figure: Figure) -
     learner.good("create-stack.sh")
     told = learner.bad("teardown.sh", "--yes")
     assert "KubectlRoleTrust: " in told
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: put right what is named above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, DELETE_FAILED"
     learner.let()
     # AWS keeps what a failed resource needs, so the function can be invoked again. The emulator does not, so retain the
@@ -208,7 +208,7 @@ def test_scripts_wait_for_rollback_in_progress(then: str, learner: Learner, figu
     assert _status(learner.aws) == "ROLLBACK_IN_PROGRESS"
     if then == "create-stack.sh":
         said = learner.good(then)
-        assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
+        assert "==> Delete the stack of an earlier attempt, which is ROLLBACK_COMPLETE" in said
         assert learner.restricted()
     else:
         assert learner.good(then, "--yes").splitlines()[-1] == "==> Nothing is left"
@@ -230,7 +230,7 @@ def test_bucket_that_is_not_empty(then: str, learner: Learner, figure: Figure) -
     told = learner.bad("teardown.sh", "--yes")
     assert "    ArtifactBucket: " in told
     assert "not empty" in told.lower() or "BucketNotEmpty" in told
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: put right what is named above")
+    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, DELETE_FAILED"
     _empty_buckets(learner.aws)
     learner.let()
@@ -267,7 +267,7 @@ def test_recreated_kubectl_role_is_restricted_again(learner: Learner, figure: Fi
     assert learner.aws.trust() == OPEN
     learner.good("create-stack.sh", GITHUB_TOKEN="")
     assert learner.restricted()
-    assert "nothing to update" in learner.good("create-stack.sh", GITHUB_TOKEN="")
+    assert "The stack is up to date" in learner.good("create-stack.sh", GITHUB_TOKEN="")
     figure("the next create-stack.sh restricts a kubectl role that was recreated", "yes")
 
 

@@ -147,7 +147,7 @@ def test_teardown_of_everything(desk: World, figure: Figure) -> None:
     manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": []})
     desk.aws.root("ecr").put_image(repositoryName=images, imageManifest=manifest, imageTag="one")
     said = torn_down(desk, nothing)
-    assert "==> Take the role out of aws-auth" in said.splitlines()
+    assert "==> Remove the role from aws-auth" in said.splitlines()
     figure(
         "teardown of everything, with images and artifacts, run twice: nothing is left",
         "0 things left, 0 changing calls in the second run",

@@ -1,4 +1,4 @@
-"""deployment.yml: what a pod does when it stops."""
+"""deployment.yml: how a pod stops."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.paths import ROOT
 DEPLOYMENT: dict[str, Any] = next(iter(yaml.safe_load_all((ROOT / "deployment.yml").read_text(encoding="utf-8"))))
 
 
-def test_a_pod_pauses_before_it_stops() -> None:
-    """The kubelet sends SIGTERM and the endpoints are changed at the same time; nodes hear of the latter some seconds later."""
+def test_pod_pauses_before_it_stops() -> None:
+    """Nodes learn of the changed endpoints some seconds after the kubelet sends SIGTERM."""
     (container,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
     lifecycle = container.get("lifecycle", {})
     assert set(lifecycle) == {"preStop"}

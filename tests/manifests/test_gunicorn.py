@@ -1,4 +1,4 @@
-"""The real server with the real settings: SIGTERM under load loses no request, neither on new nor on kept connections."""
+"""The real server with the real settings: SIGTERM under load loses no request, on new or on kept connections."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def status(port: int, path: str) -> int:
-    """Status of one request on a connection of its own; 0 where nobody listens."""
+    """Return the status of one request on a new connection; 0 if the connection is refused."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=BOUND)
     try:
         connection.request("GET", path)
@@ -71,7 +71,7 @@ def status(port: int, path: str) -> int:
 
 
 class Load:
-    """Callers behind a load balancer, which stops to choose this server as soon as it is not ready."""
+    """Callers behind a load balancer, which stops using this server as soon as it is not ready."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -92,7 +92,7 @@ class Load:
             self.ready.clear()
 
     def balance(self) -> None:
-        """The kubelet's part: ask the readiness probe's path, and take the server out when it says no."""
+        """Probe readiness like the kubelet, and take the server out when it is not ready."""
         while status(self.port, "/readyz") == 200:
             time.sleep(0.05)
         self.ready.clear()
@@ -104,7 +104,7 @@ class Load:
             self.answers.append(answer)
 
     def kept_connection(self) -> None:
-        """An existing connection is used until the server says that it closes it."""
+        """Use one connection until the server announces that it closes it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=BOUND)
         closing = False
         while not closing:
@@ -126,28 +126,28 @@ class Load:
 def test_sigterm_under_load_loses_no_request(server: subprocess.Popen[bytes], port: int) -> None:
     load = Load(port)
     until(lambda: len(load.answers) > 100)
-    # A request that is on its way when the signal comes, and is complete only after new connections have stopped.
+    # This request starts before the signal and completes after the server has stopped accepting connections.
     slow = socket.create_connection(("127.0.0.1", port), timeout=BOUND)
     slow.sendall(b"GET / HTTP/1.1\r\nHost: slow\r\n")
 
-    told = time.monotonic()
+    signalled = time.monotonic()
     server.send_signal(signal.SIGTERM)
     until(lambda: not load.ready.is_set())
-    assert status(port, "/") == 200, "still serves those who have not heard that it is not ready"
-    assert time.monotonic() - told < 1
-    time.sleep(told + DRAIN_SECONDS + 0.5 - time.monotonic())
+    assert status(port, "/") == 200, "still serves callers that do not know yet that it is not ready"
+    assert time.monotonic() - signalled < 1
+    time.sleep(signalled + DRAIN_SECONDS + 0.5 - time.monotonic())
     slow.sendall(b"\r\n")
     assert slow.recv(65536).startswith(b"HTTP/1.1 200")
     slow.close()
 
     assert server.wait(BOUND) == 0
     load.finish()
-    print(f"{len(load.answers)} requests, {len(load.lost)} lost, stopped after {time.monotonic() - told:.1f} s")
+    print(f"{len(load.answers)} requests, {len(load.lost)} lost, stopped after {time.monotonic() - signalled:.1f} s")
     assert load.lost == []
 
 
 @pytest.mark.usefixtures("server")
-def test_a_silent_connection_holds_up_nobody(port: int) -> None:
+def test_silent_connections_do_not_block_requests(port: int) -> None:
     """Browsers and load balancers open connections before they need them."""
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
     begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""The documents that the cluster and CodeBuild read: valid, restricted, no wider than needed, and in step with each other."""
+"""The documents that the cluster and CodeBuild read: valid, restricted, least privilege, and consistent with each other."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ PHASES = {name: "\n".join(phase["commands"]) for name, phase in BUILDSPEC["phase
 @pytest.mark.parametrize(
     "manifest", manifests("deployment.yml") + manifests("deployer-rbac.yml"), ids=lambda m: m["kind"]
 )
-def test_valid_for_the_cluster_s_version(manifest: Manifest) -> None:
+def test_valid_for_the_clusters_version(manifest: Manifest) -> None:
     kubernetes_validate.validate(manifest, VERSION, strict=True)
-    # The scripts say which namespace.
+    # The scripts set the namespace.
     assert "namespace" not in manifest["metadata"]
 
 
-def test_the_version_is_the_cluster_s() -> None:
+def test_validated_version_is_the_clusters() -> None:
     assert f"KUBERNETES_VERSION:={VERSION}}}" in (ROOT / "settings.sh").read_text()
 
 
@@ -53,7 +53,7 @@ def test_kinds_and_names() -> None:
     assert CONTAINER["name"] == "hello-world"
 
 
-def test_all_select_the_pods_of_the_app() -> None:
+def test_everything_selects_the_apps_pods() -> None:
     assert DEPLOYMENT["spec"]["template"]["metadata"]["labels"] == LABELS
     assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == LABELS
     assert SERVICE["spec"]["selector"] == LABELS
@@ -66,7 +66,7 @@ def test_all_select_the_pods_of_the_app() -> None:
     }
 
 
-def test_restricted() -> None:
+def test_pod_meets_the_restricted_standard() -> None:
     """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and a read-only disk."""
     assert not {"hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers"} & set(POD)
     assert POD["securityContext"] == {
@@ -85,29 +85,29 @@ def test_restricted() -> None:
     assert POD["enableServiceLinks"] is False
 
 
-def test_the_image_s_user_is_the_pod_s() -> None:
+def test_pod_runs_as_the_images_user() -> None:
     assert re.findall(r"^USER (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1] == "10001:10001"
 
 
-def test_the_autoscaler_alone_sets_the_number_of_pods() -> None:
+def test_only_the_autoscaler_sets_the_replicas() -> None:
     assert "replicas" not in DEPLOYMENT["spec"]
     assert AUTOSCALER["spec"]["minReplicas"] == 2
-    # Utilization is a share of the request, so there has to be one.
+    # Utilization is a percentage of the request, so a request is required.
     assert CONTAINER["resources"]["requests"]["cpu"]
 
 
-def test_a_rollout_takes_no_pod_away_before_another_serves() -> None:
+def test_rollout_keeps_old_pods_until_new_ones_are_ready() -> None:
     assert DEPLOYMENT["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "100%", "maxUnavailable": 0}
     assert DEPLOYMENT["spec"]["minReadySeconds"] > 0
 
 
-def test_a_node_can_always_be_drained() -> None:
+def test_node_can_always_be_drained() -> None:
     assert BUDGET["spec"]["maxUnavailable"] == 1
     assert BUDGET["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert POD["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "ScheduleAnyway"
 
 
-def test_probes_ask_paths_that_the_app_serves() -> None:
+def test_probes_use_paths_that_the_app_serves() -> None:
     served = {rule.rule for rule in app.url_map.iter_rules()}
     paths = {probe: CONTAINER[probe]["httpGet"]["path"] for probe in CONTAINER if probe.endswith("Probe")}
     assert paths == {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
@@ -124,14 +124,14 @@ def test_one_port_everywhere() -> None:
     assert SERVICE["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
 
 
-def test_requests_in_flight_are_finished_before_the_kubelet_kills() -> None:
+def test_requests_in_flight_finish_before_the_grace_period_ends() -> None:
     gunicorn = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     pause = CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert 0 < gunicorn["DRAIN_SECONDS"] < gunicorn["graceful_timeout"]
     assert pause + gunicorn["graceful_timeout"] < POD["terminationGracePeriodSeconds"]
 
 
-def test_a_failed_rollout_is_undone_within_two_minutes() -> None:
+def test_failed_rollout_is_rolled_back_within_two_minutes() -> None:
     script = (ROOT / "scripts" / "build/deploy.sh").read_text()
     (end,) = [int(seconds) for seconds in re.findall(r"SECONDS \+ (\d+)", script)]
     looks = [int(seconds) for seconds in re.findall(r"--timeout=(\d+)s", script)]
@@ -140,7 +140,7 @@ def test_a_failed_rollout_is_undone_within_two_minutes() -> None:
     assert end + sum(looks) < 120
 
 
-def test_the_deployer_s_rights() -> None:
+def test_deployers_rights() -> None:
     rights = {
         (group, resource): set(rule["verbs"])
         for rule in ROLE["rules"]
@@ -162,7 +162,7 @@ def test_the_deployer_s_rights() -> None:
     assert BINDING["subjects"] == [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "deployers"}]
 
 
-def test_the_image_is_named_once() -> None:
+def test_image_is_named_once() -> None:
     uses = [line for line in (ROOT / "deployment.yml").read_text().splitlines() if not line.lstrip().startswith("#")]
     assert [line.strip() for line in uses if "CONTAINER_IMAGE" in line] == ["image: CONTAINER_IMAGE"]
 
@@ -189,13 +189,13 @@ def test_buildspec_order() -> None:
     places = [everything.index(step) for step in steps]
     assert places == sorted(places)
     assert "--target test" in PHASES["build"]
-    # Until the tests have passed, layers are pushed for the cache alone; a tag that is looked for or deployed comes later.
+    # Until the tests have passed, layers are pushed only under the cache's tag, which is never deployed.
     pushed = [re.findall(r"docker push --quiet (\S+)", phase) for phase in PHASES.values()]
     cache, commit, files = (f'"$ECR_REPOSITORY_URI:{tag}"\'' for tag in ("cache", "$VERSION", "$CONTENT"))
     assert pushed == [[], [], [cache], [commit, files]]
 
 
-def test_post_build_first_asks_whether_the_build_succeeded() -> None:
+def test_post_build_first_checks_that_the_build_succeeded() -> None:
     first = BUILDSPEC["phases"]["post_build"]["commands"][0]
     for succeeding, code in (("1", 0), ("0", 1)):
         environment = {"CODEBUILD_BUILD_SUCCEEDING": succeeding, "PATH": "/usr/bin:/bin"}
@@ -203,8 +203,8 @@ def test_post_build_first_asks_whether_the_build_succeeded() -> None:
 
 
 @pytest.mark.parametrize("command", [c for phase in BUILDSPEC["phases"].values() for c in phase["commands"]])
-def test_a_command_of_several_lines_stops_at_its_first_failure(command: str) -> None:
-    """CodeBuild looks at the exit code of the whole command, which is that of its last line."""
+def test_multi_line_commands_stop_at_the_first_failure(command: str) -> None:
+    """CodeBuild checks only the exit code of the whole command, which is that of its last line."""
     if command.count("\n") > 1 and not command.startswith("if "):
         assert command.startswith("set -euo pipefail\n")
 

@@ -1,4 +1,4 @@
-"""aws_auth.py changes one entry of mapRoles and nothing else, and writes nothing that it could not read."""
+"""aws_auth.py changes one entry of mapRoles and nothing else, and never changes text that it cannot parse."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import ROOT
 
 
-def test_added_behind_what_is_there() -> None:
+def test_entry_is_appended() -> None:
     assert add(NODES) == NODES + ENTRY
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "\n", "# nobody yet\n"])
-def test_added_to_nothing(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "[]", "null", "\n", "# no one yet\n"])
+def test_entry_is_added_to_an_empty_list(text: str) -> None:
     assert yaml.safe_load(add(text)) == [WANTED]
 
 
-@pytest.mark.parametrize("text", [NODES, "", "[]", "# nobody\n" + NODES, NODES.replace("\n", "\r\n")])
-def test_twice_is_once_and_removing_restores(text: str) -> None:
+@pytest.mark.parametrize("text", [NODES, "", "[]", "# no one\n" + NODES, NODES.replace("\n", "\r\n")])
+def test_add_is_idempotent_and_remove_restores(text: str) -> None:
     once = add(text)
     assert add(once) == once
     assert yaml.safe_load(remove(once)) == (yaml.safe_load(text) or None)
 
 
-def test_comments_order_and_indentation_stay() -> None:
+def test_keeps_comments_order_and_indentation() -> None:
     text = "# first\n  - rolearn: a # nodes\n    groups: [x]\n    # why\n    username: u\n\n  # second\n  - {rolearn: b, note: 1}\n"
     indented = "".join("  " + line + "\n" for line in ENTRY.splitlines())
     assert add(text) == text + indented
     assert remove(add(text)) == text
 
 
-def test_line_ends_stay() -> None:
+def test_keeps_line_endings() -> None:
     text = NODES.replace("\n", "\r\n")
     assert add(text) == (NODES + ENTRY).replace("\n", "\r\n")
 
 
-def test_without_a_last_line_end() -> None:
+def test_accepts_text_without_a_final_newline() -> None:
     assert add(NODES.rstrip("\n")) == NODES + ENTRY
 
 
-def test_the_originals_entry_loses_its_masters() -> None:
+def test_entry_in_system_masters_is_corrected() -> None:
     old = f"- groups:\n  - system:masters\n  rolearn: {ROLE}\n  username: build\n"
     assert add(old + NODES) == NODES + ENTRY
 
 
-def test_unknown_keys_stay() -> None:
+def test_keeps_unknown_keys() -> None:
     text = f"- rolearn: {ROLE}\n  username: other\n  note: keep\n- rolearn: b\n  session: 7\n"
     assert yaml.safe_load(add(text)) == [{"rolearn": "b", "session": 7}, {**WANTED, "note": "keep"}]
 
 
-def test_duplicates_of_the_role_become_one_and_those_of_others_stay() -> None:
+def test_merges_duplicates_of_the_role_only() -> None:
     text = NODES + ENTRY + NODES + ENTRY.replace(ROLE, ROLE.lower())
     assert yaml.safe_load(add(text)) == [*yaml.safe_load(NODES + NODES), WANTED]
     assert remove(text) == NODES + NODES
 
 
-def test_a_longer_name_is_another_role() -> None:
+def test_longer_name_is_another_role() -> None:
     text = ENTRY.replace(ROLE, ROLE + "2")
     assert add(text) == text + ENTRY
     assert remove(text) == text
@@ -85,17 +85,17 @@ def test_flow_style() -> None:
         ("just words", "it is not a list"),
         ("- just words\n", "entry 1 is not a mapping with a rolearn"),
         ("- rolearn: [5]\n", "entry 1 is not a mapping with a rolearn"),
-        ("- rolearn: a\n  rolearn: b\n", "line 1: 'rolearn' stands twice in one entry"),
-        ('- "\\e[31m\\n": a\n  "\\e[31m\\n": b\n', "line 1: '\\x1b[31m\\n' stands twice in one entry"),
-        ("- {<<: {rolearn: a}}\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
-        ("- &x {rolearn: a}\n- *x\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("- rolearn: a\n  rolearn: b\n", "line 1: 'rolearn' appears twice in one entry"),
+        ('- "\\e[31m\\n": a\n  "\\e[31m\\n": b\n', "line 1: '\\x1b[31m\\n' appears twice in one entry"),
+        ("- {<<: {rolearn: a}}\n", "it uses YAML aliases, merge keys or tags, which are not supported"),
+        ("- &x {rolearn: a}\n- *x\n", "it uses YAML aliases, merge keys or tags, which are not supported"),
         ("---\n- rolearn: a\n---\n- rolearn: b\n", "line 3: but found another document"),
         ("<!doctype html><p>Sign in</p>", "it is not a list"),
-        ("- !!omap [a: b]\n", "it uses YAML aliases, merges or tags, which this program does not edit"),
+        ("- !!omap [a: b]\n", "it uses YAML aliases, merge keys or tags, which are not supported"),
         ("[" * 1500, "it is not a list of mappings"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_refused(text: str, why: str) -> None:
+def test_rejects_text_it_cannot_parse(text: str, why: str) -> None:
     for edit in (add, remove):
         with pytest.raises(aws_auth.Unreadable) as caught:
             edit(text)
@@ -125,7 +125,7 @@ texts = st.one_of(
 
 @given(texts)
 @settings(max_examples=150, deadline=None)
-def test_only_the_one_entry_ever_changes(text: str) -> None:
+def test_changes_only_the_one_entry(text: str) -> None:
     try:
         before = aws_auth.read_roles(text)
     except aws_auth.Unreadable:
@@ -143,11 +143,11 @@ def test_only_the_one_entry_ever_changes(text: str) -> None:
 
 @given(st.text(max_size=200))
 @settings(max_examples=200, deadline=None)
-def test_the_patch_carries_any_text(text: str) -> None:
+def test_patch_preserves_any_text(text: str) -> None:
     assert yaml.safe_load(aws_auth.dump(aws_auth.config_map(text)))["data"]["mapRoles"] == text
 
 
-def test_the_patch_names_the_version_that_was_read(tmp_path: Path) -> None:
+def test_patch_names_the_resource_version_that_was_read(tmp_path: Path) -> None:
     done = run("add", config_map(NODES, mapUsers="[]"), tmp_path / "saved.yml")
     assert yaml.safe_load(done.stdout) == {
         "apiVersion": "v1",
@@ -157,28 +157,28 @@ def test_the_patch_names_the_version_that_was_read(tmp_path: Path) -> None:
     }
     saved = yaml.safe_load((tmp_path / "saved.yml").read_text())
     assert saved["data"] == {"mapRoles": NODES, "mapUsers": "[]"}
-    assert "resourceVersion" not in saved["metadata"]  # so that kubectl replace can put it back
+    assert "resourceVersion" not in saved["metadata"]  # so that kubectl replace can restore it
 
 
-def test_words_of_others_stay_where_the_list_is_written_anew() -> None:
-    """YAML 1.1 would read a time, an octal number, truth, nothing and a date."""
+def test_keeps_scalars_when_rewriting_a_flow_list() -> None:
+    """YAML 1.1 would read these as a time, an octal number, a boolean, null and a date."""
     text = "[{rolearn: a, groups: [1:30, 012, yes, ~, 2026-11-23, '5']}]"
     assert add(text).splitlines()[0] == "- {rolearn: a, groups: ['1:30', 012, yes, ~, 2026-11-23, '5']}"
 
 
 @pytest.mark.parametrize("end", ["...\n", "--- # none\n...\n"])
-def test_what_ends_a_document_is_no_obstacle(end: str) -> None:
+def test_accepts_document_end_markers(end: str) -> None:
     assert yaml.safe_load(add(ENTRY + end) if end == "...\n" else add(end)) == [WANTED]
 
 
 @pytest.mark.parametrize("answer", ["[]", "5", '{"metadata": 1}', '{"data": {"mapRoles": 5}}', '"\\ud800"'])
-def test_an_answer_of_another_shape_is_refused(answer: str, tmp_path: Path) -> None:
+def test_rejects_an_answer_that_is_not_a_config_map(answer: str, tmp_path: Path) -> None:
     done = run("add", answer, tmp_path / "saved.yml")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "aws-auth: kubectl's answer is not a ConfigMap; nothing was changed\n"
 
 
-def test_the_locale_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_works_in_any_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     given_map = json.dumps(config_map("# é\n" + NODES), ensure_ascii=False).encode()
     done = subprocess.run(
@@ -188,35 +188,35 @@ def test_the_locale_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("present", ["", {"metadata": {"resourceVersion": "1"}}, config_map(None), config_map("")])
-def test_without_roles(present: object, tmp_path: Path) -> None:
+def test_config_map_without_roles(present: object, tmp_path: Path) -> None:
     done = run("add", present, tmp_path / "saved.yml")
     assert yaml.safe_load(yaml.safe_load(done.stdout)["data"]["mapRoles"]) == [WANTED]
     assert run("remove", present, tmp_path / "saved.yml").stdout == ""
 
 
-def test_nothing_to_change_prints_nothing(tmp_path: Path) -> None:
+def test_prints_nothing_if_nothing_changes(tmp_path: Path) -> None:
     assert run("add", config_map(NODES + ENTRY), tmp_path / "saved.yml").stdout == ""
 
 
-def test_unreadable_names_the_copy_and_the_remedy(tmp_path: Path) -> None:
+def test_unreadable_roles_error_names_the_copy_and_the_remedy(tmp_path: Path) -> None:
     saved = tmp_path / "saved.yml"
     done = run("add", config_map("\t- x"), saved)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
         "aws-auth: mapRoles cannot be read (line 1: found character '\\t' that cannot start any token); nothing was changed. "
-        f"A copy is in {saved}: put it right with kubectl edit configmap/aws-auth -n kube-system, then run this again\n"
+        f"A copy is in {saved}. Fix it with kubectl edit configmap/aws-auth -n kube-system, then run this again\n"
     )
     assert yaml.safe_load(saved.read_text())["data"] == {"mapRoles": "\t- x"}
 
 
-def test_an_html_page_is_refused(tmp_path: Path) -> None:
+def test_rejects_an_html_page(tmp_path: Path) -> None:
     done = run("add", "<html>", tmp_path / "saved.yml")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "aws-auth: kubectl's answer is not a ConfigMap; nothing was changed\n"
 
 
-def test_the_sample_is_what_the_script_makes(tmp_path: Path) -> None:
+def test_sample_equals_the_scripts_output(tmp_path: Path) -> None:
     arn = "arn:aws:iam::<ACCOUNT_ID>:role/"
     nodes = NODES.replace(
         "arn:aws:iam::111122223333:role/nodes", arn + "eksctl-eksctl-demo-nodegroup-nodes-NodeInstanceRole"

@@ -1,4 +1,4 @@
-"""A wrong call ends with exit code 2 and one line that names what is wrong and the remedy, and nothing was called."""
+"""A wrong call exits with 2 and one line that names the fault and the remedy, before any tool is called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_wrong_call(case: Case, tmp_path: Path) -> None:
+def test_rejects_a_wrong_call(case: Case, tmp_path: Path) -> None:
     desk = Desk(tmp_path / "desk", case.checkout(tmp_path / "checkout"))
     done = desk.run(case.script, *case.arguments, **case.environment)
     assert done.stderr.splitlines() == [case.line]
@@ -22,7 +22,7 @@ def test_wrong_call(case: Case, tmp_path: Path) -> None:
     assert not list(desk.checkout.rglob("pwned"))
 
 
-def test_every_setting_argument_and_document_has_its_cases() -> None:
+def test_every_setting_argument_and_document_has_cases() -> None:
     settings = {name for case in CASES for name in case.environment}
     assert settings >= {
         "AWS_REGION",
@@ -43,7 +43,7 @@ def test_every_setting_argument_and_document_has_its_cases() -> None:
     assert len(different) == len(CASES) >= 60
 
 
-def test_no_repository_is_known(tmp_path: Path) -> None:
+def test_rejects_a_checkout_without_an_origin(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "no origin"))
     done = desk.run("create-stack.sh", GITHUB_USER="", GIT_CEILING_DIRECTORIES=str(tmp_path))
     line = (
@@ -52,6 +52,6 @@ def test_no_repository_is_known(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr, desk.calls()) == (2, line, [])
 
 
-def test_a_wrong_token_is_not_repeated(tmp_path: Path) -> None:
+def test_does_not_print_a_wrong_token(tmp_path: Path) -> None:
     done = Desk(tmp_path / "desk").run("create-stack.sh", GITHUB_TOKEN="secret with spaces")
     assert "secret" not in done.stdout + done.stderr

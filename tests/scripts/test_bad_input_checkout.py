@@ -1,4 +1,4 @@
-"""A checkout whose path holds spaces, quotes, a line end and what a shell would run, with the real AWS CLI."""
+"""A checkout whose path contains spaces, quotes, a newline and shell code, with the real AWS CLI."""
 
 from __future__ import annotations
 

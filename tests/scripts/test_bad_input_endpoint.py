@@ -1,4 +1,4 @@
-"""Wrong calls with the real AWS CLI, and an endpoint in AWS's and the cluster's place that counts what reaches it."""
+"""Wrong calls with the real AWS CLI, and an endpoint in place of AWS and the cluster that records each request."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.services
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Refuses every request, and writes it down."""
+    """Rejects and records every request."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
         super().__init__(("127.0.0.1", 0), Refusal)
 
     def environment(self, desk: Desk) -> dict[str, str]:
-        """What leads the AWS CLI, kubectl and curl here."""
+        """The environment that directs the AWS CLI, kubectl and curl to this endpoint."""
         url = f"http://127.0.0.1:{self.server_port}"
         return {
             "AWS_ENDPOINT_URL": url,
@@ -40,7 +40,7 @@ class Endpoint(ThreadingHTTPServer):
 
 
 class Refusal(BaseHTTPRequestHandler):
-    """One request."""
+    """Rejects one request."""
 
     server: Endpoint
 
@@ -51,10 +51,10 @@ class Refusal(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_POST = do_PUT = do_CONNECT = refuse  # noqa: N815 (http.server asks for these names)
+    do_GET = do_POST = do_PUT = do_CONNECT = refuse  # noqa: N815 (http.server defines these names)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
-        """Nothing on standard error."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        """Keep standard error empty."""
 
 
 @pytest.fixture
@@ -95,14 +95,14 @@ def test_no_wrong_call_reaches_aws(endpoint: Endpoint, tmp_path: Path, figure: F
     ("script", "arguments"),
     [("create-cluster.sh", ()), ("create-role.sh", ()), ("status.sh", ()), ("build/connect.sh", ("demo", "arn:aws:iam::111122223333:role/x"))],
 )  # fmt: skip
-def test_a_right_call_does(script: str, arguments: tuple[str, ...], endpoint: Endpoint, tmp_path: Path) -> None:
+def test_right_call_reaches_aws(script: str, arguments: tuple[str, ...], endpoint: Endpoint, tmp_path: Path) -> None:
     desk = desk_at(tmp_path / "desk")
     done = desk.run(script, *arguments, **endpoint.environment(desk))
     assert done.returncode == 1
     assert endpoint.log, done.stderr
 
 
-def test_a_right_call_reaches_github_and_the_cluster(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_right_call_reaches_github_and_the_cluster(endpoint: Endpoint, tmp_path: Path) -> None:
     desk = desk_at(tmp_path / "desk")
     desk.run("check-github.sh", GITHUB_TOKEN="ghp_" + "a" * 36, **endpoint.environment(desk))
     assert endpoint.log[:1] == ["CONNECT api.github.com:443"]

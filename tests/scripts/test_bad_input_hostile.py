@@ -1,6 +1,6 @@
-"""Values that would do harm in a shell: in a setting, in what others wrote, and in the path of the checkout.
+"""Hostile values: in settings, in data from elsewhere, and in the checkout's path.
 
-Each hostile value would make a file named ``pwned`` if a shell read it. What a program gets of it, it gets as one word.
+Each value would create a file named ``pwned`` if a shell evaluated it. Programs receive it as a single word.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HOSTILE = [
     "*", "~root", "%n%s", "../../pwned", "a" * 5000, "\u202eünïcode", "\x1b]0;pwned\x07", "x' || @ || 'x",
 ]  # fmt: skip
 
-#: What each script reads of its environment, beyond the settings that all of them check.
+#: The variables that each script reads, besides the settings that every script checks.
 SETTINGS = ("AWS_REGION", "CLUSTER_NAME", "KUBERNETES_VERSION", "NODE_TYPE", "NODE_COUNT", "AUTHENTICATION_MODE", "KUBECTL_ROLE_NAME",
             "STACK_NAME", "APP_NAMESPACE", "GITHUB_USER", "GITHUB_REPO", "GITHUB_BRANCH")  # fmt: skip
 OPTIONAL = {
@@ -40,10 +40,10 @@ OPTIONAL = {
     "authorize-role.sh": ("TMPDIR", "XDG_CACHE_HOME", "AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS", "KUBECONFIG"),
     "create-role.sh": ("TMPDIR", "AWS_PROFILE", "CDPATH", "AWS_DEFAULT_REGION"),
     "build/connect.sh": ("KUBECONFIG", "AWS_PROFILE"),
-    "build/deploy.sh": ("KUBECONFIG", "CDPATH", "work", "told"),
+    "build/deploy.sh": ("KUBECONFIG", "CDPATH", "work", "reported"),
     "dev/venv.sh": ("XDG_CACHE_HOME",),
 }  # fmt: skip
-#: Of these, the ones that name a directory.
+#: Those that name a directory.
 DIRECTORIES = ("TMPDIR", "XDG_CACHE_HOME", "CDPATH")
 ARGUMENTS = {
     "build/connect.sh": ("demo", DEPLOYER),
@@ -56,7 +56,7 @@ ALL = ("create-cluster.sh", "create-role.sh", "authorize-role.sh", "create-stack
 
 
 def answering(desk: Desk) -> Desk:
-    """Tools that answer as on a good day, with everything there."""
+    """Let the tools answer as if every resource existed."""
     aws_auth = {"metadata": {"name": "aws-auth", "resourceVersion": "5"}, "data": {"mapRoles": ""}}
     answers = {
         ("aws", "get-caller-identity"): IDENTITY[2]["stdout"],
@@ -81,14 +81,14 @@ def answering(desk: Desk) -> Desk:
 
 
 def combinations() -> list[tuple[str, str, str]]:
-    """A script, what it reads, and a value; each setting goes to two scripts, in turn."""
+    """Yield script, variable and value; each setting is tried with two of the scripts."""
     given = [(ALL[(2 * number + each) % len(ALL)], name) for number, name in enumerate(SETTINGS) for each in range(2)]
     given += [(script, name) for script, names in OPTIONAL.items() for name in names]
     return [(script, name, value) for script, name in given for value in HOSTILE]
 
 
 def in_place(name: str, value: str, home: Path) -> str:
-    """The value, or where a directory is asked for, the path of one that is called so, with what belongs into it."""
+    """Return the value, or for a variable that names a directory, the path of a directory with that name."""
     if name not in DIRECTORIES or len(value) > 200:
         return value
     directory = home / value.strip("/.")
@@ -100,7 +100,7 @@ def in_place(name: str, value: str, home: Path) -> str:
 
 
 def fault(script: str, name: str, value: str, desk: Desk) -> str:
-    """What is wrong with a run, if anything is."""
+    """Return what is wrong with a run, or an empty string."""
     environment = {"KUBECONFIG": str(desk.home / "config")} | {name: in_place(name, value, desk.home)}
     done = desk.run(script, *ARGUMENTS.get(script, ()), **environment)
     if done.returncode not in {0, 1, 2}:
@@ -111,7 +111,7 @@ def fault(script: str, name: str, value: str, desk: Desk) -> str:
 
 
 @pytest.mark.parametrize("every", [9, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_no_value_is_run_by_a_shell(every: int, tmp_path: Path, figure: Figure) -> None:
+def test_no_shell_runs_a_value(every: int, tmp_path: Path, figure: Figure) -> None:
     checkout = copy_of_checkout(tmp_path / "checkout")
     tried = combinations()[::every]
 
@@ -138,7 +138,7 @@ def test_no_value_is_run_by_a_shell(every: int, tmp_path: Path, figure: Figure) 
         "dev/packages.sh",
     ],
 )
-def test_no_argument_is_run_by_a_shell(script: str, tmp_path: Path) -> None:
+def test_no_shell_runs_an_argument(script: str, tmp_path: Path) -> None:
     desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
     for value in HOSTILE:
         if value != "--help" and not (script == "build/install-kubectl.sh" and not value.startswith("-")):
@@ -150,8 +150,8 @@ def test_no_argument_is_run_by_a_shell(script: str, tmp_path: Path) -> None:
     assert pwned(tmp_path) == []
 
 
-def test_no_script_hands_text_to_a_shell_or_calculates_with_it() -> None:
-    """What a shell is given to run is a constant; together.sh runs what buildspec.yml says, which is a constant too."""
+def test_no_script_evaluates_text() -> None:
+    """Shells run only constant code. together.sh runs its arguments, which are constants in buildspec.yml."""
     texts = {
         str(path.relative_to(ROOT / "scripts")): path.read_text(encoding="utf-8")
         for path in sorted((ROOT / "scripts").rglob("*"))
@@ -170,7 +170,7 @@ def test_no_script_hands_text_to_a_shell_or_calculates_with_it() -> None:
     ]  # fmt: skip
 
 
-# What others wrote
+# --- Data from elsewhere
 
 
 def git(checkout: Path, *args: str) -> None:
@@ -202,7 +202,7 @@ def git(checkout: Path, *args: str) -> None:
         ),
     ],
 )
-def test_names_of_the_origin(url: str, branch: str, line: str, tmp_path: Path) -> None:
+def test_rejects_a_hostile_origin(url: str, branch: str, line: str, tmp_path: Path) -> None:
     desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
     git(desk.checkout, "init", "--quiet", "--initial-branch", branch)
     git(desk.checkout, "remote", "add", "origin", url)
@@ -212,7 +212,7 @@ def test_names_of_the_origin(url: str, branch: str, line: str, tmp_path: Path) -
     assert pwned(tmp_path) == []
 
 
-def test_messages_of_commits(tmp_path: Path) -> None:
+def test_prints_hostile_commit_messages_as_text(tmp_path: Path) -> None:
     desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
     rows = [["Succeeded", "2026-11-23T10:00:00Z", "0123456", f"{value}\nmore"] for value in HOSTILE]
     desk.answer("aws", "list-pipeline-executions", stdout=json.dumps(rows))
@@ -220,11 +220,11 @@ def test_messages_of_commits(tmp_path: Path) -> None:
     done = desk.run("status.sh")
     assert done.returncode == 0, done.stderr
     assert "$(touch pwned)" in done.stdout
-    assert re.sub(r"[\n\t]", "", done.stdout).isprintable(), "escapes of a terminal stay out of it"
+    assert re.sub(r"[\n\t]", "", done.stdout).isprintable(), "terminal escapes must be removed"
     assert pwned(tmp_path) == []
 
 
-def test_names_of_files(tmp_path: Path) -> None:
+def test_hashes_files_with_hostile_names(tmp_path: Path) -> None:
     checkout = copy_of_checkout(tmp_path / "checkout")
     for name in ("Dockerfile", ".dockerignore"):
         shutil.copy(ROOT / name, checkout)
@@ -242,13 +242,13 @@ def test_names_of_files(tmp_path: Path) -> None:
         if name:
             (checkout / name).write_text("changed")
     assert len(tags) == len(names) or len(tags) == len(names) + 1, (
-        "each file counts (the one with a line end stands in no list)"
+        "each file counts (.dockerignore cannot list a name with a newline)"
     )
     assert all((checkout / name).exists() for name in names)
     assert pwned(tmp_path) == []
 
 
-def test_names_of_roles_in_aws_auth(tmp_path: Path) -> None:
+def test_keeps_hostile_roles_in_aws_auth(tmp_path: Path) -> None:
     desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
     present = [{"rolearn": f"arn:aws:iam::1:role/{value}", "username": value, "groups": [value]} for value in HOSTILE]
     document = {"metadata": {"resourceVersion": "5"}, "data": {"mapRoles": yaml.safe_dump(present)}}
@@ -265,8 +265,8 @@ def test_names_of_roles_in_aws_auth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["$(touch pwned)", "a[$(touch pwned)]", "-rf", "*"])
-def test_answers_of_aws(value: str, tmp_path: Path) -> None:
-    """Numbers that are none, names of what is left, and the learner's own name."""
+def test_survives_hostile_answers_of_aws(value: str, tmp_path: Path) -> None:
+    """Values that should be numbers, names of leftovers, and the learner's own name."""
     desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
     desk.answer(
         "aws",
@@ -279,7 +279,7 @@ def test_answers_of_aws(value: str, tmp_path: Path) -> None:
     assert pwned(tmp_path) == []
 
 
-# The checkout's path
+# --- The checkout's path
 
 REAL = {"create-cluster.sh": (), "create-role.sh": (), "authorize-role.sh": (), "status.sh": (), "preflight.sh": (), "check-github.sh": (),
         "build/deploy.sh": (IMAGE,), "build/connect.sh": ("demo", DEPLOYER), "build/install-kubectl.sh": ("bin",), "build/content-tag.sh": (),
@@ -304,16 +304,17 @@ def test_help_in_an_awkward_checkout(script: str, awkward: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("script", REAL)
-def test_a_run_in_an_awkward_checkout(script: str, awkward: Path, tmp_path: Path) -> None:
-    """Called from elsewhere by its full path, with a directory for temporary files that is as awkward."""
+def test_run_in_an_awkward_checkout(script: str, awkward: Path, tmp_path: Path) -> None:
+    """Called by its full path from another directory, with an equally awkward TMPDIR."""
     desk = answering(Desk(tmp_path / f"desk {AWKWARD}", awkward))
     decoy = tmp_path / "decoy" / "scripts"
     decoy.mkdir(parents=True)
     done = desk.run(script, *REAL[script], CDPATH=str(decoy.parent), KUBECONFIG=str(desk.home / "config"))
-    if script != "teardown.sh":  # which finds the stand-ins' cluster again
-        assert (done.returncode, done.stderr.replace("aws-auth as it was before: ", "")[:1]) in ((0, ""), (0, "/")), (
-            done.stderr
-        )
+    if script != "teardown.sh":  # which still finds the stand-ins' cluster
+        assert (done.returncode, done.stderr.replace("the previous aws-auth is saved in ", "")[:1]) in (
+            (0, ""),
+            (0, "/"),
+        ), done.stderr
     else:
         assert not re.search(r"No such file|syntax error|not found|cannot", done.stderr), done.stderr
     assert pwned(awkward.parent.parent, tmp_path) == []

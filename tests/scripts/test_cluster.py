@@ -1,4 +1,4 @@
-"""create-cluster.sh, authorize-role.sh and teardown.sh: which commands they give, in which order, and when none."""
+"""create-cluster.sh, authorize-role.sh and teardown.sh: which commands they run, in which order, and when none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHANGES = ("create", "delete", "update", "put", "apply", "patch", "label", "cont
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """A checkout under a path with a space, in which the cluster is there and the stack is not."""
+    """A checkout under a path with a space; the cluster exists and the stack does not."""
     desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "my checkout"))
     desk.answer(*IDENTITY[:2], **IDENTITY[2])
     desk.answer("aws", "describe-cluster .*status", stdout="ACTIVE\n")
@@ -39,7 +39,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def commands(desk: Desk) -> list[str]:
-    """The calls as lines, without the options that all have."""
+    """Return the calls as lines, without the options common to all."""
     lines = [" ".join(call) for call in desk.calls()]
     for option in ("--cli-connect-timeout 10 --cli-read-timeout 60 ", "--request-timeout=30s "):
         lines = [line.replace(option, "") for line in lines]
@@ -80,10 +80,10 @@ def test_absent_cluster_is_created_from_a_config_file(desk: Desk) -> None:
     assert any(line.startswith("kubectl wait --for=condition=Ready node --all --timeout=") for line in commands(desk))
 
 
-def test_present_cluster_is_left_as_it_is(desk: Desk) -> None:
+def test_existing_cluster_is_not_changed(desk: Desk) -> None:
     done = desk.run("create-cluster.sh")
     assert done.returncode == 0, done.stderr
-    assert "==> The cluster is there already: nothing to create" in done.stdout
+    assert "==> The cluster already exists" in done.stdout
     assert "aws eks update-kubeconfig --name eksctl-demo" in commands(desk)
     assert changing(desk) == []
 
@@ -96,11 +96,11 @@ def test_interrupted_creation_gets_its_nodes(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("status", ["FAILED", "DELETING"])
-def test_cluster_that_goes_or_failed_is_not_used(status: str, desk: Desk) -> None:
+def test_deleting_or_failed_cluster_is_not_used(status: str, desk: Desk) -> None:
     desk.answer("aws", "describe-cluster .*status", stdout=f"{status}\n")
     done = desk.run("create-cluster.sh")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[0].startswith(f"the cluster eksctl-demo is {status}: ")
+    assert done.stderr.splitlines()[0].startswith(f"cluster eksctl-demo is {status}: ")
     assert changing(desk) == []
 
 
@@ -127,7 +127,7 @@ def aws_auth(desk: Desk, roles: str) -> None:
     desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(document))
 
 
-def test_role_is_mapped_and_the_original_kept(desk: Desk) -> None:
+def test_role_is_mapped_and_the_previous_aws_auth_saved(desk: Desk) -> None:
     aws_auth(desk, "- rolearn: a\n")
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
@@ -135,20 +135,22 @@ def test_role_is_mapped_and_the_original_kept(desk: Desk) -> None:
         "kubectl apply -n hello-world",
         "kubectl patch configmap/aws-auth -n kube-system",
     ]
-    saved = Path(done.stderr.splitlines()[-1].removeprefix("aws-auth as it was before: "))
+    saved = Path(done.stderr.splitlines()[-1].removeprefix("the previous aws-auth is saved in "))
     assert yaml.safe_load(saved.read_text())["data"] == {"mapRoles": "- rolearn: a\n"}
 
 
-def test_role_that_is_mapped_is_left(desk: Desk) -> None:
+def test_mapped_role_is_not_changed(desk: Desk) -> None:
     aws_auth(desk, f"- {{rolearn: '{ROLE}', username: build, groups: [deployers]}}")
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "==> aws-auth is as it should be: nothing to change"
-    assert [line.split(" -f")[0] for line in changing(desk)] == ["kubectl apply -n hello-world"]  # which compares first
+    assert done.stdout.splitlines()[-1] == "==> aws-auth is up to date"
+    assert [line.split(" -f")[0] for line in changing(desk)] == [
+        "kubectl apply -n hello-world"
+    ]  # which changes nothing if it is equal
     assert not list(desk.home.glob("aws-auth-*"))
 
 
-def test_conflict_is_fetched_again(desk: Desk) -> None:
+def test_conflict_is_retried(desk: Desk) -> None:
     aws_auth(desk, "- rolearn: a\n")
     flag = desk.home / "twice"
     spy = desk.home / "spy"
@@ -157,11 +159,11 @@ def test_conflict_is_fetched_again(desk: Desk) -> None:
     desk.answer("kubectl", "patch", real=str(spy))
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    assert "aws-auth was changed by somebody else at the same time: fetching it again" in done.stderr
+    assert "someone else changed aws-auth at the same time: fetching it again" in done.stderr
     assert sum("get configmap/aws-auth" in line for line in commands(desk)) == 2
 
 
-def test_other_failure_of_the_patch_is_told(desk: Desk) -> None:
+def test_other_patch_failures_are_reported(desk: Desk) -> None:
     aws_auth(desk, "- rolearn: a\n")
     desk.answer("kubectl", "patch", stderr="Error from server (Forbidden): no\n", code=1)
     done = desk.run("authorize-role.sh")
@@ -175,7 +177,7 @@ def test_missing_aws_auth_is_created(desk: Desk) -> None:
     assert "kubectl create -f" in changing(desk)[-1]
 
 
-def test_unreadable_aws_auth_is_never_written(desk: Desk) -> None:
+def test_unreadable_aws_auth_is_not_changed(desk: Desk) -> None:
     aws_auth(desk, "\t- tab")
     done = desk.run("authorize-role.sh")
     assert done.returncode == 1
@@ -204,7 +206,7 @@ def test_access_entry_in_mode_api(entry: str, option: str, expected: str | None,
     assert found == ([f"{expected} {common}{given}"] if expected else [])
 
 
-def test_teardown_goes_in_order(desk: Desk) -> None:
+def test_teardown_deletes_in_order(desk: Desk) -> None:
     aws_auth(desk, f"- {{rolearn: '{ROLE}', username: build, groups: [deployers]}}")
     gone = desk.home / "gone"
     states = desk.home / "states"
@@ -233,7 +235,7 @@ def test_teardown_goes_in_order(desk: Desk) -> None:
         "kubectl config delete-cluster arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
         "kubectl config delete-context arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo",
     ]
-    assert done.returncode == 1  # the context is still listed here, so it counts as left
+    assert done.returncode == 1  # the stand-in still lists the context, so it counts as left
     assert "kubeconfig context: arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo" in done.stdout
 
 
@@ -245,7 +247,7 @@ def test_teardown_of_nothing_changes_nothing(desk: Desk) -> None:
     assert done.stdout.splitlines()[-1] == "==> Nothing is left"
 
 
-def test_teardown_stops_where_the_stack_does_not_go(desk: Desk) -> None:
+def test_teardown_stops_if_the_stack_cannot_be_deleted(desk: Desk) -> None:
     desk.answer("aws", "describe-stacks --stack-name aws-pipeline", stdout="DELETE_FAILED\n")
     events = "AWS::S3::Bucket\tDELETE_FAILED\tArtifactBucket\tThe bucket is not empty\n"
     desk.answer(
@@ -267,20 +269,20 @@ def test_teardown_stops_where_the_stack_does_not_go(desk: Desk) -> None:
         ("aws", "list-buckets", "aws-pipeline-artifactbucket-1\n", "bucket: aws-pipeline-artifactbucket-1"),
     ],
 )
-def test_what_is_left_is_listed(tool: str, pattern: str, stdout: str, what: str, desk: Desk) -> None:
+def test_leftovers_are_listed(tool: str, pattern: str, stdout: str, what: str, desk: Desk) -> None:
     desk.answer(tool, pattern, stdout=stdout)
     done = desk.run("leftovers.sh")
     assert done.returncode == 1
     assert f"    {what}" in done.stdout.splitlines()
 
 
-def test_a_question_that_fails_is_not_nothing_left(desk: Desk) -> None:
+def test_failed_query_does_not_report_nothing_left(desk: Desk) -> None:
     desk.answer("aws", "describe-volumes", stderr="An error occurred (UnauthorizedOperation)\n", code=254)
     done = desk.run("leftovers.sh")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2:] == [
-        "cannot look for volume",
-        "what is left cannot be told: put right what is said above, then run this again",
+        "cannot check for leftovers: volume",
+        "cannot determine what is left: fix the errors above, then run this again",
     ]
     assert "Nothing is left" not in done.stdout
 
@@ -294,7 +296,7 @@ def test_retries_are_bounded_and_standard(desk: Desk, tmp_path: Path) -> None:
     assert done.stderr.splitlines()[0] == "standard 8 unset"
 
 
-def test_render_refuses_an_unknown_placeholder(tmp_path: Path) -> None:
+def test_render_rejects_an_unknown_placeholder(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text('{"a": "<WHO>"}')
     done = subprocess.run(
@@ -304,10 +306,10 @@ def test_render_refuses_an_unknown_placeholder(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, f"{file}: nothing is known for <WHO>\n")
+    assert (done.returncode, done.stderr) == (1, f"{file}: unknown placeholder <WHO>\n")
 
 
-def test_values_reach_no_shell(desk: Desk) -> None:
+def test_values_do_not_reach_a_shell(desk: Desk) -> None:
     done = desk.run("leftovers.sh", GITHUB_BRANCH="a$(touch${IFS}pwned)")
     assert done.returncode == 2
     assert not list(desk.checkout.rglob("pwned"))

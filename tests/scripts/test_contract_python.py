@@ -1,4 +1,4 @@
-"""render.py and stack_parameters.py: what they make of what they are given, and how they refuse."""
+"""render.py and stack_parameters.py: their output, and how they reject wrong input."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def render(text: str, **values: str) -> str:
     return str(module("render").render(text, values))
 
 
-def test_every_placeholder_of_a_value_is_filled_in_and_nothing_else() -> None:
+def test_fills_in_placeholders_in_values_only() -> None:
     statement = STATEMENT | {"Resource": ["<A>:<B_C>:<A>", 1, True, None], "<A>": {"x": "<A>"}}
     filled = STATEMENT | {"Resource": ["1:d=e:1", 1, True, None], "<A>": {"x": "1"}}
     assert json.loads(render(policy(Statement=[statement]), A="1", B_C="d=e")) == json.loads(policy(Statement=[filled]))
 
 
-def test_equal_documents_are_equal_texts() -> None:
+def test_equal_policies_render_to_equal_strings() -> None:
     text = policy()
     other = json.dumps(dict(reversed(json.loads(text).items())), indent=3)
     assert other != text
@@ -78,13 +78,13 @@ def test_equal_documents_are_equal_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        (policy(Statement=[STATEMENT | {"Resource": "<WHO>"}]), "nothing is known for <WHO>"),
+        (policy(Statement=[STATEMENT | {"Resource": "<WHO>"}]), "unknown placeholder <WHO>"),
         (policy(Version="2012-10-18"), "its Version must be 2012-10-17"),
         ("[]", "its Version must be 2012-10-17"),
-        (policy(Statement=[]), "its Statement must be a list with a statement at least"),
-        (policy(Statement=STATEMENT), "its Statement must be a list with a statement at least"),
+        (policy(Statement=[]), "its Statement must be a list of at least one statement"),
+        (policy(Statement=STATEMENT), "its Statement must be a list of at least one statement"),
         (policy(Statement=[STATEMENT, "x"]), "each statement must have an Action"),
         (policy(Statement=[STATEMENT | {"Effect": "allow"}]), "each statement must have an Action"),
         (policy(Statement=[STATEMENT | {"Action": []}]), "each statement must have an Action"),
@@ -92,17 +92,17 @@ def test_equal_documents_are_equal_texts() -> None:
         ("", "Expecting value: line 1 column 1"),
     ],
 )
-def test_what_is_no_policy_is_refused(text: str, told: str) -> None:
-    with pytest.raises(ValueError, match="^" + told.replace("[", r"\[")):
+def test_rejects_an_invalid_policy(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match="^" + message.replace("[", r"\[")):
         render(text, A="b")
 
 
-def test_both_versions_and_both_effects_are_policies() -> None:
+def test_accepts_both_versions_and_effects() -> None:
     text = policy(Version="2008-10-17", Statement=[STATEMENT, STATEMENT | {"Effect": "Deny"}])
     assert json.loads(render(text)) == json.loads(text)
 
 
-def test_render_prints_one_line_and_takes_the_first_equals_sign(tmp_path: Path) -> None:
+def test_render_prints_one_line_and_splits_at_the_first_equals_sign(tmp_path: Path) -> None:
     file = tmp_path / "document.json"
     file.write_text(policy(Statement=[STATEMENT | {"Resource": "<A>"}]), encoding="utf-8")
     done = python("render.py", str(file), "A=b=c=d")
@@ -110,14 +110,14 @@ def test_render_prints_one_line_and_takes_the_first_equals_sign(tmp_path: Path) 
     assert json.loads(done.stdout)["Statement"][0]["Resource"] == "b=c=d"
 
 
-@pytest.mark.parametrize(("text", "told"), [("{}", "its Version must be"), (None, "")])
-def test_a_document_that_cannot_be_rendered_is_named(text: str | None, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "message"), [("{}", "its Version must be"), (None, "")])
+def test_render_error_names_the_file(text: str | None, message: str, tmp_path: Path) -> None:
     file = tmp_path / "document.json"
     if text:
         file.write_text(text, encoding="utf-8")
     done = python("render.py", str(file), "A=b")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"{file}: {told}")
+    assert done.stderr.startswith(f"{file}: {message}")
     assert done.stderr.count("\n") == 1
 
 
@@ -125,7 +125,7 @@ def test_a_document_that_cannot_be_rendered_is_named(text: str | None, told: str
 
 
 def parameters(verb: str, token: str = "", **settings: str) -> tuple[dict[str, str], set[str]]:
-    """The parameters that get a value, and those that keep theirs."""
+    """Return the parameters that get a value, and those that keep theirs."""
     rows = module("stack_parameters").stack_parameters(settings, token, update=verb == "update-stack")
     kept = {row["ParameterKey"] for row in rows if row.get("UsePreviousValue") is True}
     given = {row["ParameterKey"]: row["ParameterValue"] for row in rows if "ParameterValue" in row}
@@ -133,18 +133,18 @@ def parameters(verb: str, token: str = "", **settings: str) -> tuple[dict[str, s
     return given, kept
 
 
-def test_a_new_stack_gets_what_is_given_and_the_defaults_of_the_rest() -> None:
+def test_new_stack_gets_settings_and_defaults() -> None:
     both = {"GitHubToken": TOKEN, "ConnectionArn": ""}
     assert parameters("create-stack", TOKEN, **SETTINGS) == (GIVEN | both, set())
 
 
-def test_an_old_stack_keeps_what_is_not_given() -> None:
+def test_update_keeps_parameters_without_a_setting() -> None:
     assert parameters("update-stack", **SETTINGS) == (GIVEN, OPTIONS | SECRETS)
     assert parameters("update-stack") == ({}, set(TEMPLATE["Parameters"]))
 
 
 @pytest.mark.parametrize("verb", ["create-stack", "update-stack"])
-def test_a_token_takes_a_connection_away_and_the_other_way_round(verb: str) -> None:
+def test_token_clears_the_connection_and_vice_versa(verb: str) -> None:
     given, kept = parameters(verb, TOKEN, **SETTINGS)
     assert given == GIVEN | {"GitHubToken": TOKEN, "ConnectionArn": ""}
     assert not kept & SECRETS
@@ -153,7 +153,7 @@ def test_a_token_takes_a_connection_away_and_the_other_way_round(verb: str) -> N
     assert not kept & SECRETS
 
 
-def test_options_that_are_given_count_and_empty_ones_do_not() -> None:
+def test_empty_options_are_ignored() -> None:
     options = {"CODEBUILD_IMAGE": "aws/codebuild/standard:7.0", "APPROVAL_REQUIRED": "true", "NOTIFICATION_EMAIL": ""}
     given, kept = parameters("update-stack", **SETTINGS, **options)
     assert given == GIVEN | {"CodeBuildDockerImage": "aws/codebuild/standard:7.0", "ApprovalRequired": "true"}
@@ -161,7 +161,7 @@ def test_options_that_are_given_count_and_empty_ones_do_not() -> None:
 
 
 @pytest.mark.parametrize(("verb", "kept"), [("create-stack", False), ("update-stack", True)])
-def test_the_token_comes_by_standard_input(verb: str, kept: bool) -> None:
+def test_token_is_read_from_standard_input(verb: str, kept: bool) -> None:
     done = python("stack_parameters.py", verb, given=TOKEN, **SETTINGS)
     rows = json.loads(done.stdout)
     assert {"ParameterKey": "GitHubToken", "ParameterValue": TOKEN} in rows
@@ -182,7 +182,7 @@ PRESENT = GIVEN | {"CodeBuildDockerImage": "i", "ApprovalRequired": "false", "Gi
         ({"NOTIFICATION_EMAIL": "a@b.cd"}, False),
     ],
 )
-def test_a_stack_that_has_what_is_asked_for_needs_no_update(settings: dict[str, str], same: bool) -> None:
+def test_compare_detects_changed_parameters(settings: dict[str, str], same: bool) -> None:
     present = [{"ParameterKey": name, "ParameterValue": value} for name, value in PRESENT.items()]
     done = python("stack_parameters.py", "compare", given=json.dumps(present), **SETTINGS | settings)
     assert (done.returncode == 0, done.stdout, done.stderr) == (same, "", "")

@@ -1,4 +1,4 @@
-"""create-role.sh and create-stack.sh wait for what they start, and lib.sh bounds every wait: with recording stand-ins."""
+"""create-role.sh and create-stack.sh wait for what they start, and every wait has a timeout; with recording stand-ins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_UPDATE = (
     "An error occurred (ValidationError) when calling the UpdateStack operation: No updates are to be performed.\n"
 )
 
-#: Answers with one state after the other each time that it is asked, from the line that the last change began.
+#: Answers each call with the next state in the file, and repeats the last one.
 STATES = """\
 #!/bin/sh
 [ -s "$FAKES/states" ] || { echo "NO_STACK" >&2; exit 254; }
@@ -32,7 +32,7 @@ head -n 1 "$FAKES/states"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """A learner who may do all, a kubectl role that is there, a GitHub that agrees, no stack."""
+    """The kubectl role exists, GitHub accepts the token, every call is allowed, and there is no stack."""
     desk = Desk(tmp_path / "desk")
     program(desk, "states.sh", STATES)
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
@@ -51,14 +51,14 @@ def program(desk: Desk, name: str, text: str) -> str:
 
 
 def after(desk: Desk, verb: str, *states: str) -> None:
-    """Let the stack go through these states once it was told to; what the call reads is kept."""
+    """Let the stack pass through these states after a call, whose standard input is kept."""
     lines = "".join(f"{state}\\n" for state in states)
     text = f'#!/bin/sh\n[ {verb} = delete-stack ] || cat /dev/stdin >"$FAKES/parameters"\nprintf \'{lines}\' >"$FAKES/states"\n'
     desk.answer("aws", f" {verb} ", real=program(desk, verb, text))
 
 
 def verbs(desk: Desk, *wanted: str) -> list[str]:
-    """The operations that were called, in order, without repetitions one after another."""
+    """Return the operations that were called, in order, without consecutive repetitions."""
     found = [word for call in desk.calls() if call[0] == "aws" for word in call[5:8] if word in wanted]
     return [verb for number, verb in enumerate(found) if number == 0 or found[number - 1] != verb]
 
@@ -67,7 +67,7 @@ def create_stack(desk: Desk, **more: str) -> subprocess.CompletedProcess[str]:
     return desk.run("create-stack.sh", timeout=100, **({"GITHUB_TOKEN": TOKEN, "ANSWER": "200 repo"} | more))
 
 
-def test_a_role_is_waited_for_before_it_gets_its_policy(desk: Desk) -> None:
+def test_waits_for_the_role_before_setting_its_policy(desk: Desk) -> None:
     desk.answer("aws", "get-role", stderr=NO_ROLE, code=254)
     done = desk.run("create-role.sh")
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def test_a_role_is_waited_for_before_it_gets_its_policy(desk: Desk) -> None:
     assert wait[-4:] == ["wait", "role-exists", "--role-name", "UdacityFlaskDeployCBKubectlRole"]
 
 
-def test_a_role_of_a_path_is_refused(desk: Desk) -> None:
+def test_rejects_a_role_with_a_path(desk: Desk) -> None:
     desk.answer("aws", "get-role ", stdout=ROLE.replace("role/", "role/team/") + "\n")
     done = desk.run("create-role.sh")
     assert done.returncode == 1
@@ -84,7 +84,7 @@ def test_a_role_of_a_path_is_refused(desk: Desk) -> None:
     assert verbs(desk, "create-role", "put-role-policy") == []
 
 
-def test_a_stack_is_created_and_waited_for(desk: Desk) -> None:
+def test_creates_the_stack_and_waits(desk: Desk) -> None:
     after(desk, "create-stack", "CREATE_IN_PROGRESS", "CREATE_COMPLETE")
     done = create_stack(desk)
     assert done.returncode == 0, done.stderr
@@ -97,7 +97,7 @@ def test_a_stack_is_created_and_waited_for(desk: Desk) -> None:
     assert given.get("--capabilities") == "CAPABILITY_IAM"
 
 
-def test_the_token_reaches_cloudformation_and_nobody_else(desk: Desk) -> None:
+def test_only_cloudformation_gets_the_token(desk: Desk) -> None:
     after(desk, "create-stack", "CREATE_COMPLETE")
     done = create_stack(desk)
     parameters = {
@@ -110,18 +110,18 @@ def test_the_token_reaches_cloudformation_and_nobody_else(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("end", ["ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"])
-def test_a_stack_that_fails_is_a_failure_with_its_reasons(end: str, desk: Desk) -> None:
+def test_failed_stack_is_reported_with_its_reasons(end: str, desk: Desk) -> None:
     after(desk, "create-stack", "ROLLBACK_IN_PROGRESS", end)
     events = "Custom::KubectlRoleTrust\tCREATE_FAILED\tKubectlRoleTrust\tno such role\n"
     desk.answer("aws", "describe-stack-events", stdout=events)
     done = create_stack(desk)
     assert done.returncode == 1
     assert "    KubectlRoleTrust: no such role" in done.stderr.splitlines()
-    assert f"the stack aws-pipeline is {end} for the reasons above" in done.stderr
+    assert f"stack aws-pipeline is {end}: fix the errors above" in done.stderr
 
 
 @pytest.mark.parametrize("left", ["ROLLBACK_COMPLETE", "CREATE_FAILED", "REVIEW_IN_PROGRESS", "DELETE_FAILED"])
-def test_what_an_earlier_attempt_left_is_deleted_first(left: str, desk: Desk) -> None:
+def test_stack_of_an_earlier_attempt_is_deleted_first(left: str, desk: Desk) -> None:
     (desk.home / "states").write_text(f"{left}\n")
     after(desk, "delete-stack", "DELETE_IN_PROGRESS", "DELETE_COMPLETE")
     after(desk, "create-stack", "CREATE_COMPLETE")
@@ -130,7 +130,7 @@ def test_what_an_earlier_attempt_left_is_deleted_first(left: str, desk: Desk) ->
     assert verbs(desk, "delete-stack", "create-stack", "update-stack") == ["delete-stack", "create-stack"]
 
 
-def test_an_update_that_goes_on_is_waited_for_and_a_stuck_one_finished(desk: Desk) -> None:
+def test_waits_for_an_update_and_continues_a_stuck_rollback(desk: Desk) -> None:
     (desk.home / "states").write_text("UPDATE_IN_PROGRESS\nUPDATE_ROLLBACK_FAILED\n")
     after(desk, "continue-update-rollback", "UPDATE_ROLLBACK_COMPLETE")
     after(desk, "update-stack", "UPDATE_COMPLETE")
@@ -142,30 +142,30 @@ def test_an_update_that_goes_on_is_waited_for_and_a_stuck_one_finished(desk: Des
     assert verbs(desk, *changes) == ["continue-update-rollback", "update-stack"]
 
 
-def test_no_updates_is_no_failure(desk: Desk) -> None:
+def test_no_updates_is_not_a_failure(desk: Desk) -> None:
     (desk.home / "states").write_text("CREATE_COMPLETE\n")
     desk.answer("aws", "update-stack", stderr=NO_UPDATE, code=254)
     done = create_stack(desk)
     assert done.returncode == 0, done.stderr
-    assert "==> The stack is as it should be: nothing to update" in done.stdout.splitlines()
+    assert "==> The stack is up to date" in done.stdout.splitlines()
 
 
-def test_another_refusal_is_a_failure(desk: Desk) -> None:
+def test_other_rejections_are_failures(desk: Desk) -> None:
     desk.answer("aws", "create-stack", stderr="An error occurred (LimitExceededException): too many stacks\n", code=254)
     done = create_stack(desk)
     assert done.returncode == 1
     assert "too many stacks" in done.stderr
     assert (
         done.stderr.splitlines()[-1]
-        == "CloudFormation does not accept the stack aws-pipeline: see above, then run this again"
+        == "CloudFormation rejected stack aws-pipeline: fix the error above, then run this again"
     )
 
 
-# --- lib.sh and lib-cloud.sh
+# --- lib/common.sh and lib/cloud.sh
 
 
 def library(code: str, tmp_path: Path, bound: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code that has the scripts' functions."""
+    """Run code with the scripts' functions."""
     text = f"set -euo pipefail; source scripts/lib/common.sh; begin ''; {code}"
     base = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "GITHUB_USER": "learner"}
     return subprocess.run(
@@ -174,26 +174,26 @@ def library(code: str, tmp_path: Path, bound: float = 60, **environment: str) ->
     )  # fmt: skip
 
 
-def test_no_wait_is_for_ever(tmp_path: Path) -> None:
+def test_wait_times_out(tmp_path: Path) -> None:
     try:
         done = library("wait_until 1 'the thing' false", tmp_path, bound=20)
     except subprocess.TimeoutExpired:
         done = None
-    assert done is not None, "it waits for ever"
+    assert done is not None, "the wait did not time out"
     assert done.returncode == 1
-    assert done.stderr.startswith("the thing is not done after ")
+    assert done.stderr.startswith("the thing is not finished after ")
 
 
-def test_a_wait_ends_with_what_it_waits_for(tmp_path: Path) -> None:
+def test_wait_ends_when_the_command_succeeds(tmp_path: Path) -> None:
     flag = tmp_path / "done"
     done = library(
-        f"look() {{ [[ -e {flag} ]] || {{ touch {flag}; return 1; }}; }}; wait_until 60 'the thing' look", tmp_path
+        f"poll() {{ [[ -e {flag} ]] || {{ touch {flag}; return 1; }}; }}; wait_until 60 'the thing' poll", tmp_path
     )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "message"),
     [
         ("An error occurred (NoSuchEntity) when calling the GetRole operation: no", 0, ""),
         ('Error from server (NotFound): configmaps "x" not found', 0, ""),
@@ -201,31 +201,31 @@ def test_a_wait_ends_with_what_it_waits_for(tmp_path: Path) -> None:
         ("Could not connect to the endpoint URL", 1, "Could not connect"),
     ],
 )
-def test_only_what_is_not_there_is_taken_for_absent(error: str, code: int, told: str, tmp_path: Path) -> None:
+def test_lookup_treats_only_not_found_as_absent(error: str, code: int, message: str, tmp_path: Path) -> None:
     done = library(
         f"ask() {{ echo '{error}' >&2; return 254; }}; lookup 'NoSuchEntity|NotFound' ask; echo on", tmp_path
     )
     assert (done.returncode, done.stdout) == (code, "" if code else "on\n")
-    assert told in done.stderr
-    assert told or not done.stderr
+    assert message in done.stderr
+    assert message or not done.stderr
 
 
-def test_what_is_there_is_printed(tmp_path: Path) -> None:
+def test_lookup_prints_the_answer(tmp_path: Path) -> None:
     assert library("lookup NoSuchEntity echo found", tmp_path).stdout == "found\n"
 
 
 @pytest.mark.parametrize(
     ("ending", "code"), [("true", 0), ("false", 1), ("exit 7", 1), ("die no", 1), ("refuse no", 2)]
 )
-def test_exit_codes_are_three_and_nothing_is_left(ending: str, code: int, tmp_path: Path) -> None:
+def test_exit_codes_and_no_temporary_files(ending: str, code: int, tmp_path: Path) -> None:
     done = library(ending, tmp_path)
     assert done.returncode == code
     assert list(tmp_path.iterdir()) == []
     if ending in ("false", "exit 7"):
-        assert done.stderr.startswith("create-role.sh: stopped in line ")
+        assert done.stderr.startswith("create-role.sh: stopped at line ")
 
 
-def test_the_token_is_in_no_environment_but_one_that_asks_for_it(tmp_path: Path) -> None:
+def test_programs_do_not_inherit_the_token(tmp_path: Path) -> None:
     done = library("env", tmp_path, GITHUB_TOKEN=TOKEN)
     assert done.returncode == 0
     assert TOKEN not in done.stdout

@@ -1,4 +1,4 @@
-"""create-role.sh and create-stack.sh against AWS on this machine: once, twice and after a failure."""
+"""create-role.sh and create-stack.sh against the emulator: once, twice and after a failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHANGES = ("create-", "delete-", "put-", "update-", "attach-", "continue-")
 
 
 def changes(desk: Desk) -> list[str]:
-    """Verbs of the calls that can change something."""
+    """Return the operations that can change something."""
     return [word for call in desk.calls() if call[0] == "aws" for word in call[5:7] if word.startswith(CHANGES)]
 
 
@@ -31,7 +31,7 @@ def policy(aws: Aws) -> object:
     return aws.root("iam").get_role_policy(RoleName=ROLE, PolicyName="eks-describe")["PolicyDocument"]["Statement"]
 
 
-def test_role_is_made_once(desk: Desk, aws: Aws) -> None:
+def test_role_is_created_once(desk: Desk, aws: Aws) -> None:
     run(desk, aws, "create-role.sh")
     assert aws.trust() == OPEN
     assert policy(aws) == [
@@ -44,10 +44,10 @@ def test_role_is_made_once(desk: Desk, aws: Aws) -> None:
     desk.forget()
     said = run(desk, aws, "create-role.sh")
     assert changes(desk) == []
-    assert "==> The role is there already: nothing to create" in said.splitlines()
+    assert "==> The role already exists" in said.splitlines()
 
 
-def test_policy_is_corrected_and_a_narrowed_trust_left(desk: Desk, aws: Aws) -> None:
+def test_corrects_the_policy_and_keeps_a_narrowed_trust(desk: Desk, aws: Aws) -> None:
     narrow = [OPEN[0] | {"Condition": {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/builds"}}}]
     aws.make_role(ROLE, narrow)
     run(desk, aws, "create-role.sh", CLUSTER_NAME="other")
@@ -56,14 +56,14 @@ def test_policy_is_corrected_and_a_narrowed_trust_left(desk: Desk, aws: Aws) -> 
     assert "cluster/other" in json.dumps(policy(aws))
 
 
-def test_stack_is_created_then_updated_then_left(desk: Desk, aws: Aws) -> None:
+def test_stack_is_created_then_updated_then_unchanged(desk: Desk, aws: Aws) -> None:
     run(desk, aws, "create-role.sh")
     assert "==> The stack is CREATE_COMPLETE" in run(desk, aws, "create-stack.sh").splitlines()
     assert "Condition" in aws.trust()[0]
     assert "UPDATE_COMPLETE" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", APPROVAL_REQUIRED="true")
     assert "Approve" in json.dumps(json.loads(aws.records.read_text()))
     desk.forget()
-    assert "nothing to update" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="")
+    assert "The stack is up to date" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="")
     assert changes(desk) == []
     assert "UPDATE_COMPLETE" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", APPROVAL_REQUIRED="false")
     assert changes(desk) == ["update-stack"]
@@ -72,42 +72,39 @@ def test_stack_is_created_then_updated_then_left(desk: Desk, aws: Aws) -> None:
     assert [path.name for path in desk.home.iterdir() if path.is_dir() and path.name.startswith("tmp.")] == []
 
 
-def test_token_is_asked_for_only_where_it_is_needed(desk: Desk, aws: Aws) -> None:
+def test_missing_token_fails_before_any_change(desk: Desk, aws: Aws) -> None:
     run(desk, aws, "create-role.sh")
     desk.forget()
     done = desk.run("create-stack.sh", **environment(aws, GITHUB_TOKEN=""))
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "GITHUB_TOKEN is not set: put a GitHub token, or the ARN of a connection as CONNECTION_ARN"
+        "GITHUB_TOKEN is not set: export a GitHub token, or export the ARN of a connection as CONNECTION_ARN"
     )
     assert changes(desk) == []
 
 
-def test_missing_role_is_told_before_anything_is_made(desk: Desk, aws: Aws) -> None:
+def test_missing_role_fails_before_any_change(desk: Desk, aws: Aws) -> None:
     done = desk.run("create-stack.sh", **environment(aws))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"the role {ROLE} cannot be seen: run scripts/create-role.sh"
+    assert done.stderr.splitlines()[-1] == f"role {ROLE} does not exist: run scripts/create-role.sh"
     assert changes(desk) == []
 
 
-def test_rolled_back_stack_is_cleared(desk: Desk, aws: Aws) -> None:
+def test_rolled_back_stack_is_replaced(desk: Desk, aws: Aws) -> None:
     run(desk, aws, "create-role.sh")
     aws.root("cloudformation").create_stack(StackName=STACK, TemplateBody="Resources:\n" + UNKNOWN)
     assert aws.settle(STACK) == "ROLLBACK_COMPLETE"
     said = run(desk, aws, "create-stack.sh").splitlines()
-    assert "==> Delete what an earlier attempt left: the stack is ROLLBACK_COMPLETE" in said
+    assert "==> Delete the stack of an earlier attempt, which is ROLLBACK_COMPLETE" in said
     assert "==> The stack is CREATE_COMPLETE" in said
 
 
-def test_failed_stack_says_why(desk: Desk, aws: Aws, tmp_path: Path) -> None:
+def test_failed_stack_is_explained(desk: Desk, aws: Aws, tmp_path: Path) -> None:
     run(desk, aws, "create-role.sh")
     desk.checkout = copy_of_checkout(tmp_path / "broken checkout")
     template = desk.checkout / "ci-cd-codepipeline.cfn.yml"
     template.write_text(template.read_text().replace("\nResources:\n", "\nResources:\n" + UNKNOWN))
     done = desk.run("create-stack.sh", timeout=240, **environment(aws))
     assert done.returncode == 1
-    assert (
-        "the stack aws-pipeline is ROLLBACK_COMPLETE for the reasons above: put them right, then run this again"
-        in done.stderr
-    )
+    assert "stack aws-pipeline is ROLLBACK_COMPLETE: fix the errors above, then run this again" in done.stderr
     assert any(line.startswith("    Unknown: ") for line in done.stderr.splitlines())

@@ -1,4 +1,4 @@
-"""The scripts that a build runs, against stand-ins for kubectl, aws and curl that note each call and answer as told."""
+"""The scripts that a build runs, with stand-ins for kubectl, aws and curl that record each call and answer by rules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:" + "a" * 64
 
-# Notes the call, keeps what it is given to read, and answers by the first rule whose words are all in the call.
+# Records the call and its standard input, and answers by the first rule whose words are in the call.
 STAND_IN = """\
 #!/usr/bin/env bash
 call="${0##*/} $*"
@@ -38,7 +38,7 @@ done <"$NOTES/rules"
 
 @dataclass
 class Build:
-    """A build's shell: only the stand-ins and the system's own programs are on its PATH."""
+    """A build's shell. Its PATH has only the stand-ins and the system's programs."""
 
     notes: Path
 
@@ -87,7 +87,7 @@ def build(tmp_path: Path) -> Build:
 
 
 def verbs(build: Build) -> list[str]:
-    """The kubectl calls without the namespace, which each must name."""
+    """Return the kubectl calls without the namespace, which each must name."""
     prefix = "kubectl --namespace hello-world "
     assert all(call.startswith(prefix) for call in build.calls)
     return [call.removeprefix(prefix) for call in build.calls]
@@ -110,7 +110,7 @@ def test_deploys_and_waits(build: Build) -> None:
     assert done.stdout.splitlines()[-1] == f"==> Live: {IMAGE}"
 
 
-def test_a_failed_rollout_is_explained_and_undone(build: Build) -> None:
+def test_failed_rollout_is_explained_and_rolled_back(build: Build) -> None:
     build.answer("get deployment/", "3")
     build.answer("rollout status deployment/hello-world --timeout=10s", "exceeded its progress deadline", 1)
     build.answer("{.metadata.name} {.status", "old-1 true\nnew-1 false\nnew-2 false\nnew-3 \n")
@@ -121,7 +121,7 @@ def test_a_failed_rollout_is_explained_and_undone(build: Build) -> None:
     assert "Back-off restarting failed container" in failed.stderr
     assert "ModuleNotFoundError" in failed.stderr
     assert failed.stderr.splitlines()[-1] == (
-        "the deployment failed, for the reason above, and was undone: revision 3 serves as before"
+        "the deployment failed and was rolled back to revision 3: see the errors above"
     )
     calls = verbs(build)
     assert calls[-2:] == [
@@ -136,14 +136,14 @@ def test_a_failed_rollout_is_explained_and_undone(build: Build) -> None:
     ]
 
 
-WAITED = "error: timed out waiting for the condition\n"
+TIMED_OUT = "error: timed out waiting for the condition\n"
 STATES = "get replicasets,pods"
 
 
 def state(*rows: tuple[object, ...]) -> str:
-    """Replica sets and pods as scripts/build/deploy.sh asks for them; replica sets have a revision, pods have none."""
+    """Replica sets and pods in the format that deploy.sh requests. Only replica sets have a revision."""
     versions = [("3", "old", "hello-world-old", "", "", ""), ("10", "new", "hello-world-new", "", "", "")]
-    # The stand-in's printf makes tabs of these.
+    # The stand-in's printf turns these into tabs.
     return "".join("\\t".join(map(str, row)) + "\n" for row in [*versions, *rows])
 
 
@@ -157,17 +157,17 @@ def state(*rows: tuple[object, ...]) -> str:
         ("0", "CreateContainerConfigError", 'configmap "settings" not found'),
     ],
 )
-def test_a_hopeless_rollout_is_undone_before_its_deadline(
+def test_stuck_rollout_is_rolled_back_before_its_deadline(
     build: Build, restarts: str, reason: str, message: str
 ) -> None:
     build.answer("get deployment/", "3")
-    build.answer("--timeout=10s", WAITED, 1)
+    build.answer("--timeout=10s", TIMED_OUT, 1)
     healthy = ("", "new", "new-1", "0", "", "")
     build.answer(STATES, state(healthy, ("", "new", "new-2", restarts, reason, message)))
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
     assert f"new-2: {reason}, {message}" in failed.stderr.splitlines()
-    assert failed.stderr.splitlines()[-1].endswith("was undone: revision 3 serves as before")
+    assert failed.stderr.splitlines()[-1].endswith("was rolled back to revision 3: see the errors above")
     assert len([call for call in build.calls if "--timeout=10s" in call]) == 1
 
 
@@ -183,59 +183,59 @@ def test_a_hopeless_rollout_is_undone_before_its_deadline(
         ("", "old", "old-1", "0", "ImagePullBackOff", "x@sha256:00: not found"),
     ],
 )
-def test_what_may_pass_is_waited_for(build: Build, pod: tuple[str, ...]) -> None:
+def test_waits_for_failures_that_may_pass(build: Build, pod: tuple[str, ...]) -> None:
     build.answer("get deployment/", "3")
-    build.answer("--timeout=10s", WAITED, 1, "once")
+    build.answer("--timeout=10s", TIMED_OUT, 1, "once")
     build.answer(STATES, state(pod))
     done = build.run("build/deploy.sh", IMAGE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"==> Live: {IMAGE}"
 
 
-def test_pods_that_cannot_be_asked_are_waited_for(build: Build) -> None:
-    build.answer("--timeout=10s", WAITED, 1, "once")
+def test_waits_if_the_pods_cannot_be_read(build: Build) -> None:
+    build.answer("--timeout=10s", TIMED_OUT, 1, "once")
     build.answer(STATES, "Unable to connect to the server", 1)
     assert build.run("build/deploy.sh", IMAGE).returncode == 0
 
 
-def test_nothing_that_explains_stands_in_the_way_of_the_undo(build: Build) -> None:
+def test_failing_explanation_does_not_prevent_the_rollback(build: Build) -> None:
     build.answer("get deployment/", "3")
     build.answer("--timeout=10s", "", 1)
     for words in ("get pods", "get events", "describe", "logs"):
         build.answer(words, "Forbidden", 1)
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
-    assert "was undone" in failed.stderr
+    assert "was rolled back" in failed.stderr
     assert "rollout undo" in build.calls[-2]
 
 
-def test_the_first_deployment_has_nothing_to_go_back_to(build: Build) -> None:
+def test_first_deployment_is_not_rolled_back(build: Build) -> None:
     build.answer("--timeout=10s", "", 1)
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
-    assert "nothing to go back to" in failed.stderr.splitlines()[-1]
+    assert "nothing to roll back to" in failed.stderr.splitlines()[-1]
     assert not any("undo" in call for call in build.calls)
 
 
-def test_a_later_deployment_is_not_undone(build: Build) -> None:
+def test_later_deployment_is_not_rolled_back(build: Build) -> None:
     (build.notes / "rules").write_text("")
     build.answer("{.spec.template", IMAGE.replace("a" * 64, "b" * 64))
     build.answer("get deployment/", "3")
     build.answer("--timeout=10s", "exceeded its progress deadline", 1)
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
-    assert "nothing is undone, since somebody deployed another image meanwhile" in failed.stderr.splitlines()[-1]
+    assert "not rolled back, because someone deployed another image in the meantime" in failed.stderr.splitlines()[-1]
     assert not any("undo" in call for call in build.calls)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("rollout undo", "cannot undo: revision 3 has to be brought back by hand"),
+        ("rollout undo", "cannot roll back: restore revision 3 by hand"),
         ("--timeout=[12]5s", "revision 3 is not healthy either"),
     ],
 )
-def test_says_when_the_undo_fails_too(build: Build, words: str, message: str) -> None:
+def test_reports_a_failed_rollback(build: Build, words: str, message: str) -> None:
     build.answer("get deployment/", "3")
     build.answer("--timeout=10s", "", 1)
     build.answer(words, "", 1)
@@ -244,16 +244,16 @@ def test_says_when_the_undo_fails_too(build: Build, words: str, message: str) ->
     assert message in failed.stderr.splitlines()[-1]
 
 
-def test_the_verdict_on_what_was_undone_does_not_count_for_the_undo(build: Build) -> None:
+def test_stale_failure_does_not_fail_rollback(build: Build) -> None:
     build.answer("get deployment/", "3")
     build.answer("--timeout=10s", "exceeded its progress deadline", 1)
     build.answer("--timeout=25s", "exceeded its progress deadline", 1)
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].endswith("was undone: revision 3 serves as before")
+    assert failed.stderr.splitlines()[-1].endswith("was rolled back to revision 3: see the errors above")
 
 
-def test_a_cluster_that_refuses_is_not_waited_for(build: Build) -> None:
+def test_denied_access_fails_at_once(build: Build) -> None:
     build.answer("get deployment/", "You must be logged in to the server (Unauthorized)", 1)
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
@@ -261,7 +261,7 @@ def test_a_cluster_that_refuses_is_not_waited_for(build: Build) -> None:
     assert len(build.calls) == 1
 
 
-def test_a_manifest_that_is_refused_in_part_is_undone(build: Build) -> None:
+def test_partly_rejected_manifest_is_rolled_back(build: Build) -> None:
     build.answer("get deployment/", "3")
     build.answer("apply", "error when creating: Forbidden", 1)
     failed = build.run("build/deploy.sh", IMAGE)
@@ -292,7 +292,7 @@ def test_another_namespace(build: Build) -> None:
         ["--namespace=kube-system@sha256:" + "a" * 64],
     ],
 )
-def test_anything_but_one_digest_is_refused(build: Build, args: list[str]) -> None:
+def test_rejects_anything_but_one_digest(build: Build, args: list[str]) -> None:
     refused = build.run("build/deploy.sh", *args)
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
@@ -326,7 +326,7 @@ def test_kubectl_within_one_minor_version_is_kept(build: Build, client: str, ser
 
 
 @pytest.mark.parametrize(("client", "server"), [("34", "36"), ("38", "36"), ("9", "37")])
-def test_kubectl_further_away_is_replaced_by_the_cluster_s(build: Build, client: str, server: str) -> None:
+def test_kubectl_outside_the_skew_is_replaced(build: Build, client: str, server: str) -> None:
     build.answer("kubectl version", kubectl_version(client, server))
     publish(build, server)
     done = build.run("build/install-kubectl.sh", str(build.notes / "new dir"))
@@ -337,7 +337,7 @@ def test_kubectl_further_away_is_replaced_by_the_cluster_s(build: Build, client:
     assert all("https://dl.k8s.io/release/" in call for call in build.calls[1:])
 
 
-def test_without_a_kubectl_the_setting_decides(build: Build) -> None:
+def test_without_kubectl_uses_the_setting(build: Build) -> None:
     (build.notes / "bin" / "kubectl").unlink()
     programs = build.notes / "programs"
     programs.mkdir()
@@ -351,7 +351,7 @@ def test_without_a_kubectl_the_setting_decides(build: Build) -> None:
     assert (build.notes / "new" / "kubectl").exists()
 
 
-def test_a_wrong_checksum_installs_nothing(build: Build) -> None:
+def test_wrong_checksum_installs_nothing(build: Build) -> None:
     build.answer("kubectl version", kubectl_version("30", "36"))
     publish(build, "36", checksum="0" * 64)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
@@ -361,27 +361,27 @@ def test_a_wrong_checksum_installs_nothing(build: Build) -> None:
 
 
 @pytest.mark.parametrize("page", ["<html>log in</html>", "v1.35.9", ""])
-def test_a_page_that_is_no_version_installs_nothing(build: Build, page: str) -> None:
+def test_invalid_version_page_installs_nothing(build: Build, page: str) -> None:
     build.answer("kubectl version", kubectl_version("30", "36"))
     build.answer("stable-1.36.txt", page)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
-    assert "names no version" in failed.stderr
+    assert "does not contain a version" in failed.stderr
     assert len(build.calls) == 2
 
 
-def test_a_failed_download_is_said(build: Build) -> None:
+def test_failed_download_is_reported(build: Build) -> None:
     build.answer("kubectl version", kubectl_version("30", "36"))
     build.answer("curl", "", 22)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
     assert (
         failed.stderr.splitlines()[-1]
-        == "cannot fetch https://dl.k8s.io/release/stable-1.36.txt: check the network, and HTTPS_PROXY if you use one"
+        == "cannot fetch https://dl.k8s.io/release/stable-1.36.txt: check the network, and HTTPS_PROXY if you use a proxy"
     )
 
 
-def test_a_role_that_may_not_enter_is_told_how_to(build: Build) -> None:
+def test_unauthorized_role_gets_the_remedy(build: Build) -> None:
     build.answer("kubectl version", "error: You must be logged in to the server (Unauthorized)", 1)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
@@ -406,21 +406,21 @@ def test_connects_as_the_role(build: Build) -> None:
     assert f"--kubeconfig {build.notes / 'kubeconfig'}" in call
 
 
-def test_waits_for_a_new_role_to_be_known_but_not_for_ever(build: Build) -> None:
+def test_waits_a_limited_time_for_a_new_role(build: Build) -> None:
     build.answer("update-kubeconfig", "AccessDenied: not authorized to perform: sts:AssumeRole", 254)
     failed = build.run("build/connect.sh", "eksctl-demo", ROLE)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].startswith("not allowed: UdacityFlaskDeployCBKubectlRole must trust")
+    assert failed.stderr.splitlines()[-1].startswith("access denied: UdacityFlaskDeployCBKubectlRole must trust")
     pauses = [int(call.split()[1]) for call in build.calls if call.startswith("sleep")]
     assert 15 <= sum(pauses) <= 60
     assert "sleep" not in build.calls[-1]
 
 
-def test_does_not_wait_for_a_cluster_that_is_not_there(build: Build) -> None:
+def test_does_not_wait_for_a_missing_cluster(build: Build) -> None:
     build.answer("update-kubeconfig", "ResourceNotFoundException: No cluster found for name: eksctl-demo.", 254)
     failed = build.run("build/connect.sh", "eksctl-demo", ROLE)
     assert failed.returncode == 1
-    assert "cannot find out how to reach eksctl-demo in us-east-2" in failed.stderr
+    assert "cannot get the endpoint of cluster eksctl-demo in us-east-2" in failed.stderr
     assert len(build.calls) == 1
 
 
@@ -461,7 +461,7 @@ def content_tag(copy: Path) -> str:
     ).stdout.strip()
 
 
-def test_a_file_outside_the_image_does_not_change_its_tag(copy: Path) -> None:
+def test_file_outside_the_image_does_not_change_the_tag(copy: Path) -> None:
     before = content_tag(copy)
     (copy / "README.md").write_text("Another text.\n")
     (copy / "new.py").write_text("print()\n")
@@ -469,14 +469,14 @@ def test_a_file_outside_the_image_does_not_change_its_tag(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["app.py", "requirements.txt", "gunicorn.conf.py", "tests/test_app.py", "Dockerfile"])
-def test_a_file_of_the_image_changes_its_tag(copy: Path, name: str) -> None:
+def test_file_in_the_image_changes_the_tag(copy: Path, name: str) -> None:
     before = content_tag(copy)
     with (copy / name).open("a") as file:
         file.write("# another line\n")
     assert content_tag(copy) != before
 
 
-def test_a_directory_of_the_image_counts(copy: Path) -> None:
+def test_directory_in_the_image_changes_the_tag(copy: Path) -> None:
     with (copy / ".dockerignore").open("a") as file:
         file.write("!static\n")
     (copy / "static").mkdir()
@@ -488,7 +488,7 @@ def test_a_directory_of_the_image_counts(copy: Path) -> None:
     assert len(tags) == 3
 
 
-def test_docker_sees_just_the_files_that_count() -> None:
+def test_docker_sees_only_the_files_it_copies() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     assert all((ROOT / line.removeprefix("!")).is_file() for line in lines[1:])

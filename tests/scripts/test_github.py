@@ -1,4 +1,4 @@
-"""check-github.sh and preflight.sh: one line for each thing that would stop a learner later, with its remedy."""
+"""check-github.sh and preflight.sh: one line, with a remedy, for each problem that would stop a learner later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD = "200 repo, admin:repo_hook"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """Tools and answers with which nothing is wrong."""
+    """Tools and answers with which every check passes."""
     desk = Desk(tmp_path / "desk")
     desk.answer(*IDENTITY[:2], **IDENTITY[2])
     desk.answer(
@@ -41,7 +41,7 @@ def desk(tmp_path: Path) -> Desk:
     return desk
 
 
-def test_good_token(desk: Desk) -> None:
+def test_accepts_a_good_token(desk: Desk) -> None:
     done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN, ANSWER=GOOD, GITHUB_BRANCH="release/1.2")
     assert (done.returncode, done.stderr) == (0, "")
     assert [call[-1] for call in desk.calls()] == [
@@ -60,28 +60,28 @@ def test_token_is_on_no_command_line_and_in_no_output(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        ("401 none", "GITHUB_TOKEN: GitHub does not accept it; make a new one at https://github.com/settings/tokens"),
+        ("401 none", "GITHUB_TOKEN: GitHub rejects it; create a new one at https://github.com/settings/tokens"),
         (
             "403 none",
-            "GitHub: too many calls, or an organisation that wants the token authorised for SSO; wait, or authorise it",
+            "GitHub: rate limit reached, or the organisation requires a token authorised for SSO; wait, or authorise it",
         ),
         (
             "404 none",
-            "GITHUB_REPO: learner/aws_pipeline does not exist, or the token may not see it; check GITHUB_USER and GITHUB_REPO",
+            "GITHUB_REPO: learner/aws_pipeline does not exist, or the token has no access to it; check GITHUB_USER and GITHUB_REPO",
         ),
-        ("502 none", "GitHub: answered 502 when asked for learner/aws_pipeline; try again later"),
-        ("200 gist", 'GITHUB_TOKEN: its scopes are "gist"; make one with the scope repo'),
-        ("200 ", 'GITHUB_TOKEN: its scopes are ""; make one with the scope repo'),
-        ("200 repo:status", 'GITHUB_TOKEN: its scopes are "repo:status"; make one with the scope repo'),
+        ("502 none", "GitHub: returned status 502 for learner/aws_pipeline; try again later"),
+        ("200 gist", 'GITHUB_TOKEN: its scopes are "gist"; create one with the scope repo'),
+        ("200 ", 'GITHUB_TOKEN: its scopes are ""; create one with the scope repo'),
+        ("200 repo:status", 'GITHUB_TOKEN: its scopes are "repo:status"; create one with the scope repo'),
     ],
 )
-def test_refused_token(answer: str, line: str, desk: Desk) -> None:
+def test_rejected_token_is_explained(answer: str, line: str, desk: Desk) -> None:
     done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN, ANSWER=answer)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [line]
 
 
-def test_fine_grained_token_names_no_scopes(desk: Desk) -> None:
+def test_accepts_a_token_without_scopes(desk: Desk) -> None:
     assert desk.run("check-github.sh", GITHUB_TOKEN="github_pat_" + "a" * 40, ANSWER="200 none").returncode == 0
 
 
@@ -92,34 +92,34 @@ def test_webhooks_must_be_manageable(body: str, desk: Desk) -> None:
     assert done.stderr.startswith("GITHUB_TOKEN: its owner may not manage the webhooks of learner/aws_pipeline")
 
 
-def test_no_network(desk: Desk) -> None:
+def test_network_failure_is_reported(desk: Desk) -> None:
     desk.answer("curl", "", stderr="curl: (6) Could not resolve host: api.github.com\n", code=6)
     done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN)
     assert done.returncode == 1
     assert (
         done.stderr.splitlines()[-1]
-        == "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use one"
+        == "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy"
     )
 
 
 @pytest.mark.parametrize(("state", "code"), [("AVAILABLE", 0), ("PENDING", 1), ("ERROR", 1)])
-def test_connection(state: str, code: int, desk: Desk) -> None:
+def test_connection_must_be_available(state: str, code: int, desk: Desk) -> None:
     desk.answer("aws", f"get-connection --connection-arn {ARN}", stdout=f"{state}\n")
     done = desk.run("check-github.sh", CONNECTION_ARN=ARN)
     assert done.returncode == code
     assert done.stderr.startswith(
-        "" if code == 0 else f"CONNECTION_ARN: the connection is {state}; finish it in the console: "
+        "" if code == 0 else f"CONNECTION_ARN: the connection is {state}; complete it in the console: "
     )
 
 
 def preflight(desk: Desk, **environment: str) -> tuple[int, dict[str, str]]:
-    """The exit code, and each line by what it is about."""
+    """Return the exit code, and each line by the name of its check."""
     done = desk.run("preflight.sh", **environment)
     lines = [line for line in done.stdout.splitlines() if not line.startswith("==>")]
     return done.returncode, {line[8:].split()[0]: line for line in lines}
 
 
-def test_all_is_well(desk: Desk) -> None:
+def test_preflight_passes(desk: Desk) -> None:
     code, lines = preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)
     assert code == 0, lines
     assert [line.split()[0] for line in lines.values()] == ["ok"] * 11 + ["cost"]
@@ -130,7 +130,7 @@ def test_all_is_well(desk: Desk) -> None:
     assert lines["GitHub"] == "ok      GitHub      learner/aws_pipeline, branch master"
 
 
-def test_without_a_token_it_says_so_and_goes_on(desk: Desk) -> None:
+def test_preflight_passes_without_a_token(desk: Desk) -> None:
     code, lines = preflight(desk)
     assert code == 0
     assert lines["GitHub"].startswith("not yet GitHub      neither GITHUB_TOKEN nor CONNECTION_ARN is set")
@@ -139,15 +139,15 @@ def test_without_a_token_it_says_so_and_goes_on(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("tool", "pattern", "stdout", "what", "line"),
     [
-        ("aws", "--version", "aws-cli/1.18.0 Python/3.8", "aws", "1.18.0: install it as the README's \"What you need\" says, version 2"),
-        ("eksctl", "version", "0.180.0", "eksctl", "0.180.0: install it as the README's \"What you need\" says, 0.231 or later"),
+        ("aws", "--version", "aws-cli/1.18.0 Python/3.8", "aws", "1.18.0: install version 2 as described in the README under \"What you need\""),
+        ("eksctl", "version", "0.180.0", "eksctl", "0.180.0: install 0.231 or later as described in the README under \"What you need\""),
         ("kubectl", "version", '{"gitVersion": "v1.34.9-eks"}', "kubectl",
-         "1.34.9-eks, cluster 1.36: install it as the README's \"What you need\" says, within one minor version of the cluster's"),
+         "1.34.9-eks, cluster 1.36: install it within one minor version of the cluster's, as described in the README under \"What you need\""),
         ("aws", "describe-cluster-versions", "1.37\tSTANDARD_SUPPORT\n1.36\tEXTENDED_SUPPORT\n", "Kubernetes",
-         "1.36 of 1.36 1.37 : set KUBERNETES_VERSION to one in standard support"),
-        ("aws", "describe-instance-type-offerings", "1\n", "node", "t3.medium in 1 zones: set NODE_TYPE or AWS_REGION to a pair that goes together"),
+         "1.36, offered: 1.36 1.37 : set KUBERNETES_VERSION to one in standard support"),
+        ("aws", "describe-instance-type-offerings", "1\n", "node", "t3.medium in 1 zones: set NODE_TYPE to a type that the region offers in at least two zones, or change AWS_REGION"),
         ("aws", "get-service-quota", "1.0\n", "vCPU",
-         "1 vCPUs allowed, 4 needed: ask for more in the console: Service Quotas, EC2, Running On-Demand Standard instances"),
+         "1 vCPUs allowed, 4 needed: request an increase in the console: Service Quotas, EC2, Running On-Demand Standard instances"),
     ],
 )  # fmt: skip
 def test_each_failure_has_its_remedy(tool: str, pattern: str, stdout: str, what: str, line: str, desk: Desk) -> None:
@@ -160,23 +160,23 @@ def test_each_failure_has_its_remedy(tool: str, pattern: str, stdout: str, what:
 
 
 @pytest.mark.parametrize("minor", [35, 36, 37])
-def test_kubectl_within_one_minor_version(minor: int, desk: Desk) -> None:
+def test_accepts_kubectl_within_one_minor_version(minor: int, desk: Desk) -> None:
     desk.answer("kubectl", "version", stdout=f'{{"clientVersion": {{"gitVersion": "v1.{minor}.0"}}}}')
     assert preflight(desk)[1]["kubectl"].startswith("ok ")
 
 
-def test_denied_question_is_shown_in_awss_words(desk: Desk) -> None:
+def test_denied_query_shows_the_aws_error(desk: Desk) -> None:
     desk.answer(
         "aws", "get-service-quota", stderr="\nAn error occurred (AccessDeniedException): not authorized\n", code=254
     )
     code, lines = preflight(desk)
     assert code == 1
     assert lines["vCPU"].startswith(
-        "FAILED  vCPU quota  An error occurred (AccessDeniedException): not authorized: ask for more"
+        "FAILED  vCPU quota  An error occurred (AccessDeniedException): not authorized: request an increase"
     )
 
 
-def test_it_changes_nothing(desk: Desk) -> None:
+def test_preflight_changes_nothing(desk: Desk) -> None:
     preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)
     words = [" ".join(call[1:]) for call in desk.calls() if call[0] != "curl"]
     assert all("get-" in line or "describe-" in line or "version" in line for line in words)

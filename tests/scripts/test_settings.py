@@ -1,4 +1,4 @@
-"""settings.sh states each value once, takes others from the environment, and knows the repository it lies in."""
+"""settings.sh has one default per setting, respects the environment, and reads the repository from the origin."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def source(checkout: Path, **environment: str) -> dict[str, str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A directory with settings.sh, and no repository around it."""
+    """A directory with settings.sh, outside any repository."""
     target = tmp_path / "a checkout"
     target.mkdir()
     (target / "settings.sh").write_bytes((ROOT / "settings.sh").read_bytes())
@@ -124,14 +124,14 @@ def test_origins_default_branch_wins_over_the_one_checked_out(checkout: Path) ->
 @pytest.mark.parametrize(
     "url", ["https://gitlab.com/octocat/aws_pipeline", "/srv/git/aws_pipeline", "https://github.com/octocat"]
 )
-def test_other_origins_give_nothing(url: str, checkout: Path) -> None:
+def test_other_origins_are_ignored(url: str, checkout: Path) -> None:
     git(checkout, "init", "--quiet", "--initial-branch", "trunk")
     git(checkout, "remote", "add", "origin", url)
     found = source(checkout)
     assert (found["GITHUB_USER"], found["GITHUB_REPO"], found["GITHUB_BRANCH"]) == ("", "aws_pipeline", "master")
 
 
-# The checks of the scripts and the patterns of the template
+# --- The scripts' checks and the template's patterns
 
 SETTING = {
     "EksClusterName": "CLUSTER_NAME",
@@ -145,11 +145,11 @@ SETTING = {
     "CodeBuildDockerImage": "CODEBUILD_IMAGE",
     "ApprovalRequired": "APPROVAL_REQUIRED",
 }
-#: What the template takes and the scripts do not, and why.
+#: Characters that the template accepts and the scripts reject, and why.
 NARROWER = {
-    "EksClusterName": "_",  # eksctl names a stack after the cluster, and a stack's name has no underscore
-    "GitBranch": "#@+",  # it stands in a URL
-    "GitSourceRepo": "-",  # at the beginning it would be an option of a command
+    "EksClusterName": "_",  # eksctl names a stack after the cluster, and stack names allow no underscore
+    "GitBranch": "#@+",  # the branch is part of a URL
+    "GitSourceRepo": "-",  # a leading hyphen would make it an option
     "KubectlRoleName": "-",
 }
 CHECK = """\
@@ -165,8 +165,8 @@ done
 """
 
 
-def judged_by_the_scripts(samples: list[tuple[str, str]], checkout: Path) -> list[bool]:
-    """Whether lib-settings.sh takes each setting with its value."""
+def accepted_by_scripts(samples: list[tuple[str, str]], checkout: Path) -> list[bool]:
+    """Return whether lib/checks.sh accepts each setting with its value."""
     done = subprocess.run(
         ["bash", "-c", CHECK, "-", str(checkout / "settings.sh")], cwd=ROOT, capture_output=True, check=True, timeout=120,
         input="".join(f"{SETTING[name]}\0{value}\0" for name, value in samples).encode(),
@@ -175,7 +175,7 @@ def judged_by_the_scripts(samples: list[tuple[str, str]], checkout: Path) -> lis
     return [line == b"accepted" for line in done.stdout.splitlines()]
 
 
-def judged_by_the_template(name: str, value: str) -> bool:
+def accepted_by_template(name: str, value: str) -> bool:
     parameter = TEMPLATE["Parameters"][name]
     if "AllowedValues" in parameter:
         return value in parameter["AllowedValues"]
@@ -183,7 +183,7 @@ def judged_by_the_template(name: str, value: str) -> bool:
 
 
 def samples() -> list[tuple[str, str]]:
-    """Good and bad values, and good ones with a slip; not the empty one, which means the default, and nothing with a NUL."""
+    """Return good values, bad ones, and good ones with a typo. Omits empty values, which mean the default, and NULs."""
     pick = random.Random(20261123)  # noqa: S311 (not a secret)
     accepted = {name: values for name, values in ACCEPTED.items() if name in SETTING}
     found = [(name, value) for name in accepted for value in accepted[name] + REFUSED[name] + HOSTILE]
@@ -202,16 +202,16 @@ def samples() -> list[tuple[str, str]]:
 
 def test_scripts_and_template_agree(checkout: Path) -> None:
     tried = samples()
-    by_scripts = judged_by_the_scripts(tried, checkout)
+    by_scripts = accepted_by_scripts(tried, checkout)
     assert len(by_scripts) == len(tried) > 500
-    by_template = [judged_by_the_template(*sample) for sample in tried]
+    by_template = [accepted_by_template(*sample) for sample in tried]
     differing = [sample for sample, one, other in zip(tried, by_scripts, by_template, strict=True) if one != other]
     assert [sample for sample, good in zip(tried, by_scripts, strict=True) if good and sample in differing] == [], (
-        "refused late"
+        "accepted by the scripts and rejected by the template"
     )
     assert [(name, value) for name, value in differing if not set(NARROWER.get(name, "")) & set(value)] == []
     assert {name for (name, _), good in zip(tried, by_scripts, strict=True) if good} == set(SETTING), (
-        "each was taken once"
+        "each setting has an accepted value"
     )
 
 

@@ -1,4 +1,4 @@
-"""Each script says what it is for, refuses what it does not know, and stays small."""
+"""Each script prints its usage, rejects unknown arguments and stays small."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def desk(tmp_path: Path) -> Desk:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_is_the_header(script: str, desk: Desk) -> None:
     header = [line[2:] for line in (ROOT / "scripts" / script).read_text().splitlines()[1:6] if line.startswith("#")]
-    # Even where a setting is wrong: who asks for help may be looking for the right one.
+    # Help works with a wrong setting, because the caller may be looking for the right one.
     done = desk.run(script, "-h", CLUSTER_NAME="not a name")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == header[0]
@@ -42,7 +42,7 @@ def test_is_executable_and_strict(script: str) -> None:
     assert "\nset -euo pipefail\n" in text
 
 
-def test_what_is_only_sourced_is_not_executable() -> None:
+def test_libraries_are_not_executable() -> None:
     assert [path for path in (ROOT / "scripts" / "lib").iterdir() if path.is_file() and os.access(path, os.X_OK)] == []
 
 
@@ -53,7 +53,7 @@ def test_is_small(file: Path) -> None:
 
 
 @pytest.mark.parametrize("script", WITHOUT_ARGUMENTS)
-def test_unknown_argument_is_refused(script: str, desk: Desk) -> None:
+def test_rejects_unknown_arguments(script: str, desk: Desk) -> None:
     done = desk.run(script, "--force")
     assert done.returncode == 2
     assert done.stderr == f"unexpected argument --force: see scripts/{script} -h\n"
@@ -62,7 +62,7 @@ def test_unknown_argument_is_refused(script: str, desk: Desk) -> None:
 
 @pytest.mark.parametrize("argument", ["", "--yes --remove", "$(touch pwned)", "-", "--", "a\nb"])
 @pytest.mark.parametrize("script", ["teardown.sh", "authorize-role.sh"])
-def test_hostile_argument_is_refused(script: str, argument: str, desk: Desk) -> None:
+def test_rejects_hostile_arguments(script: str, argument: str, desk: Desk) -> None:
     done = desk.run(script, argument)
     assert done.returncode == 2
     assert done.stderr.startswith("unexpected argument ")
@@ -79,7 +79,7 @@ def test_missing_tool_is_named(script: str, desk: Desk) -> None:
         )
     done = desk.run(script, *(["--yes"] if script == "teardown.sh" else []), PATH=str(desk.home / "bin"))
     assert done.returncode == 1
-    assert done.stderr == 'aws is not on PATH: install it as the README\'s "What you need" says\n'
+    assert done.stderr == 'aws is not on PATH: install it as described in the README under "What you need"\n'
 
 
 def test_without_space_for_temporary_files(desk: Desk) -> None:
@@ -89,8 +89,8 @@ def test_without_space_for_temporary_files(desk: Desk) -> None:
     assert desk.calls() == []
 
 
-def test_teardown_without_a_terminal_must_be_told(desk: Desk) -> None:
+def test_teardown_without_a_terminal_needs_yes(desk: Desk) -> None:
     done = desk.run("teardown.sh")
     assert done.returncode == 2
-    assert done.stderr == "teardown.sh: there is no terminal to ask on: say --yes to delete without a question\n"
+    assert done.stderr == "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation\n"
     assert desk.calls() == []

@@ -1,6 +1,6 @@
-"""buildspec.yml and Dockerfile: what is pushed and deployed, in which order, and what never happens.
+"""buildspec.yml and Dockerfile: what is pushed and deployed, and in which order.
 
-The commands run as CodeBuild runs them, with recording stand-ins for aws, docker and the scripts that ask the cluster.
+The commands run as in CodeBuild, with recording stand-ins for aws, docker and the scripts that call the cluster.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ REPOSITORY = "111122223333.dkr.ecr.us-east-2.amazonaws.com/aws-pipeline-ecrrepos
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DIGEST = "sha256:" + "d" * 64
 PASSWORD = "the-registry-password"
-#: Scripts of a build that ask the cluster or the network.
+#: Scripts of a build that use the cluster or the network.
 OUTSIDE = ("connect", "install-kubectl", "deploy")
 
 
 @dataclass
 class Build:
-    """A build of a commit whose files no image has yet."""
+    """A build of a commit for which no image exists yet."""
 
     desk: Desk
 
     def run(self) -> bool:
-        """Run all phases; whether the build succeeded."""
+        """Run all phases and return whether the build succeeded."""
         (self.desk.home / "rules.json").write_text(json.dumps(self.desk.rules), encoding="utf-8")
         spec = parse((self.desk.checkout / "buildspec.yml").read_text(encoding="utf-8"))
         environment = {
@@ -66,7 +66,7 @@ class Build:
         return succeeded
 
     def calls(self, *words: str) -> list[str]:
-        """The calls that begin so, each as a line."""
+        """Return the calls that start with one of these, each as a line."""
         lines = [" ".join(call) for call in self.desk.calls()]
         return [line for line in lines if line.startswith(words)]
 
@@ -96,7 +96,7 @@ def tag_of(call: str) -> str:
     return call.rpartition(":")[2]
 
 
-def test_a_commit_is_tested_built_pushed_and_deployed_by_its_digest(build: Build) -> None:
+def test_commit_is_tested_built_pushed_and_deployed_by_digest(build: Build) -> None:
     assert build.run()
     lines = build.calls("docker", *OUTSIDE)
     assert f"connect eksctl-demo {ROLE}" in lines
@@ -110,7 +110,7 @@ def test_a_commit_is_tested_built_pushed_and_deployed_by_its_digest(build: Build
     assert lines.index(f"deploy {REPOSITORY}@{DIGEST}") > max(pushed.values())
 
 
-def test_an_image_of_the_same_files_is_deployed_again(build: Build) -> None:
+def test_image_of_the_same_files_is_reused(build: Build) -> None:
     build.desk.answer("aws", "batch-get-image", stdout=f"{DIGEST}\n")
     assert build.run()
     assert build.calls("docker build", "docker push", "docker tag") == []
@@ -123,29 +123,29 @@ def test_an_image_of_the_same_files_is_deployed_again(build: Build) -> None:
      ("docker", "^build --build-arg"), ("docker", "^push")],
     ids=lambda value: value.strip("^- ") or "fails",
 )  # fmt: skip
-def test_what_fails_keeps_the_commit_out_of_the_cluster(tool: str, pattern: str, build: Build) -> None:
+def test_any_failure_prevents_the_deployment(tool: str, pattern: str, build: Build) -> None:
     build.desk.answer(tool, pattern, stderr="no\n", code=1)
     assert not build.run()
     assert build.calls("deploy") == []
-    if "push" not in pattern:  # what has not passed its tests gets no tag of its own
+    if "push" not in pattern:  # untested images get no tag but the cache's
         assert [line for line in build.calls("docker push") if tag_of(line) != "cache"] == []
     if tool != "docker":
         assert build.calls("docker build") == []
 
 
-def test_a_password_that_cannot_be_had_is_noticed(build: Build) -> None:
-    """The registry's login is a pipe, whose exit code is that of its last command unless it is told otherwise."""
+def test_failed_registry_login_fails_the_build(build: Build) -> None:
+    """The registry login is a pipe, whose exit code without pipefail is that of its last command."""
     build.desk.answer("aws", "get-login-password", stderr="no\n", code=1)
     assert not build.run()
     assert build.calls("docker build", "deploy") == []
 
 
-def test_a_failed_deployment_fails_the_build(build: Build) -> None:
+def test_failed_deployment_fails_the_build(build: Build) -> None:
     build.desk.answer("deploy", "", code=1)
     assert not build.run()
 
 
-def test_the_password_comes_by_a_pipe_and_is_forgotten(build: Build) -> None:
+def test_password_comes_by_a_pipe_and_is_removed(build: Build) -> None:
     assert build.run()
     assert (build.desk.home / "password").read_text() == f"{PASSWORD}\n"
     assert PASSWORD not in json.dumps(build.desk.calls())
@@ -153,7 +153,7 @@ def test_the_password_comes_by_a_pipe_and_is_forgotten(build: Build) -> None:
     assert build.calls("docker")[-1] == f"docker logout {REPOSITORY.partition('/')[0]}"
 
 
-def test_the_password_is_forgotten_after_a_failure_too(build: Build) -> None:
+def test_password_is_removed_after_a_failure(build: Build) -> None:
     build.desk.answer("deploy", "", code=1)
     assert not build.run()
     assert build.calls("docker")[-1].startswith("docker logout ")
@@ -163,7 +163,7 @@ def test_the_password_is_forgotten_after_a_failure_too(build: Build) -> None:
 
 
 def stages() -> dict[str, list[str]]:
-    """The instructions of each stage, those that go over several lines joined."""
+    """Return the instructions of each stage, with continuation lines joined."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -174,7 +174,7 @@ def stages() -> dict[str, list[str]]:
     return found
 
 
-def test_the_last_stage_is_the_one_that_serves_without_root_and_without_tests() -> None:
+def test_last_stage_runs_the_server_without_root_or_tests() -> None:
     found = stages()
     assert list(found)[-1] == "release"
     assert found["release"][0] == "FROM runtime AS release"
@@ -186,13 +186,13 @@ def test_the_last_stage_is_the_one_that_serves_without_root_and_without_tests() 
     assert "ENV VERSION=$VERSION" in found["release"]
 
 
-def test_the_tests_run_on_what_is_released_and_count() -> None:
+def test_tests_run_on_the_released_stage_and_can_fail_it() -> None:
     assert stages()["test"][0] == "FROM runtime AS test"
     assert stages()["test"][-1].startswith("RUN python -m pytest ")
     assert not re.search(r"\|\||;|&& true|\bexit\b", stages()["test"][-1])
 
 
-def test_every_package_is_held_against_its_hash() -> None:
+def test_every_package_is_verified_by_its_hash() -> None:
     installs = [line for lines in stages().values() for line in lines if "pip " in line and " install " in line]
     assert len(installs) == 2
     assert all("--require-hashes" in line and "--only-binary :all:" in line for line in installs)
@@ -201,7 +201,7 @@ def test_every_package_is_held_against_its_hash() -> None:
         assert all("--hash=sha256:" in pin for pin in pins if "==" in pin.partition("\n")[0]), name
 
 
-def test_the_base_is_named_by_its_version_and_comes_from_a_registry_without_a_pull_limit() -> None:
+def test_base_image_has_a_version_and_no_pull_limit() -> None:
     outside = [lines[0].split()[1] for lines in stages().values() if lines[0].split()[1] not in stages()]
     assert len(outside) == 1
     assert re.fullmatch(r"public\.ecr\.aws/docker/library/python:3\.\d+-slim(-\w+)?(@sha256:[0-9a-f]{64})?", outside[0])
@@ -210,12 +210,12 @@ def test_the_base_is_named_by_its_version_and_comes_from_a_registry_without_a_pu
 # --- gunicorn.conf.py
 
 
-def test_no_idle_connection_is_closed_before_the_load_balancer_closes_it() -> None:
-    """A Classic Load Balancer closes one after 60 seconds; closed by this side first, a request on its way is lost."""
+def test_keepalive_outlasts_the_load_balancers_idle_timeout() -> None:
+    """A Classic Load Balancer's idle timeout is 60 seconds. If the server closed first, a request could be lost."""
     assert runpy.run_path(str(ROOT / "gunicorn.conf.py"))["keepalive"] > 60
 
 
-def test_the_server_listens_to_the_whole_pod_and_to_nothing_else() -> None:
+def test_server_listens_on_one_port_only() -> None:
     settings = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     assert settings["bind"] == "0.0.0.0:8080"
     assert settings["control_socket_disable"] is True

@@ -1,4 +1,4 @@
-"""The function of the stack: it answers whatever happens, in time, and reads an event as it comes by the network."""
+"""The stack's function answers every request in time, after any exception, and compares strings by value."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.support.names import ROLE
     ids=lambda failure: type(failure).__name__,
 )
 @pytest.mark.parametrize("request_type", ["Create", "Update", "Delete"])
-def test_it_answers_whatever_happens(request_type: str, failure: BaseException, function: Function) -> None:
-    """CloudFormation waits for an answer, for an hour if it is not told otherwise."""
+def test_answers_after_any_exception(request_type: str, failure: BaseException, function: Function) -> None:
+    """CloudFormation waits for an answer, for an hour by default."""
     function.iam.failures = [failure] * 9
     with contextlib.suppress(BaseException):
         function(request_type, OldResourceProperties=properties())
@@ -39,7 +39,7 @@ def test_it_answers_whatever_happens(request_type: str, failure: BaseException, 
 @pytest.mark.parametrize(
     ("milliseconds", "seconds"), [(120_000, 115), (119_999, 114), (119_880, 114), (6_000, 1), (5_000, 1), (0, 1)]
 )
-def test_it_leaves_itself_five_seconds_to_answer(
+def test_reserves_five_seconds_to_answer(
     milliseconds: int, seconds: int, function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alarms: list[int] = []
@@ -49,11 +49,11 @@ def test_it_leaves_itself_five_seconds_to_answer(
 
 
 def received(value: Any) -> Any:
-    """A value as it comes by the network: equal to another one, and not the same object."""
+    """Return a copy as it arrives over the network: equal, but not the same object."""
     return json.loads(json.dumps([value]))[0]
 
 
-def test_events_by_the_network_are_understood(function: Function) -> None:
+def test_accepts_deserialised_events(function: Function) -> None:
     function(received("Create"), ResourceProperties=received(properties()))
     writes = function.iam.writes
     new = received(properties(builds=OTHER_BUILDS))
@@ -64,6 +64,6 @@ def test_events_by_the_network_are_understood(function: Function) -> None:
     assert (function.statements, function.s3.buckets) == ([OPEN], {"artifacts": 0})
 
 
-def test_errors_by_the_network_are_understood(function: Function) -> None:
+def test_recognises_deserialised_error_codes(function: Function) -> None:
     function.iam.failures = [error(received("NoSuchEntity"))]
     assert f"role {ROLE} does not exist" in function("Create")["Reason"]

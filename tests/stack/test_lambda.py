@@ -1,4 +1,4 @@
-"""The function of the stack: whom it lets assume the kubectl role, what it restores, and that it always answers."""
+"""The stack's function: who may assume the kubectl role, what it restores, and that it always answers."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ OTHERS = [
 ]
 
 
-def test_code_fits_inline_and_asks_for_cfnresponse_as_lambda_wants_it() -> None:
+def test_code_fits_inline_and_imports_cfnresponse() -> None:
     assert len(source()) <= 4096
     assert "\nimport cfnresponse\n" in source()
 
 
-def test_create_holds_the_open_statement_to_the_builds(function: Function) -> None:
+def test_create_narrows_the_open_statement_to_the_builds(function: Function) -> None:
     answer = function("Create")
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "aws-pipeline-trust")
     assert function.statements == [HELD]
@@ -70,7 +70,7 @@ def test_create_holds_the_open_statement_to_the_builds(function: Function) -> No
     ],
     ids=["list of one principal", "several actions", "all of sts", "empty condition"],
 )
-def test_other_spellings_of_open_trust_are_held_and_restored(function: Function, found: dict[str, Any]) -> None:
+def test_other_spellings_of_open_trust_are_narrowed_and_restored(function: Function, found: dict[str, Any]) -> None:
     function.statements = [found]
     function("Create")
     assert function.statements == [found | {"Condition": HELD["Condition"]}]
@@ -78,14 +78,14 @@ def test_other_spellings_of_open_trust_are_held_and_restored(function: Function,
     assert function.statements == [{key: value for key, value in found.items() if key != "Condition"}]
 
 
-def test_a_single_statement_need_not_be_a_list(function: Function) -> None:
+def test_accepts_a_single_statement(function: Function) -> None:
     function.statements = dict(OPEN)
     function("Create")
     assert function.statements == [HELD]
 
 
 @pytest.mark.parametrize("other", OTHERS, ids=json.dumps)
-def test_every_other_statement_stays(function: Function, other: dict[str, Any]) -> None:
+def test_keeps_every_other_statement(function: Function, other: dict[str, Any]) -> None:
     function.statements = [other]
     function("Create")
     assert function.statements == [other, OWN]
@@ -93,7 +93,7 @@ def test_every_other_statement_stays(function: Function, other: dict[str, Any]) 
     assert function.statements == [other]
 
 
-def test_all_kinds_together_come_back_in_their_order(function: Function) -> None:
+def test_restores_mixed_statements_in_order(function: Function) -> None:
     before = [*OTHERS[:4], OPEN, *OTHERS[4:]]
     function.statements = before
     function("Create")
@@ -102,14 +102,14 @@ def test_all_kinds_together_come_back_in_their_order(function: Function) -> None
     assert function.statements == before
 
 
-def test_every_open_statement_is_held(function: Function) -> None:
+def test_narrows_every_open_statement(function: Function) -> None:
     function.statements = [OPEN, OPEN | {"Sid": "Again"}]
     function("Create")
     assert all(s["Condition"] == HELD["Condition"] for s in function.statements)
 
 
 @pytest.mark.parametrize("request_type", ["Create", "Update", "Delete"])
-def test_a_second_time_changes_nothing(function: Function, request_type: str) -> None:
+def test_each_request_is_idempotent(function: Function, request_type: str) -> None:
     old = {"OldResourceProperties": properties()} if request_type == "Update" else {}
     function(request_type, **old)
     before, writes = copy.deepcopy(function.statements), function.iam.writes
@@ -132,7 +132,7 @@ def test_update_moves_to_another_role_and_restores_the_old_one(function: Functio
     assert function.s3.buckets["artifacts"] == 3
 
 
-def test_update_that_is_rolled_back_ends_where_it_began(function: Function) -> None:
+def test_rolled_back_update_restores_the_trust(function: Function) -> None:
     function.iam.trust[OTHER_ROLE] = {"Version": "2012-10-17", "Statement": [OPEN]}
     function("Create")
     function("Update", ResourceProperties=properties(OTHER_ROLE), OldResourceProperties=properties())
@@ -141,7 +141,7 @@ def test_update_that_is_rolled_back_ends_where_it_began(function: Function) -> N
     assert function.iam.trust[OTHER_ROLE]["Statement"] == [OPEN]
 
 
-def test_update_to_a_role_that_does_not_exist_leaves_the_old_one_held(function: Function) -> None:
+def test_failed_update_keeps_the_old_role_narrowed(function: Function) -> None:
     function("Create")
     answer = function("Update", ResourceProperties=properties(OTHER_ROLE), OldResourceProperties=properties())
     assert answer["Status"] == "FAILED"
@@ -150,7 +150,7 @@ def test_update_to_a_role_that_does_not_exist_leaves_the_old_one_held(function: 
     assert (rollback["Status"], function.statements) == ("SUCCESS", [HELD])
 
 
-def test_update_follows_a_new_role_of_the_builds_in_one_step(function: Function) -> None:
+def test_update_switches_to_a_new_build_role_in_one_write(function: Function) -> None:
     function("Create")
     writes = function.iam.writes
     function("Update", ResourceProperties=properties(builds=OTHER_BUILDS), OldResourceProperties=properties())
@@ -165,14 +165,14 @@ def test_update_when_the_old_role_is_gone(function: Function) -> None:
     assert function.iam.trust[OTHER_ROLE]["Statement"] == [HELD]
 
 
-def test_role_made_again_is_held_again(function: Function) -> None:
+def test_update_narrows_a_recreated_role(function: Function) -> None:
     function("Create")
     function.statements = [OPEN]
     function("Update", OldResourceProperties=properties())
     assert function.statements == [HELD]
 
 
-def test_two_stacks_share_a_role_and_leave_one_by_one(function: Function) -> None:
+def test_two_stacks_share_a_role(function: Function) -> None:
     other = {"ResourceProperties": properties(builds=OTHER_BUILDS)}
     function("Create")
     function("Create", **other)
@@ -183,7 +183,7 @@ def test_two_stacks_share_a_role_and_leave_one_by_one(function: Function) -> Non
     assert function.statements == [OPEN]
 
 
-def test_delete_restores_and_empties_the_bucket(function: Function) -> None:
+def test_delete_restores_the_trust_and_empties_the_bucket(function: Function) -> None:
     function("Create")
     answer = function("Delete", PhysicalResourceId="aws-pipeline-trust")
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "aws-pipeline-trust")
@@ -198,7 +198,7 @@ def test_delete_never_leaves_an_empty_policy(function: Function) -> None:
 
 
 @pytest.mark.parametrize("gone", ["role", "bucket", "both"])
-def test_delete_of_what_is_gone_succeeds(function: Function, gone: str) -> None:
+def test_delete_succeeds_if_role_or_bucket_is_gone(function: Function, gone: str) -> None:
     function("Create")
     if gone != "bucket":
         function.iam.trust.clear()
@@ -209,7 +209,7 @@ def test_delete_of_what_is_gone_succeeds(function: Function, gone: str) -> None:
     assert gone != "role" or function.s3.buckets == {"artifacts": 0}
 
 
-def test_delete_after_a_failed_create_harms_nothing(function: Function) -> None:
+def test_delete_after_a_failed_create_changes_nothing(function: Function) -> None:
     function.statements = OTHERS
     function.iam.failures = [error("MalformedPolicyDocument")]
     physical_id = function("Create")["PhysicalResourceId"]
@@ -217,7 +217,7 @@ def test_delete_after_a_failed_create_harms_nothing(function: Function) -> None:
     assert function.statements == OTHERS
 
 
-def test_missing_role_says_what_to_do(function: Function) -> None:
+def test_missing_role_error_has_a_remedy(function: Function) -> None:
     function.iam.trust.clear()
     answer = function("Create")
     assert answer["Status"] == "FAILED"
@@ -227,7 +227,7 @@ def test_missing_role_says_what_to_do(function: Function) -> None:
 
 @pytest.mark.parametrize("code", ["AccessDenied", "ConcurrentModification"])
 @pytest.mark.parametrize("request_type", ["Create", "Delete"])
-def test_what_passes_is_waited_for(function: Function, code: str, request_type: str) -> None:
+def test_retries_transient_errors(function: Function, code: str, request_type: str) -> None:
     function.iam.failures = [error(code)] * 4
     assert function(request_type)["Status"] == "SUCCESS"
     assert function.pauses == [2, 4, 8, 16]
@@ -245,7 +245,7 @@ def test_what_passes_is_waited_for(function: Function, code: str, request_type: 
     ],
 )
 @pytest.mark.parametrize("request_type", ["Create", "Update", "Delete"])
-def test_every_other_error_is_answered_with_its_text(function: Function, code: str, request_type: str) -> None:
+def test_other_errors_are_reported_with_their_text(function: Function, code: str, request_type: str) -> None:
     function.iam.failures = [error(code)] * 9
     answer = function(request_type, OldResourceProperties=properties())
     assert answer["Status"] == "FAILED"
@@ -253,7 +253,7 @@ def test_every_other_error_is_answered_with_its_text(function: Function, code: s
     assert sum(function.pauses) <= 30
 
 
-def test_objects_that_stay_are_named(function: Function) -> None:
+def test_objects_that_cannot_be_deleted_are_named(function: Function) -> None:
     function.s3.errors = [{"Key": "source/abc", "Message": "Access Denied"}]
     answer = function("Delete")
     assert (answer["Status"], "source/abc: Access Denied" in answer["Reason"]) == ("FAILED", True)
@@ -262,26 +262,26 @@ def test_objects_that_stay_are_named(function: Function) -> None:
 @pytest.mark.parametrize(
     "failure", [KeyboardInterrupt(), SystemExit("x"), ValueError("y"), RuntimeError(), MemoryError()]
 )
-def test_every_exception_is_answered(function: Function, failure: BaseException) -> None:
+def test_every_exception_is_reported(function: Function, failure: BaseException) -> None:
     function.iam.failures = [failure]
     answer = function("Create")
     assert (answer["Status"], type(failure).__name__ in answer["Reason"]) == ("FAILED", True)
 
 
 @pytest.mark.parametrize("missing", ["KubectlRoleName", "CodeBuildRoleArn", "ArtifactBucketName"])
-def test_missing_property_is_answered_by_name(function: Function, missing: str) -> None:
+def test_missing_property_is_named(function: Function, missing: str) -> None:
     incomplete = {key: value for key, value in properties().items() if key != missing}
     answer = function("Delete", ResourceProperties=incomplete)
     assert (answer["Status"], missing in answer["Reason"]) == ("FAILED", True)
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "\N{SNOWMAN}" * 100_000, '"\\' * 100_000])
-def test_long_reason_is_cut_to_what_cloudformation_takes(function: Function, text: str) -> None:
+def test_long_reason_is_truncated(function: Function, text: str) -> None:
     function.iam.failures = [ValueError(text)]
     assert function("Create")["Status"] == "FAILED"
 
 
-def test_it_answers_before_its_time_is_over(function: Function) -> None:
+def test_answers_before_the_timeout(function: Function) -> None:
     def never_ending(**_: str) -> Any:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -299,8 +299,8 @@ def test_alarm_does_not_outlive_the_call(function: Function) -> None:
     assert signal.alarm(0) == 0
 
 
-def test_stand_in_answers_as_the_module_does_on_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rehearsal's cfnresponse takes the arguments that the function gives, and puts the documented fields."""
+def test_stand_in_sends_the_documented_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rehearsal's cfnresponse accepts the function's arguments and sends the documented fields."""
     puts: list[Any] = []
 
     def urlopen(request: Any, **_: Any) -> Any:

@@ -1,7 +1,7 @@
-"""The template as a stack: created, changed and deleted on AWS on this machine, with IAM enforced.
+"""The template as a stack: created, updated and deleted on the emulator, with IAM enforced.
 
-No cluster and no pipeline runs here (tests/support/stack_aws.py); what the stack changes outside itself, and what it leaves,
-is looked at.
+No cluster and no pipeline runs (tests/support/stack_aws.py). The tests check what the stack changes outside itself, and
+that it leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture
 def role(aws: Aws) -> Iterator[None]:
-    """The kubectl role, made afresh."""
+    """A new kubectl role."""
     aws.make_role()
     yield
     aws.remove_role(ROLE)
@@ -29,7 +29,7 @@ def role(aws: Aws) -> Iterator[None]:
 
 @pytest.fixture(scope="class")
 def stack(aws: Aws) -> Iterator[dict[str, str]]:
-    """A stack made from a token and a user alone, and its outputs."""
+    """The outputs of a stack created with only a token and a user."""
     aws.make_role()
     yield aws.create("aws-pipeline")
     aws.delete("aws-pipeline")
@@ -37,8 +37,8 @@ def stack(aws: Aws) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.usefixtures("stack")
-class TestStanding:
-    """A stack as the console makes it: a token and a user are given, nothing else."""
+class TestStackWithDefaults:
+    """A stack with the template's defaults: only a token and a user are given."""
 
     def test_outputs(self, stack: dict[str, str]) -> None:
         assert set(stack) == {
@@ -55,10 +55,10 @@ class TestStanding:
         )
         assert stack["PipelineName"] == stack["CodeBuildProjectName"] == "aws-pipeline"
 
-    def test_trust_is_held_to_the_builds(self, aws: Aws, stack: dict[str, str]) -> None:
+    def test_trust_is_narrowed_to_the_builds(self, aws: Aws, stack: dict[str, str]) -> None:
         assert aws.trust() == held(stack["CodeBuildRoleArn"])
 
-    def test_builds_may_assume_the_role_and_nobody_else(self, aws: Aws, stack: dict[str, str]) -> None:
+    def test_only_builds_may_assume_the_role(self, aws: Aws, stack: dict[str, str]) -> None:
         iam = aws.root("iam")
         iam.create_user(UserName="ann")
         anybody = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -67,7 +67,7 @@ class TestStanding:
         assert refused(aws.act_as, stack["KubectlRoleArn"], **ann) == "AccessDenied"
         assert aws.act_as(stack["KubectlRoleArn"], **_service_session(aws, stack["CodeBuildRoleArn"], ann))
 
-    def test_kubectl_role_sees_its_cluster_only(self, aws: Aws, stack: dict[str, str]) -> None:
+    def test_kubectl_role_may_describe_only_its_cluster(self, aws: Aws, stack: dict[str, str]) -> None:
         asked = {
             "eksctl-demo": "allowed",
             "other": "implicitDeny",
@@ -77,15 +77,15 @@ class TestStanding:
             assert _decision(aws, stack["KubectlRoleArn"], "eks:DescribeCluster", arn) == decision
         assert _decision(aws, stack["KubectlRoleArn"], "eks:ListClusters", "*") == "implicitDeny"
 
-    def test_token_is_in_the_pipeline_alone(self, aws: Aws) -> None:
+    def test_only_the_pipeline_has_the_token(self, aws: Aws) -> None:
         cloudformation = aws.root("cloudformation")
-        told = [
+        answers = [
             cloudformation.describe_stacks(StackName="aws-pipeline"),
             cloudformation.describe_stack_events(StackName="aws-pipeline"),
             cloudformation.describe_stack_resources(StackName="aws-pipeline"),
             cloudformation.get_template(StackName="aws-pipeline"),
         ]
-        assert TOKEN not in json.dumps(told, default=str)
+        assert TOKEN not in json.dumps(answers, default=str)
         records = json.loads(aws.records.read_text(encoding="utf-8"))
         assert TOKEN in json.dumps(records["AWS::CodePipeline::Pipeline"])
         assert TOKEN not in json.dumps(records["AWS::CodePipeline::Webhook"])
@@ -96,7 +96,7 @@ class TestStanding:
         assert len(secret) == 64
         assert secret.isalnum()
 
-    def test_commit_tags_do_not_move_and_the_cache_does(self, aws: Aws, stack: dict[str, str]) -> None:
+    def test_only_the_cache_tag_is_mutable(self, aws: Aws, stack: dict[str, str]) -> None:
         name = stack["EcrRepositoryUri"].partition("/")[2]
         (repository,) = aws.root("ecr").describe_repositories(repositoryNames=[name])["repositories"]
         assert repository["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
@@ -106,13 +106,13 @@ class TestStanding:
         with pytest.raises(ClientError, match="No updates are to be performed"):
             aws.change("update", "aws-pipeline")
 
-    def test_stack_that_is_changed_keeps_the_trust(self, aws: Aws, stack: dict[str, str]) -> None:
+    def test_update_keeps_the_trust(self, aws: Aws, stack: dict[str, str]) -> None:
         assert aws.change("update", "aws-pipeline", GitBranch="main", ApprovalRequired="true") == "UPDATE_COMPLETE"
         stages = json.loads(aws.records.read_text(encoding="utf-8"))["AWS::CodePipeline::Pipeline"]["Stages"]
         assert [stage["Name"] for stage in stages] == ["Source", "Approve", "Build"]
         assert aws.trust() == held(stack["CodeBuildRoleArn"])
 
-    def test_another_kubectl_role(self, aws: Aws, stack: dict[str, str]) -> None:
+    def test_update_moves_the_trust_to_another_role(self, aws: Aws, stack: dict[str, str]) -> None:
         aws.make_role(OTHER_ROLE)
         assert aws.change("update", "aws-pipeline", KubectlRoleName=OTHER_ROLE) == "UPDATE_COMPLETE"
         assert (aws.trust(), aws.trust(OTHER_ROLE)) == (OPEN, held(stack["CodeBuildRoleArn"]))
@@ -120,14 +120,14 @@ class TestStanding:
         assert (aws.trust(), aws.trust(OTHER_ROLE)) == (held(stack["CodeBuildRoleArn"]), OPEN)
         aws.remove_role(OTHER_ROLE)
 
-    def test_update_to_a_role_that_is_not_there_rolls_back(self, aws: Aws, stack: dict[str, str]) -> None:
-        assert aws.change("update", "aws-pipeline", KubectlRoleName="Nobody") == "UPDATE_ROLLBACK_COMPLETE"
-        assert "role Nobody does not exist: run scripts/create-role.sh" in aws.reasons("aws-pipeline")
+    def test_update_to_a_missing_role_rolls_back(self, aws: Aws, stack: dict[str, str]) -> None:
+        assert aws.change("update", "aws-pipeline", KubectlRoleName="Missing") == "UPDATE_ROLLBACK_COMPLETE"
+        assert "role Missing does not exist: run scripts/create-role.sh" in aws.reasons("aws-pipeline")
         assert aws.trust() == held(stack["CodeBuildRoleArn"])
 
 
 def _service_session(aws: Aws, role_arn: str, caller: dict[str, str]) -> dict[str, str]:
-    """Credentials of a service role: its trust is opened to a user for a moment, as no service can be asked here."""
+    """Return credentials of a service role, by opening its trust to a user for a moment."""
     iam, name = aws.root("iam"), role_arn.rpartition("/")[2]
     before = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     iam.update_assume_role_policy(
@@ -147,7 +147,7 @@ def _decision(aws: Aws, role_arn: str, action: str, resource: str) -> str:
 
 
 @pytest.mark.usefixtures("role")
-def test_delete_restores_and_leaves_nothing(aws: Aws) -> None:
+def test_delete_restores_the_trust_and_leaves_nothing(aws: Aws) -> None:
     before = _everything(aws)
     outputs = aws.create("short", NotificationEmail="ann@example.com", ApprovalRequired="true")
     s3, bucket = aws.root("s3"), outputs["ArtifactBucketName"]
@@ -161,7 +161,7 @@ def test_delete_restores_and_leaves_nothing(aws: Aws) -> None:
 
 
 def _everything(aws: Aws) -> dict[str, list[str]]:
-    """Names of all that a stack may leave."""
+    """Return the names of everything that a stack may leave behind."""
     return {
         "roles": sorted(each["RoleName"] for each in aws.root("iam").list_roles()["Roles"]),
         "policies": sorted(each["Arn"] for each in aws.root("iam").list_policies(Scope="Local")["Policies"]),
@@ -180,7 +180,7 @@ def _everything(aws: Aws) -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("role")
-def test_connection_in_place_of_the_token(aws: Aws) -> None:
+def test_connection_instead_of_the_token(aws: Aws) -> None:
     aws.create("connected", GitHubToken="", ConnectionArn=CONNECTION)
     records = json.loads(aws.records.read_text(encoding="utf-8"))
     assert "AWS::CodePipeline::Webhook" not in records
@@ -192,7 +192,7 @@ def test_connection_in_place_of_the_token(aws: Aws) -> None:
     aws.delete("connected")
 
 
-def test_other_statements_of_the_trust_stay(aws: Aws) -> None:
+def test_keeps_other_trust_statements(aws: Aws) -> None:
     ec2 = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     aws.make_role(statements=[ec2])
     outputs = aws.create("short")
@@ -205,7 +205,7 @@ def test_other_statements_of_the_trust_stay(aws: Aws) -> None:
     aws.remove_role(ROLE)
 
 
-def test_role_made_again_after_the_failure(aws: Aws) -> None:
+def test_create_after_a_failure_for_a_missing_role(aws: Aws) -> None:
     assert aws.change("create", "short") == "ROLLBACK_COMPLETE"
     aws.delete("short")
     aws.make_role()
@@ -216,15 +216,15 @@ def test_role_made_again_after_the_failure(aws: Aws) -> None:
     aws.remove_role(ROLE)
 
 
-def test_missing_role_fails_with_the_remedy_and_the_rest_is_undone(aws: Aws) -> None:
+def test_missing_role_rolls_back_with_a_remedy(aws: Aws) -> None:
     before = _everything(aws)
-    assert aws.change("create", "short", KubectlRoleName="Nobody") == "ROLLBACK_COMPLETE"
-    assert "role Nobody does not exist: run scripts/create-role.sh, then try again" in aws.reasons("short")
+    assert aws.change("create", "short", KubectlRoleName="Missing") == "ROLLBACK_COMPLETE"
+    assert "role Missing does not exist: run scripts/create-role.sh, then try again" in aws.reasons("short")
     aws.delete("short")
     assert _everything(aws) == before
 
 
-def test_role_deleted_under_the_stack(aws: Aws) -> None:
+def test_delete_succeeds_without_the_role(aws: Aws) -> None:
     aws.make_role()
     aws.create("short")
     aws.remove_role(ROLE)
@@ -232,24 +232,24 @@ def test_role_deleted_under_the_stack(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
-        ({"GitHubToken": ""}, "Give GitHubToken or ConnectionArn"),
-        ({"ConnectionArn": CONNECTION}, "Give only one of GitHubToken and ConnectionArn"),
+        ({"GitHubToken": ""}, "Enter GitHubToken or ConnectionArn"),
+        ({"ConnectionArn": CONNECTION}, "Enter only one of GitHubToken and ConnectionArn"),
         ({"GitHubToken": "short"}, "GitHub personal access token"),
         ({"GitHubUser": "-"}, "GitHub user"),
         ({"CodeBuildDockerImage": "aws/codebuild/standard:4.0"}, "CodeBuildDockerImage"),
         ({"ApprovalRequired": "yes"}, "ApprovalRequired"),
     ],
 )
-def test_wrong_parameters_make_nothing(aws: Aws, given: dict[str, str], told: str) -> None:
+def test_wrong_parameters_create_nothing(aws: Aws, given: dict[str, str], message: str) -> None:
     before = _everything(aws)
-    with pytest.raises(ClientError, match=told):
+    with pytest.raises(ClientError, match=message):
         aws.change("create", "wrong", **given)
     assert _everything(aws) == before
 
 
-def test_learner_policy_is_accepted_by_iam(aws: Aws) -> None:
+def test_iam_accepts_the_learner_policy(aws: Aws) -> None:
     document = json.dumps(rendered(ROOT / "docs" / "learner-policy.json"))
     policy = aws.root("iam").create_policy(PolicyName="learner", PolicyDocument=document)["Policy"]
     aws.root("iam").delete_policy(PolicyArn=policy["Arn"])

@@ -1,7 +1,7 @@
-"""The stack's template: what a learner may enter, what it makes, and that nobody in it may do more than they must.
+"""The stack's template: what a learner may enter, what it creates, and that each role has only the rights it needs.
 
-cfn-lint knows the types and their properties. It does not know a service principal, a compute type, a secret, or which
-right a role needs, so those are held against what is written here.
+cfn-lint checks types and properties. It does not check service principals, compute types, secrets or the rights of a role,
+so the expected ones are listed here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PROJECT = {"Fn::GetAtt": ["CodeBuildProject", "Arn"]}
 REPOSITORY = {"Fn::GetAtt": ["EcrRepository", "Arn"]}
 LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
 
-#: Every right that the stack gives: to which role or policy, which actions, on what.
+#: Every right that the stack grants: role or policy, actions, resource.
 RIGHTS = [
     ("TrustFunctionRole", LOG, {"Fn::GetAtt": ["TrustFunctionLogs", "Arn"]}),
     ("TrustFunctionPolicy", {"iam:GetRole", "iam:UpdateAssumeRolePolicy"}, KUBECTL_ROLE),
@@ -79,17 +79,17 @@ ASSUMED_BY: dict[str, tuple[str, Any]] = {
 
 
 def roles() -> dict[str, Any]:
-    """The stack's roles."""
+    """Return the stack's roles."""
     return {name: each for name, each in TEMPLATE["Resources"].items() if each["Type"] == "AWS::IAM::Role"}
 
 
 def as_list(value: Any) -> list[Any]:
-    """IAM takes one value in place of a list."""
+    """Return a list; IAM accepts a single value instead of one."""
     return value if isinstance(value, list) else [value]
 
 
 def rights(**given: str) -> list[tuple[str, frozenset[str], str]]:
-    """Each right that the stack gives with these parameters."""
+    """Return each right that the stack grants with these parameters."""
     found = []
     for name, resource in resources(**given).items():
         properties = resource["Properties"]
@@ -104,16 +104,16 @@ def rights(**given: str) -> list[tuple[str, frozenset[str], str]]:
 
 
 def expected(rows: list[tuple[str, set[str], Any]]) -> list[tuple[str, frozenset[str], str]]:
-    """The written rights in the form of ``rights``."""
+    """Return the listed rights in the form of ``rights``."""
     return [(name, frozenset(actions), json.dumps(resource)) for name, actions, resource in rows]
 
 
 def shape(service: str, name: str) -> set[str]:
-    """The values that an AWS API takes, from its service model."""
+    """Return the values that an AWS API accepts, from its service model."""
     return set(botocore.session.get_session().get_service_model(service).shape_for(name).enum)
 
 
-def test_cfn_lint_has_nothing_to_say() -> None:
+def test_cfn_lint_finds_nothing() -> None:
     done = subprocess.run(
         [str(Path(sys.executable).parent / "cfn-lint"), "-i", "I", "--", str(FILE)],
         capture_output=True,
@@ -125,7 +125,7 @@ def test_cfn_lint_has_nothing_to_say() -> None:
 
 
 def test_template_fits_a_request() -> None:
-    assert len(FILE.read_bytes()) <= 51_200, "CloudFormation takes no longer template-body"
+    assert len(FILE.read_bytes()) <= 51_200, "CloudFormation's limit for template-body"
 
 
 # --- Parameters ------------------------------------------------------------------------------------------------------
@@ -157,8 +157,8 @@ def test_parameters_and_their_defaults() -> None:
         ("GitBranch", "GITHUB_BRANCH"),
     ],
 )
-def test_defaults_are_those_of_the_scripts(parameter: str, setting: str, tmp_path: Path) -> None:
-    (tmp_path / "settings.sh").write_bytes((ROOT / "settings.sh").read_bytes())  # away from a checkout's origin
+def test_defaults_equal_the_settings(parameter: str, setting: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.sh").write_bytes((ROOT / "settings.sh").read_bytes())  # without the checkout's origin
     script = f'source ./settings.sh && printf %s "${setting}"'
     done = subprocess.run(
         ["bash", "-c", script],
@@ -173,7 +173,7 @@ def test_defaults_are_those_of_the_scripts(parameter: str, setting: str, tmp_pat
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_says_what_it_is_and_what_it_takes(name: str) -> None:
+def test_parameter_is_described_and_constrained(name: str) -> None:
     parameter = PARAMETERS[name]
     assert len(parameter["Description"]) > 20
     assert len(parameter["ConstraintDescription"]) > 10
@@ -181,11 +181,11 @@ def test_parameter_says_what_it_is_and_what_it_takes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_pattern_is_of_the_whole_value_and_takes_the_default(name: str) -> None:
+def test_pattern_is_anchored_and_accepts_the_default(name: str) -> None:
     pattern = PARAMETERS[name]["AllowedPattern"]
     assert (pattern[0], pattern[-1]) == ("^", "$")
     assert "|" not in re.sub(r"\(.*\)", "", pattern), (
-        "an alternative outside brackets would be anchored at one end only"
+        "an alternative outside brackets would be anchored at only one end"
     )
     assert re.fullmatch(pattern, PARAMETERS[name].get("Default", "octocat"))
 
@@ -196,11 +196,11 @@ def test_pattern_accepts(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name in REFUSED for value in REFUSED[name] + HOSTILE])
-def test_pattern_refuses(name: str, value: str) -> None:
+def test_pattern_rejects(name: str, value: str) -> None:
     assert not re.fullmatch(PARAMETERS[name]["AllowedPattern"], value)
 
 
-def test_every_parameter_is_tried() -> None:
+def test_every_pattern_is_tested() -> None:
     patterns = {name for name, each in PARAMETERS.items() if "AllowedPattern" in each}
     assert patterns == set(ACCEPTED) == set(REFUSED)
 
@@ -216,7 +216,7 @@ def test_console_groups_and_labels_every_parameter_once() -> None:
     )
 
 
-def test_images_are_supported_ones_and_run_on_their_processor() -> None:
+def test_images_are_supported_and_match_their_processor() -> None:
     images = PARAMETERS["CodeBuildDockerImage"]["AllowedValues"]
     assert PARAMETERS["CodeBuildDockerImage"]["Default"] == images[0]
     for image in images:
@@ -232,15 +232,15 @@ def test_a_token_and_a_user_are_enough() -> None:
     assert refused(**BY_CONNECTION) == []
 
 
-def test_neither_or_both_ways_to_read_github_are_refused() -> None:
-    assert [text.split(".")[0] for text in refused(GitHubUser="octocat")] == ["Give GitHubToken or ConnectionArn"]
-    assert [text.split(" of ")[0] for text in refused(**BY_TOKEN | BY_CONNECTION)] == ["Give only one"]
+def test_rejects_neither_or_both_ways_to_read_github() -> None:
+    assert [text.split(".")[0] for text in refused(GitHubUser="octocat")] == ["Enter GitHubToken or ConnectionArn"]
+    assert [text.split(" of ")[0] for text in refused(**BY_TOKEN | BY_CONNECTION)] == ["Enter only one"]
 
 
 # --- Secrets ---------------------------------------------------------------------------------------------------------
 
 
-def test_secrets_are_hidden_have_no_default_and_go_to_one_place() -> None:
+def test_secrets_are_hidden_and_used_once() -> None:
     assert {name for name, each in PARAMETERS.items() if each.get("NoEcho")} == {"GitHubToken"}
     without_conditions = json.dumps([TEMPLATE["Resources"], TEMPLATE["Outputs"]])
     assert without_conditions.count("GitHubToken") == 1
@@ -248,12 +248,12 @@ def test_secrets_are_hidden_have_no_default_and_go_to_one_place() -> None:
     assert source["Configuration"]["OAuthToken"] == {"Ref": "GitHubToken"}
 
 
-def test_nothing_that_looks_like_a_secret_or_an_account_is_written_down() -> None:
+def test_contains_no_secret_or_account_id() -> None:
     text = FILE.read_text(encoding="utf-8").replace("111122223333", "")
     assert not re.search(r"gh[pousr]_\w{10}|github_pat_\w|AKIA|\b[0-9a-f]{40}\b|\b\d{12}\b", text)
 
 
-def test_webhook_is_signed_by_a_secret_of_its_own() -> None:
+def test_webhook_has_its_own_secret() -> None:
     made = resources(**BY_TOKEN)
     webhook = made["Webhook"]["Properties"]
     assert webhook["Authentication"] == "GITHUB_HMAC"
@@ -271,7 +271,7 @@ def test_webhook_is_signed_by_a_secret_of_its_own() -> None:
 # --- Rights ----------------------------------------------------------------------------------------------------------
 
 
-def test_rights_are_the_written_ones() -> None:
+def test_rights_are_exactly_the_listed_ones() -> None:
     assert sorted(rights(**BY_TOKEN)) == sorted(expected(RIGHTS))
     assert sorted(rights(**BY_CONNECTION)) == sorted(expected([*RIGHTS, CONNECTION_RIGHT]))
 
@@ -285,7 +285,7 @@ def test_only_the_registry_login_has_no_resource() -> None:
 
 
 @pytest.mark.parametrize("name", roles())
-def test_role_is_assumed_by_its_service_alone(name: str) -> None:
+def test_only_its_service_may_assume_a_role(name: str) -> None:
     service, condition = ASSUMED_BY[name]
     wanted = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     if condition:
@@ -302,14 +302,14 @@ def test_roles_have_no_other_rights() -> None:
 
 
 def test_function_keeps_its_right_on_the_old_role_while_the_name_changes() -> None:
-    """A change of the description replaces the policy: the old one goes after the update, not before."""
+    """A changed description replaces the policy, and CloudFormation deletes the old one after the update."""
     assert "${KubectlRoleName}" in TEMPLATE["Resources"]["TrustFunctionPolicy"]["Properties"]["Description"]["Fn::Sub"]
 
 
-# --- What is made ----------------------------------------------------------------------------------------------------
+# --- Resources -------------------------------------------------------------------------------------------------------
 
 
-def test_each_option_adds_what_it_needs_and_nothing_else() -> None:
+def test_each_option_adds_only_its_resources() -> None:
     least = set(resources(**BY_CONNECTION))
     assert set(resources(**BY_TOKEN)) - least == {"Webhook", "WebhookSecret"}
     assert set(resources(**EVERYTHING)) - set(resources(**BY_TOKEN)) == {
@@ -371,7 +371,7 @@ def test_source_by_connection() -> None:
     }
 
 
-def test_approval_is_a_persons() -> None:
+def test_approval_is_manual() -> None:
     action = resources(**EVERYTHING)["Pipeline"]["Properties"]["Stages"][1]["Actions"][0]
     assert action["ActionTypeId"] == {"Category": "Approval", "Owner": "AWS", "Provider": "Manual", "Version": "1"}
     assert action["Name"] == "Approve"
@@ -384,7 +384,7 @@ def test_project() -> None:
     assert environment["Type"] in shape("codebuild", "EnvironmentType")
     assert environment["PrivilegedMode"] is True
     assert environment["Image"] == {"Ref": "CodeBuildDockerImage"}
-    assert project["Name"] == {"Ref": "AWS::StackName"}, "CodeBuildRole and its log group are named by it"
+    assert project["Name"] == {"Ref": "AWS::StackName"}, "CodeBuildRole and the log group use this name"
     assert (project["Source"], project["Artifacts"]) == ({"Type": "CODEPIPELINE"}, {"Type": "CODEPIPELINE"})
     assert project["Cache"] == {"Type": "LOCAL", "Modes": ["LOCAL_DOCKER_LAYER_CACHE"]}
     assert project["LogsConfig"] == {"CloudWatchLogs": {"Status": "ENABLED", "GroupName": {"Ref": "BuildLogs"}}}
@@ -393,7 +393,7 @@ def test_project() -> None:
     assert project["QueuedTimeoutInMinutes"] <= 60
 
 
-def test_project_gives_the_buildspec_what_it_reads() -> None:
+def test_project_sets_the_buildspecs_variables() -> None:
     variables = resources(**BY_TOKEN)["CodeBuildProject"]["Properties"]["Environment"]["EnvironmentVariables"]
     given = {each["Name"]: each["Value"] for each in variables}
     assert given == {
@@ -415,13 +415,13 @@ def test_repository() -> None:
     assert '"$ECR_REPOSITORY_URI:cache"' in (ROOT / "buildspec.yml").read_text(encoding="utf-8")
     assert repository["EmptyOnDelete"] is True
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
-    assert "RepositoryName" not in repository, "it must be lower case, which a stack's name need not be"
+    assert "RepositoryName" not in repository, "it must be lower case, unlike a stack's name"
     rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
     assert [(rule["rulePriority"], rule["selection"]["tagStatus"]) for rule in rules] == [(1, "untagged"), (2, "any")]
     assert rules[1]["selection"] == {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 50}
 
 
-def test_bucket_is_private_encrypted_versioned_and_forgets() -> None:
+def test_bucket_is_private_encrypted_versioned_and_expires_objects() -> None:
     bucket = TEMPLATE["Resources"]["ArtifactBucket"]["Properties"]
     assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(
         ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"], True
@@ -436,7 +436,7 @@ def test_bucket_is_private_encrypted_versioned_and_forgets() -> None:
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
-def test_bucket_takes_tls_only() -> None:
+def test_bucket_requires_tls() -> None:
     policy = TEMPLATE["Resources"]["ArtifactBucketPolicy"]["Properties"]
     assert policy["Bucket"] == {"Ref": "ArtifactBucket"}
     (statement,) = policy["PolicyDocument"]["Statement"]
@@ -450,7 +450,7 @@ def test_bucket_takes_tls_only() -> None:
     }
 
 
-def test_function_is_bounded_and_current() -> None:
+def test_function_has_a_timeout_and_a_supported_runtime() -> None:
     function = TEMPLATE["Resources"]["TrustFunction"]["Properties"]
     custom = TEMPLATE["Resources"]["KubectlRoleTrust"]["Properties"]
     assert function["Runtime"] == "python3.14"
@@ -460,7 +460,7 @@ def test_function_is_bounded_and_current() -> None:
     assert function["Role"] == {"Fn::GetAtt": ["TrustFunctionRole", "Arn"]}
 
 
-def test_custom_resource_gets_what_the_function_reads() -> None:
+def test_custom_resource_has_the_functions_properties() -> None:
     custom = TEMPLATE["Resources"]["KubectlRoleTrust"]["Properties"]
     assert {key: value for key, value in custom.items() if key != "ServiceTimeout"} == {
         "ServiceToken": {"Fn::GetAtt": ["TrustFunction", "Arn"]},
@@ -471,8 +471,8 @@ def test_custom_resource_gets_what_the_function_reads() -> None:
     }
 
 
-def test_order() -> None:
-    """Trust before the first execution; when deleted, the pipeline before the bucket is emptied, rights last."""
+def test_creation_order() -> None:
+    """The trust is in place before the first execution. On deletion, the pipeline goes before the bucket, rights last."""
     assert set(as_list(TEMPLATE["Resources"]["Pipeline"]["DependsOn"])) >= {"KubectlRoleTrust", "ArtifactBucketPolicy"}
     assert TEMPLATE["Resources"]["KubectlRoleTrust"]["DependsOn"] == "TrustFunctionPolicy"
 
@@ -485,19 +485,19 @@ def test_logs_expire(name: str) -> None:
 
 
 def test_nothing_outlives_the_stack() -> None:
-    """What holds data says that it is deleted; the other types have nothing to keep."""
-    said = {
+    """Resources with data must be deleted explicitly; the other types have nothing to keep."""
+    policies = {
         name: (each.get("DeletionPolicy"), each.get("UpdateReplacePolicy"))
         for name, each in TEMPLATE["Resources"].items()
     }
-    assert {name for name, policies in said.items() if policies == ("Delete", "Delete")} == {
+    assert {name for name, each in policies.items() if each == ("Delete", "Delete")} == {
         "EcrRepository",
         "ArtifactBucket",
         "TrustFunctionLogs",
         "BuildLogs",
         "WebhookSecret",
     }
-    assert set(said.values()) == {("Delete", "Delete"), (None, None)}
+    assert set(policies.values()) == {("Delete", "Delete"), (None, None)}
 
 
 def test_notification() -> None:
@@ -523,8 +523,8 @@ def test_notification() -> None:
     }
 
 
-def test_notification_is_one_quoted_sentence() -> None:
-    """EventBridge takes a quoted string or JSON as the template; a line break inside would be refused."""
+def test_notification_is_one_quoted_line() -> None:
+    """EventBridge accepts a quoted string or JSON as the template, without line breaks."""
     transformer = TEMPLATE["Resources"]["NotificationRule"]["Properties"]["Targets"][0]["InputTransformer"]
     text = transformer["InputTemplate"]["Fn::Sub"]
     assert re.fullmatch(r'"[^"\n]+"', text)
@@ -544,7 +544,7 @@ def test_outputs() -> None:
     assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
 
 
-def test_each_finding_that_is_set_aside_has_its_reason() -> None:
+def test_each_suppressed_finding_has_a_reason() -> None:
     skipped = [
         (name, skip["id"], skip["comment"])
         for name, each in TEMPLATE["Resources"].items()

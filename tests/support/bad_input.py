@@ -1,4 +1,4 @@
-"""Every wrong call of the scripts that is known: setting, argument, document; and the one line that each must get."""
+"""All known wrong calls of the scripts (setting, argument, document), each with the only line it must print."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello@sha256:" + "a" * 64
 NAME = "1 to 100 letters, digits and hyphens"
 REMEDY = {
     "AWS_REGION": "a region such as us-east-2",
-    "CLUSTER_NAME": f"{NAME}, a letter or digit first",
+    "CLUSTER_NAME": f"{NAME}, starting with a letter or digit",
     "KUBERNETES_VERSION": "a minor version such as 1.36",
     "NODE_TYPE": "an instance type such as t3.medium",
     "NODE_COUNT": "a number from 1 to 99",
     "AUTHENTICATION_MODE": "API_AND_CONFIG_MAP, CONFIG_MAP or API",
-    "KUBECTL_ROLE_NAME": "the role's name, 1 to 64 characters, not its ARN and without a path",
-    "STACK_NAME": f"{NAME}, a letter first",
+    "KUBECTL_ROLE_NAME": "the role's name, 1 to 64 characters, without a path, not its ARN",
+    "STACK_NAME": f"{NAME}, starting with a letter",
     "APP_NAMESPACE": "1 to 63 lower-case letters, digits and hyphens",
     "GITHUB_USER": "the owner of the repository on GitHub, such as octocat",
     "GITHUB_REPO": "the repository's name alone, such as aws_pipeline",
     "GITHUB_BRANCH": "a branch name such as master or release/1.2",
 }
 
-#: Setting, value, and the value as the message shows it.
+#: Setting, value, and the value as printed in the message.
 SETTINGS = [
     ("AWS_REGION", "ohio", "ohio"),
     ("AWS_REGION", "us-east-2a", "us-east-2a"),
@@ -97,10 +97,10 @@ SETTINGS = [
     ("GITHUB_USER", "-".join("a" * 21), "-".join("a" * 21)),
 ]  # fmt: skip
 
-#: What create-stack.sh looks at beyond the form of its settings, and the line.
+#: Setting, value and message of checks that only create-stack.sh makes, or that a pattern cannot express.
 OPTIONS = [
-    ("APP_NAMESPACE", "default", "APP_NAMESPACE is default: set it to a namespace of the app's own, in settings.sh or the environment"),
-    ("APP_NAMESPACE", "kube-system", "APP_NAMESPACE is kube-system: set it to a namespace of the app's own, in settings.sh or the environment"),
+    ("APP_NAMESPACE", "default", "APP_NAMESPACE is default: set it to a namespace for the app alone, in settings.sh or the environment"),
+    ("APP_NAMESPACE", "kube-system", "APP_NAMESPACE is kube-system: set it to a namespace for the app alone, in settings.sh or the environment"),
     ("GITHUB_BRANCH", "a..b", "GITHUB_BRANCH is a..b: set it to a branch name such as master or release/1.2, in settings.sh or the environment"),
     ("GITHUB_BRANCH", "a//b", "GITHUB_BRANCH is a//b: set it to a branch name such as master or release/1.2, in settings.sh or the environment"),
     ("GITHUB_BRANCH", "x.lock", "GITHUB_BRANCH is x.lock: set it to a branch name such as master or release/1.2, in settings.sh or the environment"),
@@ -110,20 +110,20 @@ OPTIONS = [
     ("GITHUB_TOKEN", f'"\nurl = "https://x/{TOKEN}', "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
     ("CONNECTION_ARN", "aws-pipeline", "CONNECTION_ARN is aws-pipeline: set it to a connection's ARN, in settings.sh or the environment"),
     ("APPROVAL_REQUIRED", "yes", "APPROVAL_REQUIRED is yes: set it to true or false, in settings.sh or the environment"),
-    ("NOTIFICATION_EMAIL", "me", "NOTIFICATION_EMAIL is me: set it to one e-mail address, in settings.sh or the environment"),
-    ("NOTIFICATION_EMAIL", "a@b.c,d@e.f", r"NOTIFICATION_EMAIL is a@b.c\,d@e.f: set it to one e-mail address, in settings.sh or the environment"),
+    ("NOTIFICATION_EMAIL", "me", "NOTIFICATION_EMAIL is me: set it to one email address, in settings.sh or the environment"),
+    ("NOTIFICATION_EMAIL", "a@b.c,d@e.f", r"NOTIFICATION_EMAIL is a@b.c\,d@e.f: set it to one email address, in settings.sh or the environment"),
     ("CODEBUILD_IMAGE", "ubuntu:24.04", "CODEBUILD_IMAGE is ubuntu:24.04: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
     ("CODEBUILD_IMAGE", "aws/codebuild/standard:4.0", "CODEBUILD_IMAGE is aws/codebuild/standard:4.0: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
     ("CODEBUILD_IMAGE", "aws/codebuild/standard:8x0", "CODEBUILD_IMAGE is aws/codebuild/standard:8x0: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
     ("CONNECTION_ARN", ARN.replace("codeconnections", "codestar-connections"),
      "CONNECTION_ARN is arn:aws:codestar-connections:us-east-2:111122223333:connecti: set it to a connection's ARN, in settings.sh or the environment"),
-    ("NOTIFICATION_EMAIL", "a@b.c\n", r"NOTIFICATION_EMAIL is $'a@b.c\n': set it to one e-mail address, in settings.sh or the environment"),
+    ("NOTIFICATION_EMAIL", "a@b.c\n", r"NOTIFICATION_EMAIL is $'a@b.c\n': set it to one email address, in settings.sh or the environment"),
     ("APPROVAL_REQUIRED", "$(touch pwned)", r"APPROVAL_REQUIRED is \$\(touch\ pwned\): set it to true or false, in settings.sh or the environment"),
-    ("TMPDIR", "-x", "TMPDIR is -x: set it to the full path of a directory"),
-    ("TMPDIR", "tmp", "TMPDIR is tmp: set it to the full path of a directory"),
+    ("TMPDIR", "-x", "TMPDIR is -x: set it to the absolute path of a directory"),
+    ("TMPDIR", "tmp", "TMPDIR is tmp: set it to the absolute path of a directory"),
 ]  # fmt: skip
 
-#: Script, arguments, and the line.
+#: Script, arguments and message.
 CONNECT = "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
 DEPLOY = "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
 ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
@@ -133,7 +133,7 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("authorize-role.sh", ("--remove", "--force"), "unexpected argument --force: see scripts/authorize-role.sh -h"),
     ("authorize-role.sh", ("--remove=yes",), "unexpected argument --remove=yes: see scripts/authorize-role.sh -h"),
     ("authorize-role.sh", ("",), "unexpected argument '': see scripts/authorize-role.sh -h"),
-    ("teardown.sh", (), "teardown.sh: there is no terminal to ask on: say --yes to delete without a question"),
+    ("teardown.sh", (), "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"),
     ("teardown.sh", ("-y",), "unexpected argument -y: see scripts/teardown.sh -h"),
     ("teardown.sh", ("--yes", "eksctl-demo"), "unexpected argument eksctl-demo: see scripts/teardown.sh -h"),
     ("teardown.sh", ("--yes --remove",), r"unexpected argument --yes\ --remove: see scripts/teardown.sh -h"),
@@ -146,10 +146,10 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("build/connect.sh", ("demo", ROLE.replace("role/", "user/")), CONNECT),
     ("build/connect.sh", ("demo", ROLE.replace("111122223333", "11112222333")), CONNECT),
     ("build/connect.sh", ("demo", ROLE + ";touch pwned"), CONNECT),
-    ("build/connect.sh", ("a/b", ROLE), "a/b is no name of a cluster"),
-    ("build/connect.sh", ("", ROLE), "'' is no name of a cluster"),
-    ("build/connect.sh", ("a$(touch pwned)", ROLE), r"a\$\(touch\ pwned\) is no name of a cluster"),
-    ("build/connect.sh", ("demo", ROLE), "KUBECONFIG is not set, or begins with a hyphen: name the file to write"),
+    ("build/connect.sh", ("a/b", ROLE), "a/b is not a cluster name"),
+    ("build/connect.sh", ("", ROLE), "'' is not a cluster name"),
+    ("build/connect.sh", ("a$(touch pwned)", ROLE), r"a\$\(touch\ pwned\) is not a cluster name"),
+    ("build/connect.sh", ("demo", ROLE), "KUBECONFIG is not set, or begins with a hyphen: set it to the file to write"),
     ("build/deploy.sh", (), DEPLOY),
     ("build/deploy.sh", (IMAGE, IMAGE), DEPLOY),
     ("build/deploy.sh", (IMAGE.partition("@")[0] + ":latest",), DEPLOY),
@@ -175,16 +175,16 @@ Edit = Callable[[str], str | bytes | None]
 
 
 def without(_: str) -> None:
-    """The file is gone."""
+    """Delete the file."""
 
 
 def text(new: str | bytes) -> Edit:
-    """The file holds something else."""
+    """Replace the file's content."""
     return lambda _: new
 
 
 def swap(old: str, new: str) -> Edit:
-    """A slip of the hand."""
+    """Make a typo: replace one text by another."""
 
     def edit(before: str) -> str:
         assert old in before
@@ -194,34 +194,34 @@ def swap(old: str, new: str) -> Edit:
 
 
 def other(file: str) -> Edit:
-    """Another file of the tutorial in its place."""
+    """Replace the file by another one of the tutorial."""
     return text((ROOT / file).read_bytes())
 
 
-RULES = "it must hold Role and RoleBinding, each once, and nothing else"
-NO_OBJECT = "it holds no object"
+RULES = "it must contain Role and RoleBinding, once each, and nothing else"
+NO_OBJECT = "it contains no object"
 ACTION = "each statement must have an Action, and Allow or Deny as its Effect"
 PLACE = 'deployment.yml must have one line "image: CONTAINER_IMAGE", where the digest goes: see git diff deployment.yml'
-#: File, what happened to it, and what is said of it.
+#: File, edit and message.
 DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("trust.json", without, "No such file or directory"),
     ("trust.json", text(""), "Expecting value: line 1 column 1 (char 0)"),
     ("trust.json", text("---\nVersion: x\n"), "Expecting value: line 1 column 1 (char 0)"),
     ("trust.json", swap('"Version": "2012-10-17",', '"Version": "2012-10-17"'), "Expecting ',' delimiter: line 3 column 3 (char 30)"),
-    ("trust.json", swap("<ACCOUNT_ID>", "<YOUR_ACCOUNT>"), "nothing is known for <YOUR_ACCOUNT>"),
-    ("trust.json", swap("<ACCOUNT_ID>", "<account id>"), "nothing is known for <account id>"),
+    ("trust.json", swap("<ACCOUNT_ID>", "<YOUR_ACCOUNT>"), "unknown placeholder <YOUR_ACCOUNT>"),
+    ("trust.json", swap("<ACCOUNT_ID>", "<account id>"), "unknown placeholder <account id>"),
     ("trust.json", text("[]"), "its Version must be 2012-10-17"),
     ("trust.json", swap("2012-10-17", "2026-11-23"), "its Version must be 2012-10-17"),
-    ("trust.json", swap("Statement", "Statements"), "its Statement must be a list with a statement at least"),
+    ("trust.json", swap("Statement", "Statements"), "its Statement must be a list of at least one statement"),
     ("trust.json", swap('"Allow"', '"allow"'), ACTION),
     ("trust.json", swap("Action", "Actions"), ACTION),
     ("trust.json", other("iam-role-policy.json"), "no statement has a Principal"),
     ("trust.json", text(b"\xff\xfe{}"), "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     ("iam-role-policy.json", without, "No such file or directory"),
     ("iam-role-policy.json", text("{"), "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-    ("iam-role-policy.json", swap("<CLUSTER_NAME>", "<CLUSTER>"), "nothing is known for <CLUSTER>"),
+    ("iam-role-policy.json", swap("<CLUSTER_NAME>", "<CLUSTER>"), "unknown placeholder <CLUSTER>"),
     ("iam-role-policy.json", swap('"Allow"', '"Permit"'), ACTION),
-    ("iam-role-policy.json", text('{"Version": "2012-10-17", "Statement": []}'), "its Statement must be a list with a statement at least"),
+    ("iam-role-policy.json", text('{"Version": "2012-10-17", "Statement": []}'), "its Statement must be a list of at least one statement"),
     ("iam-role-policy.json", other("trust.json"), "no statement has a Resource"),
     ("deployer-rbac.yml", without, "No such file or directory"),
     ("deployer-rbac.yml", text(""), NO_OBJECT),
@@ -231,7 +231,7 @@ DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("deployer-rbac.yml", lambda before: before + "---\nkind: Namespace\n", RULES),
     ("deployer-rbac.yml", lambda before: before.rpartition("---")[0], RULES),
     ("deployer-rbac.yml", swap("  name: deployer\n", "  name: deployer\n  namespace: kube-system\n"),
-     "its objects may not name a namespace: APP_NAMESPACE says it"),
+     "its objects must not set a namespace: APP_NAMESPACE sets it"),
     ("ci-cd-codepipeline.cfn.yml", without, "No such file or directory"),
     ("ci-cd-codepipeline.cfn.yml", text("# nothing\n"), NO_OBJECT),
     ("ci-cd-codepipeline.cfn.yml", text("Resources:\n\tEcrRepository: x\n"), "line 2: found character '\\t' that cannot start any token"),
@@ -256,7 +256,7 @@ READ_BY = {"trust.json": "create-role.sh", "iam-role-policy.json": "create-role.
 
 @dataclass(frozen=True)
 class Case:
-    """A wrong call, and the first line that it must get."""
+    """A wrong call, and the line that it must print."""
 
     name: str
     script: str
@@ -267,7 +267,7 @@ class Case:
     edit: Edit | None = None
 
     def checkout(self, target: Path) -> Path:
-        """The checkout to run it in: ours, or a copy with the document edited."""
+        """Return the checkout to run it in: this one, or a copy with the edited document."""
         if not self.edit:
             return ROOT
         copy = copy_of_checkout(target)
@@ -279,7 +279,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every case."""
+    """Yield every case."""
     for name, value, shown in SETTINGS:
         line = f"{name} is {shown}: set it to {REMEDY[name]}, in settings.sh or the environment"
         yield Case(f"{name}={value[:20]!r}", "create-cluster.sh", line, environment={name: value})
@@ -294,14 +294,14 @@ def cases() -> Iterator[Case]:
         yield Case(f"{script} with both", script, line, environment={"GITHUB_TOKEN": TOKEN, "CONNECTION_ARN": ARN})
     for script, arguments, line in ARGUMENTS:
         yield Case(f"{script} {arguments}"[:60], script, line, arguments)
-    yield Case("a kubeconfig with a hyphen", "build/connect.sh", "KUBECONFIG is not set, or begins with a hyphen: name the file to write",
+    yield Case("a kubeconfig with a hyphen", "build/connect.sh", "KUBECONFIG is not set, or begins with a hyphen: set it to the file to write",
                ("demo", ROLE), {"KUBECONFIG": "-x"})  # fmt: skip
     for number, (file, edit, problem) in enumerate(DOCUMENTS):
         script = READ_BY[file]
         line = (
             problem
             if file == "deployment.yml"
-            else f"{file}: {problem}: put it right, or take it back with git checkout {file}"
+            else f"{file}: {problem}: fix it, or restore it with git checkout {file}"
         )
         if file == "settings.sh":
             line = line.replace("settings.sh: ", "settings.sh cannot be used: ", 1)

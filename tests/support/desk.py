@@ -1,4 +1,4 @@
-"""Runs the tutorial's scripts with tools that write down how they were called."""
+"""Runs the tutorial's scripts with tools that record their calls."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.paths import FAKES, ROOT
 FAKE = FAKES / "program.py"
 TOOLS = ("aws", "kubectl", "eksctl", "curl")
 
-#: What stands at the root beside scripts/ and is read by them.
+#: Files at the root that the scripts read.
 DOCUMENTS = ("settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml",
              "deployment.yml", "requirements-scripts.txt")  # fmt: skip
 
-#: What a person or a build runs, by its path below scripts/.
+#: The scripts that a person or a build runs, as paths below scripts/.
 SCRIPTS = sorted(
     str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts").rglob("*.sh") if path.parent.name != "lib"
 )
@@ -29,7 +29,7 @@ IDENTITY = ("aws", "get-caller-identity", {"stdout": "arn:aws:iam::111122223333:
 
 @dataclass
 class Desk:
-    """A directory of fake tools, and the checkout that the scripts run in."""
+    """A directory with recording tools, and the checkout that the scripts run in."""
 
     home: Path
     checkout: Path = ROOT
@@ -43,13 +43,13 @@ class Desk:
     def answer(
         self, tool: str, pattern: str, stdout: str = "", stderr: str = "", code: int = 0, real: str = ""
     ) -> None:
-        """Let a tool answer so where its arguments match; what is said last counts first."""
+        """Let a tool answer like this if the pattern matches its arguments. The latest rule wins."""
         self.rules.insert(0, (tool, pattern, {"stdout": stdout, "stderr": stderr, "code": code, "real": real}))
 
     def run(
         self, script: str, *arguments: str, timeout: float = 60, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script without a terminal; nothing of this shell's AWS, Kubernetes or GitHub settings reaches it."""
+        """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings."""
         (self.home / "rules.json").write_text(json.dumps(self.rules), encoding="utf-8")
         base = {
             "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
@@ -65,17 +65,17 @@ class Desk:
         )  # fmt: skip
 
     def calls(self) -> list[list[str]]:
-        """Every call so far, with the tool's name first."""
+        """Return every call so far, starting with the tool's name."""
         file = self.home / "calls"
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
     def forget(self) -> None:
-        """Begin the list of calls anew."""
+        """Clear the list of calls."""
         (self.home / "calls").unlink(missing_ok=True)
 
 
 def copy_of_checkout(target: Path) -> Path:
-    """Return a copy of what the scripts need, at another place."""
+    """Copy the scripts and the files they read to ``target``, and return it."""
     target.mkdir(parents=True)
     shutil.copytree(ROOT / "scripts", target / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     for name in DOCUMENTS:

@@ -1,4 +1,4 @@
-"""The stack's template as data, and as CloudFormation sees it with given parameters."""
+"""The stack's template as data, and as CloudFormation evaluates it with given parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parameters(**given: str) -> dict[str, str]:
 
 
 def holds(condition: Any, values: dict[str, str]) -> bool:
-    """Evaluate a condition function of Conditions or Rules."""
+    """Return whether a condition function of Conditions or Rules is true."""
     if not isinstance(condition, dict) or len(condition) != 1:
         raise ValueError(f"not a condition: {condition}")
     ((name, given),) = condition.items()
@@ -47,7 +47,7 @@ def refused(**given: str) -> list[str]:
 
 
 def resources(**given: str) -> dict[str, Any]:
-    """Return the resources that these parameters create, with every Fn::If resolved and other functions unchanged."""
+    """Return the resources for these parameters, with every Fn::If evaluated and other functions kept."""
     values = parameters(**given)
     made = {
         name: resource

@@ -36,7 +36,7 @@ TARGETS = {
     FUNCTION: ["tests/stack/test_contract_lambda.py", "tests/stack/test_lambda.py"],
 }
 #: Would kill a mutant for being a letter longer.
-SIZE = "tests/stack/test_lambda.py::test_code_fits_inline_and_asks_for_cfnresponse_as_lambda_wants_it"
+SIZE = "tests/stack/test_lambda.py::test_code_fits_inline_and_imports_cfnresponse"
 PATIENCE = 300  # seconds for the tests of one mutant; one that hangs is noticed too
 
 Mutant = tuple[str, str]  # the line as it is, and as it becomes

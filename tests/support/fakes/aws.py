@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -IS
-"""The AWS CLI by way of the process that has it imported (tests/support/warm_aws.py)."""
+"""Runs the AWS CLI in a process that has already imported it (tests/support/warm_aws.py)."""
 
 import json
 import os

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The rehearsal's stand-in for eksctl where there is no Kubernetes: AWS has the cluster's roles and its record, but the
-cluster itself is only noted (kubectl.py).
+"""The rehearsal's stand-in for eksctl without Kubernetes: the emulator has the cluster's roles and its record, but the
+cluster itself is only a state file (kubectl.py).
 
-INTERRUPT=up or INTERRUPT=down kills the script while this is at work.
+INTERRUPT=up or INTERRUPT=down kills the script while this program runs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import yaml
 from rehearsal.kubernetes import eksctl
 from tests.support.fakes.kubectl import STATE, load, save
 
-#: Where the emulator's EKS looks for the cluster that it is to call ACTIVE (rehearsal/emulator/eks.py).
+#: Where the emulator's EKS looks for an ACTIVE cluster (rehearsal/emulator/eks.py).
 RECORD = Path(os.environ["CLUSTER_RECORD"])
 
 
 def inside(verb: str, *_: str) -> None:
-    """Note that the nodes are there, or that all is gone."""
+    """Record that the nodes exist, or that everything is deleted."""
     if os.environ.get("INTERRUPT") == verb:
         os.kill(0, signal.SIGKILL)
     if verb == "down":
@@ -38,7 +38,7 @@ def inside(verb: str, *_: str) -> None:
 
 
 def seed(role: str) -> None:
-    """Note aws-auth as EKS makes it."""
+    """Record aws-auth as EKS creates it."""
     save(load(), roles=yaml.safe_dump([{"rolearn": role}]))
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stands in for curl to api.github.com: answers what ANSWER says, "STATUS SCOPES", and keeps what it read from standard input.
+# Stand-in for curl to api.github.com: answers by ANSWER, "STATUS SCOPES", and keeps its standard input.
 set -euo pipefail
 cat >>"$FAKES/curl.config"
 headers='' body=''

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Stands in for kubectl where there is no Kubernetes: a cluster of a few facts in the file CLUSTER_STATE.
+"""Stand-in for kubectl without Kubernetes: the cluster is a few facts in the file CLUSTER_STATE.
 
-It knows the calls that the scripts make, and no others. ``writes`` counts what changed.
+Supports only the calls that the scripts make. ``writes`` counts the changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def load() -> dict[str, Any]:
 
 
 def save(state: dict[str, Any], **changes: Any) -> None:
-    """Write what differs, and count it."""
+    """Write the changes and count them, if there are any."""
     if all(state.get(name) == value for name, value in changes.items()):
         return
     state |= changes
@@ -32,7 +32,7 @@ def save(state: dict[str, Any], **changes: Any) -> None:
 
 
 def config(verb: str, *names: str) -> int:
-    """``kubectl config``, on the file that KUBECONFIG names."""
+    """Run ``kubectl config`` on the file that KUBECONFIG names."""
     file = Path(os.environ["KUBECONFIG"])
     content = yaml.safe_load(file.read_text()) if file.exists() else {}
     if verb == "get-contexts":
@@ -46,8 +46,8 @@ def config(verb: str, *names: str) -> int:
     return 0
 
 
-def ask(state: dict[str, Any], words: list[str]) -> int:
-    """``kubectl get`` and ``kubectl wait``."""
+def read(state: dict[str, Any], words: list[str]) -> int:
+    """Run ``kubectl get`` or ``kubectl wait``."""
     match words:
         case ["wait", *_]:
             pass
@@ -64,7 +64,7 @@ def ask(state: dict[str, Any], words: list[str]) -> int:
 
 
 def change(state: dict[str, Any], words: list[str]) -> int:
-    """The calls that change something; any other is refused."""
+    """Run a call that changes something; reject any other."""
     match words:
         case ["create", "namespace", name]:
             save(state, namespace=name)
@@ -79,7 +79,7 @@ def change(state: dict[str, Any], words: list[str]) -> int:
         case ["delete", "namespace", *_]:
             save(state, app=None, namespace=None, labels=None, rules=None)
         case _:
-            print(f"cluster.py: unknown call: {words}", file=sys.stderr)
+            print(f"kubectl.py: unknown call: {words}", file=sys.stderr)
             return 1
     return 0
 
@@ -88,7 +88,7 @@ def kubectl(words: list[str]) -> int:
     """Answer one of the calls that the scripts make."""
     if words[0] == "config":
         return config(*words[1:])
-    return (ask if words[0] in ("get", "wait") else change)(load(), words)
+    return (read if words[0] in ("get", "wait") else change)(load(), words)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Stands in for a command line tool: writes down each call, then answers by rule or is the real program.
+"""Stand-in for a command line tool: records each call, then answers by a rule or runs the real program.
 
-The directory FAKES holds ``rules.json``, a list of [program, pattern of the arguments, answer]; the first that matches
-counts. An answer has ``stdout``, ``stderr`` and ``code``; ``real`` runs the program of that path instead.
+The directory FAKES contains ``rules.json``, a list of [program, pattern of the arguments, answer]. The first match wins.
+An answer has ``stdout``, ``stderr`` and ``code``; ``real`` is the path of a program to run instead.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 HOME = Path(os.environ["FAKES"])
 
 
-def note(program: str, arguments: list[str]) -> None:
-    """Write the call down."""
+def record(program: str, arguments: list[str]) -> None:
+    """Record the call."""
     with (HOME / "calls").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(json.dumps([program, *arguments]) + "\n")
 
 
 def main() -> int:
-    """Answer one call."""
+    """Answer one call and return its exit code."""
     program, arguments = Path(sys.argv[0]).name, sys.argv[1:]
-    note(program, arguments)
+    record(program, arguments)
     code = 0
     for name, pattern, answer in json.loads((HOME / "rules.json").read_text(encoding="utf-8")):
         if name == program and re.search(pattern, " ".join(arguments), re.DOTALL):

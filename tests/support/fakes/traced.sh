@@ -1,6 +1,6 @@
 #!/bin/sh
-# Stands on PATH before every program (tests/support/tracing.py): notes the point SCRIPT:PROGRAM:N of the trace, then is the
-# program. Where KILL_AT is "before POINT" or "after POINT", kills the whole process group there. No fork but that one.
+# Comes first on PATH for every program (tests/support/tracing.py): records the point SCRIPT:PROGRAM:N, then becomes the
+# program. If KILL_AT is "before POINT" or "after POINT", kills the whole process group there. Forks only in that case.
 program=${0##*/} number=1 caller=
 read -r caller <"/proc/$PPID/cmdline"
 case $caller in
@@ -8,7 +8,7 @@ case $caller in
   *) caller=inline ;; # bash -c
 esac
 point=$caller:$program
-set -C # so that a number is taken once
+set -C # so that each number is used once
 until { true >"$TRACE/$point:$number"; } 2>/dev/null; do number=$((number + 1)); done
 set +C
 point=$point:$number
