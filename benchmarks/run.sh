@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Measure the tutorial beside its floors, in a rehearsal, and make a table and a picture.
+# Measure the tutorial in a rehearsal, compare it with its floors, and make a table and a picture.
 #
 # Usage: benchmarks/run.sh [--quick] [--only PARTS] [--results DIRECTORY]
 #
-#   --quick     everything once and small, to see that it works
-#   --only      some of rehearsal, application, delivery, rollouts, second_runs, scale, with commas between
-#   --results   where results.json, table.md and picture.svg go; benchmarks/results if not given
+#   --quick     run everything once, at small sizes, to check that it works
+#   --only      a comma-separated list of rehearsal, application, delivery, rollouts, second_runs, scale
+#   --results   the directory for results.json, table.md and picture.svg; benchmarks/results by default
 #
-# Needs what the rehearsal needs: root on Debian or Ubuntu. Let nothing else run meanwhile.
-# A rehearsal that is kept on this machine is used and left as it is; otherwise one is started and ended.
+# Like the rehearsal, it needs root on Debian or Ubuntu. Run nothing else meanwhile.
+# A kept rehearsal is used and left running; otherwise one is started and stopped.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
@@ -17,7 +17,7 @@ while (($#)); do
   case $1 in
     --quick) ;;
     --only | --results)
-      [[ -n ${2:-} ]] || { echo "$1 wants a value: see benchmarks/run.sh -h" >&2 && exit 2; }
+      [[ -n ${2:-} ]] || { echo "$1 needs a value: see benchmarks/run.sh -h" >&2 && exit 2; }
       [[ $1 == --only ]] || results=$2
       shift
       ;;
@@ -33,7 +33,6 @@ while (($#)); do
   shift
 done
 scripts/dev/packages.sh benchmarks
-venv=$(scripts/dev/venv.sh requirements-dev.txt)
-drawing=$(scripts/dev/venv.sh requirements-benchmarks.txt)
+venv=$(scripts/dev/venv.sh benchmarks)
 "$venv/bin/python" -m benchmarks ${arguments[@]+"${arguments[@]}"}
-"$drawing/bin/python" -m benchmarks.picture "$results"
+"$venv/bin/python" -m benchmarks.picture "$results"

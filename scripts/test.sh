@@ -3,10 +3,10 @@
 #
 # Usage: scripts/test.sh [--fast | --all] [-h]
 #
-#   --fast   what needs neither root nor a running service: linters, documents, scripts; about a minute
-#   --all    everything, also the slow tests of faults, four at a time since they mostly wait
+#   --fast   only tests that need neither root nor a running service: linters, documents, scripts; about a minute
+#   --all    all tests, including the slow ones that inject faults; four at a time, since they mostly wait
 #
-# Without an option: all but the slow ones. They rehearse the tutorial, which needs root on Linux.
+# Without an option, all tests but the slow ones run. They rehearse the tutorial, which needs root on Linux.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
@@ -25,10 +25,10 @@ case ${1:-} in
     exit 2
     ;;
 esac
-# Not lib.sh: the tests look at what the settings are without any in the environment.
+# common.sh is not sourced here: it would set variables that the tests need unset.
 scripts/dev/packages.sh "$packages"
-venv=$(scripts/dev/venv.sh requirements-dev.txt)
-# What scripts/authorize-role.sh makes on its first use; made here, it is in no test's output.
-scripts/dev/venv.sh requirements-scripts.txt >/dev/null
-# Tests that need the rehearsal's machine run one after the other in one process (tests/conftest.py), the others beside them.
+venv=$(scripts/dev/venv.sh dev)
+# scripts/authorize-role.sh installs this group on first use. Installing it now keeps that out of the tests' output.
+scripts/dev/venv.sh scripts >/dev/null
+# Tests that need the rehearsal's machine run in sequence in one worker (tests/conftest.py), in parallel with the others.
 PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest --numprocesses "$workers" --dist load -m "$marks"

@@ -70,6 +70,6 @@ check_policy() { # check_policy FILE KEY: can it be filled in and given to IAM, 
 
 check_manifest() { # check_manifest FILE KIND...: is it YAML with these kinds, or with any if none is named?
   local python problem
-  python=$(scripts/dev/venv.sh requirements-scripts.txt)/bin/python
+  python=$(scripts/dev/venv.sh scripts)/bin/python
   problem=$("$python" scripts/lib/check_manifest.py "$@" 2>&1) || refuse "$problem: put it right, or take it back with git checkout $1"
 }

@@ -204,7 +204,7 @@ def test_unknown_arguments_are_refused_before_anything_is_done(arguments: list[s
 def test_the_picture(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(write(context(), SAMPLE)))
     venv = subprocess.run(
-        ["scripts/dev/venv.sh", "requirements-benchmarks.txt"],
+        ["scripts/dev/venv.sh", "benchmarks"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ TOOLS = ("aws", "kubectl", "eksctl", "curl")
 
 #: What stands at the root beside scripts/ and is read by them.
 DOCUMENTS = ("settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml",
-             "deployment.yml", "requirements-scripts.txt")  # fmt: skip
+             "deployment.yml", "pyproject.toml", "uv.lock")  # fmt: skip
 
 #: What a person or a build runs, by its path below scripts/.
 SCRIPTS = sorted(
