@@ -28,7 +28,8 @@ esac
 # common.sh is not sourced here: it would set variables that the tests need unset.
 scripts/dev/packages.sh "$packages"
 venv=$(scripts/dev/venv.sh dev)
-# scripts/authorize-role.sh installs this group on first use. Installing it now keeps that out of the tests' output.
+# Scripts that the tests call install these groups on first use. Installing them now keeps that out of the tests' output.
 scripts/dev/venv.sh scripts >/dev/null
+[[ $packages == minimal ]] || scripts/dev/venv.sh rehearsal >/dev/null
 # Tests that need the rehearsal's machine run in sequence in one worker (tests/conftest.py), in parallel with the others.
 PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest --numprocesses "$workers" --dist load -m "$marks"
