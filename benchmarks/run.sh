@@ -33,7 +33,6 @@ while (($#)); do
   shift
 done
 scripts/dev/packages.sh benchmarks
-venv=$(scripts/dev/venv.sh requirements-dev.txt)
-drawing=$(scripts/dev/venv.sh requirements-benchmarks.txt)
+venv=$(scripts/dev/venv.sh benchmarks)
 "$venv/bin/python" -m benchmarks ${arguments[@]+"${arguments[@]}"}
-"$drawing/bin/python" -m benchmarks.picture "$results"
+"$venv/bin/python" -m benchmarks.picture "$results"

@@ -43,7 +43,7 @@ try_to_patch() { # fetches, edits and updates aws-auth; fails if someone else ch
 }
 
 change_aws_auth() {
-  python=$(scripts/dev/venv.sh requirements-scripts.txt)/bin/python
+  python=$(scripts/dev/venv.sh scripts)/bin/python
   saved=$(mktemp -d "${TMPDIR:-/tmp}/aws-auth-$CLUSTER_NAME.XXXXXX")/aws-auth.yml
   say "$title"
   wait_until 300 "the update of aws-auth" try_to_patch

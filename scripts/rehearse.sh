@@ -6,10 +6,10 @@
 #
 #   --keep             leave everything running, so that you can follow the README by hand
 #   --verbose          show all output of every step
-#   --without-cluster  only the parts that need neither root nor Docker: AWS, GitHub and the stack
+#   --without-cluster  only the steps that need neither root nor Docker: AWS, GitHub and the stack
 #   status             show what a kept rehearsal runs, and where
 #   env                print the environment of a kept rehearsal: eval "$(scripts/rehearse.sh env)"
-#   stop               end a kept rehearsal and clean up after it
+#   stop               end a kept rehearsal and remove everything it created
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
@@ -21,5 +21,5 @@ fi
 [[ " $* " == *" --without-cluster "* ]] && packages=minimal || packages=rehearsal
 case ${1:-} in status | env | stop) packages=minimal ;; esac
 scripts/dev/packages.sh "$packages"
-venv=$(scripts/dev/venv.sh requirements-dev.txt)
+venv=$(scripts/dev/venv.sh rehearsal)
 exec "$venv/bin/python" -m rehearsal "$@"

@@ -4,9 +4,9 @@
 # Usage: scripts/test.sh [--fast | --all] [-h]
 #
 #   --fast   only tests that need neither root nor a running service: linters, documents, scripts; about a minute
-#   --all    everything, including the slow fault tests, four at a time because they mostly wait
+#   --all    all tests, including the slow ones that inject faults; four at a time, since they mostly wait
 #
-# Without an option: everything but the slow tests. This rehearses the tutorial, which needs root on Linux.
+# Without an option, all tests but the slow ones run. They rehearse the tutorial, which needs root on Linux.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
@@ -25,10 +25,11 @@ case ${1:-} in
     exit 2
     ;;
 esac
-# Does not source common.sh, because the tests need an environment without settings.
+# common.sh is not sourced here: it would set variables that the tests need unset.
 scripts/dev/packages.sh "$packages"
-venv=$(scripts/dev/venv.sh requirements-dev.txt)
-# Create the environment that scripts/authorize-role.sh would create in the middle of a test.
-scripts/dev/venv.sh requirements-scripts.txt >/dev/null
-# Tests that need the rehearsal run one after another in one process (tests/conftest.py), in parallel with the others.
+venv=$(scripts/dev/venv.sh dev)
+# Scripts that the tests call install these groups on first use. Installing them now keeps that out of the tests' output.
+scripts/dev/venv.sh scripts >/dev/null
+[[ $packages == minimal ]] || scripts/dev/venv.sh rehearsal >/dev/null
+# Tests that need the rehearsal's machine run in sequence in one worker (tests/conftest.py), in parallel with the others.
 PATH=$venv/bin:$PATH exec "$venv/bin/python" -m pytest --numprocesses "$workers" --dist load -m "$marks"

@@ -1,7 +1,7 @@
-"""Make a virtual environment for a pinned requirements file, once, and print its path.
+"""Installs a dependency group of pyproject.toml into a virtual environment, once, and prints the environment's path.
 
-An environment is complete when its file ``complete`` is there, which is written last: one that was interrupted is made
-anew. A lock lets concurrent calls wait for the first.
+uv.lock has the versions and hashes. A group of one package needs only pip: so a learner's scripts do without uv, and so
+uv itself is installed. uv installs the other groups, and like pip from the index that is configured, perhaps a mirror.
 """
 
 from __future__ import annotations
@@ -9,73 +9,90 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
-
-def place(requirements: Path) -> Path:
-    """Return where the environment of a requirements file lies, whether or not it is there yet."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eks-rehearsal"
-    python = f"{sys.base_prefix} {sys.version}".encode()
-    key = hashlib.sha256(requirements.read_bytes() + python).hexdigest()[:12]
-    return cache / f"venv-{requirements.stem.removeprefix('requirements-')}-{key}"
+LOCK = Path("uv.lock")
 
 
-def install(requirements: Path, target: Path) -> None:
-    """Make the environment; progress goes to standard error.
+def environment(group: str) -> Path:
+    """Return the path of a group's environment, after making it if it is missing.
+
+    The file ``complete`` is written last, so an interrupted installation starts again. Concurrent calls wait for the first.
 
     Raises:
-        subprocess.CalledProcessError: pip failed; what it said has been repeated.
+        OSError: the cache cannot be written.
+        subprocess.CalledProcessError: pip or uv failed; the end of its output has been printed.
     """
-    wanted = sum(
-        "==" in line and not line.startswith("#") for line in requirements.read_text(encoding="utf-8").splitlines()
-    )
-    print(f"==> Install the {wanted} packages of {requirements.name} (once)", file=sys.stderr)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eks-rehearsal"
+    python = f"{sys.base_prefix} {sys.version}".encode()
+    target = cache / f"venv-{group}-{hashlib.sha256(LOCK.read_bytes() + python).hexdigest()[:12]}"
+    if not (target / "complete").exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with target.with_suffix(".lock").open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (target / "complete").exists():
+                _install(group, target)
+                (target / "complete").touch()
+    return target
+
+
+def _install(group: str, target: Path) -> None:
+    import tomllib  # noqa: PLC0415 (main has a message for a Python without it)
+
+    locked = {package["name"]: package for package in tomllib.loads(LOCK.read_text(encoding="utf-8"))["package"]}
+    wanted = locked["aws-pipeline"]["dev-dependencies"][group]
+    package = locked[wanted[0]["name"]]
+    python = str(target / "bin" / "python")
+    by_pip = len(wanted) == 1 and "dependencies" not in package
+    if by_pip:
+        hashes = [f" --hash={file['hash']}" for file in [package["sdist"], *package["wheels"]]]
+        pins = f"{package['name']}=={package['version']}{''.join(hashes)}"
+        command = [python, "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+    else:
+        uv = str(environment("uv") / "bin" / "uv")
+        export = [uv, "export", "--quiet", "--frozen", "--no-header", "--no-annotate", "--python", sys.executable]
+        pins = _output([*export, "--only-group", group])
+        # The rehearsal's services write no bytecode: without it, each start of aws takes three times as long.
+        command = [uv, "pip", "install", "--compile-bytecode", "--python", python]
+    count = len(re.findall(r"^\S+==", pins, re.MULTILINE))
+    print(f"==> Install the {count} package{'s' * (count > 1)} of {group} (once)", file=sys.stderr)
     shutil.rmtree(target, ignore_errors=True)
-    venv.create(target, with_pip=True, symlinks=True)
-    command = [str(target / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
+    venv.create(target, with_pip=by_pip, symlinks=True)
+    file = target / "pins.txt"
+    file.write_text(pins, encoding="utf-8")
+    _output([*command, "--no-deps", "--require-hashes", "--requirement", str(file)])
+
+
+def _output(command: list[str]) -> str:
+    """Return what a command prints; on a terminal, show its latest line meanwhile."""
+    # As pip does, trust the system's certificate authorities and use the Python that is there.
+    env = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"} | os.environ
     said: list[str] = []
-    with subprocess.Popen(
-        [*command, "--no-deps", "--progress-bar", "off", "-r", str(requirements)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    ) as pip:  # fmt: skip
-        seen = 0
-        for line in pip.stdout or ():
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        for line in running.stdout or ():
             said.append(line)
-            if line.startswith("Collecting") and sys.stderr.isatty():
-                seen += 1
-                print(f"\r    {seen}/{wanted}", end="\r", file=sys.stderr, flush=True)
-    if pip.returncode:
+            if sys.stderr.isatty():
+                print(f"    {line.strip()[:70]}", end="\r\033[K", file=sys.stderr, flush=True)
+    if running.returncode:
         sys.stderr.writelines(said[-20:])
-        raise subprocess.CalledProcessError(pip.returncode, "pip install")
-    (target / "complete").touch()
+        raise subprocess.CalledProcessError(running.returncode, command)
+    return "".join(said)
 
 
-def main() -> None:
-    """Run the command line."""
-    if sys.version_info < (3, 11):  # noqa: UP036 (whoever runs it may have an older one)
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):  # noqa: UP036 (the caller may have an older one)
         sys.exit(f"python3 is {sys.version.split()[0]}: install Python 3.11 or later and put it first on PATH")
-    requirements = Path(sys.argv[1])
     try:
-        target = place(requirements)
-        if not (target / "complete").exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.with_suffix(".lock").open("w", encoding="utf-8") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not (target / "complete").exists():
-                    install(requirements, target)
+        print(environment(sys.argv[1]))
     except OSError as error:
         sys.exit(f"cannot make a Python environment: {error}")
     except subprocess.CalledProcessError:
         sys.exit(
-            f"cannot install {requirements}: see pip's words above. On Debian and Ubuntu python3-venv must be installed; "
-            "behind a proxy set HTTPS_PROXY"
+            f"cannot install the group {sys.argv[1]}: see the output above. On Debian and Ubuntu install python3-venv; "
+            "behind a proxy set HTTPS_PROXY; with a mirror of PyPI set PIP_INDEX_URL and UV_DEFAULT_INDEX"
         )
-    print(target)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Install the few system packages that the rehearsal, the tests or the benchmarks need, after naming them.
+# Name and install the system packages that the rehearsal, the tests or the benchmarks need.
 #
 # Usage: scripts/dev/packages.sh minimal|rehearsal|tests|benchmarks
 #
 #   minimal     Python with venv, git and curl
 #   rehearsal   minimal, and what Kubernetes nodes and a Docker Engine need
-#   tests       rehearsal, and the browser that looks at the console page
-#   benchmarks  rehearsal, and wrk, which makes load
+#   tests       rehearsal, and the browser that tests the console page
+#   benchmarks  rehearsal, and wrk, which generates load
 #
-# Needs root on Debian or Ubuntu, and only when something is missing.
+# Needs root on Debian or Ubuntu, but only when a package is missing.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 
@@ -25,7 +25,7 @@ case $* in
   tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
   benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
   *)
-    echo "packages.sh: say minimal, rehearsal, tests or benchmarks" >&2
+    echo "packages.sh: name one of minimal, rehearsal, tests and benchmarks" >&2
     exit 2
     ;;
 esac
@@ -36,7 +36,7 @@ if [[ $1 != minimal && ($(uname -s) != Linux || $EUID -ne 0) ]]; then
   exit 2
 fi
 
-have() { # have PACKAGE: is what it is needed for there, from whichever package?
+have() { # have PACKAGE: is its program installed, from any package?
   case $1 in
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     ca-certificates) [[ -e /etc/ssl/certs/ca-certificates.crt || $(uname -s) != Linux ]] ;;
@@ -60,18 +60,18 @@ if [[ $EUID -ne 0 ]] || ! type -P apt-get >/dev/null; then
   exit 2
 fi
 echo "==> Install the system packages ${missing[*]}"
-# RUNLEVEL=1 keeps a freshly installed Docker from starting an engine of its own.
+# RUNLEVEL=1 keeps the package docker.io from starting an engine.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 install() {
   apt-get update
-  # From release 23 on Docker's client has BuildKit in a package of its own.
+  # Since release 23, the BuildKit client is a separate package.
   if [[ " ${missing[*]} " == *" docker.io "* ]] && apt-cache show docker-buildx; then missing+=(docker-buildx); fi
   apt-get install --yes --no-install-recommends "${missing[@]}"
 }
 if ! install >"$log" 2>&1; then
   tail -n 20 "$log" >&2
-  echo "packages.sh: apt-get could not install ${missing[*]}: see its words above" >&2
+  echo "packages.sh: apt-get could not install ${missing[*]}: see its output above" >&2
   exit 1
 fi

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Make a Python environment with the packages of a pinned requirements file, once, and print where it is.
+# Make a Python environment with a dependency group of pyproject.toml, once, and print its path.
 #
-# Usage: scripts/dev/venv.sh FILE
+# Usage: scripts/dev/venv.sh GROUP
 #
-# It lies under ${XDG_CACHE_HOME:-~/.cache}/eks-rehearsal, named after the file's content and the Python version.
+# It is under ${XDG_CACHE_HOME:-~/.cache}/eks-rehearsal, named after the group, uv.lock's content and the Python version.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 case ${1:-} in
@@ -12,8 +12,9 @@ case ${1:-} in
     exit 0
     ;;
 esac
-[[ $# == 1 && -f $1 ]] || {
-  printf 'name one requirements file, not %q: see scripts/dev/venv.sh -h\n' "$*" >&2
+groups=$(sed -n '/^\[dependency-groups]/,/^\[tool/s/^\([a-z]*\) = \[.*/\1/p' pyproject.toml)
+[[ $# == 1 && $1 =~ ^[a-z]+$ && $'\n'$groups$'\n' == *$'\n'"$1"$'\n'* ]] || {
+  printf 'name one of the groups %s, not %q: see scripts/dev/venv.sh -h\n' "${groups//$'\n'/, }" "$*" >&2
   exit 2
 }
 type -P python3 >/dev/null || {

@@ -70,6 +70,6 @@ check_policy() { # check_policy FILE KEY: a valid IAM policy once filled in, wit
 
 check_manifest() { # check_manifest FILE [KIND...]: valid YAML with exactly these kinds, or with any
   local python problem
-  python=$(scripts/dev/venv.sh requirements-scripts.txt)/bin/python
+  python=$(scripts/dev/venv.sh scripts)/bin/python
   problem=$("$python" scripts/lib/check_manifest.py "$@" 2>&1) || refuse "$problem: fix it, or restore it with git checkout $1"
 }

@@ -204,7 +204,7 @@ def test_rejects_unknown_arguments(arguments: list[str]) -> None:
 def test_picture_shows_timelines_and_curves(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(write(context(), SAMPLE)))
     venv = subprocess.run(
-        ["scripts/dev/venv.sh", "requirements-benchmarks.txt"],
+        ["scripts/dev/venv.sh", "benchmarks"],
         cwd=ROOT,
         capture_output=True,
         text=True,

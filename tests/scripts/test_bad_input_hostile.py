@@ -49,7 +49,7 @@ ARGUMENTS = {
     "build/connect.sh": ("demo", DEPLOYER),
     "build/deploy.sh": (IMAGE,),
     "teardown.sh": ("--yes",),
-    "dev/venv.sh": ("requirements-scripts.txt",),
+    "dev/venv.sh": ("scripts",),
 }
 ALL = ("create-cluster.sh", "create-role.sh", "authorize-role.sh", "create-stack.sh", "status.sh", "preflight.sh", "check-github.sh",
        "leftovers.sh", "teardown.sh", "build/deploy.sh", "build/connect.sh", "setup-cluster.sh")  # fmt: skip
@@ -283,7 +283,7 @@ def test_survives_hostile_answers_of_aws(value: str, tmp_path: Path) -> None:
 
 REAL = {"create-cluster.sh": (), "create-role.sh": (), "authorize-role.sh": (), "status.sh": (), "preflight.sh": (), "check-github.sh": (),
         "build/deploy.sh": (IMAGE,), "build/connect.sh": ("demo", DEPLOYER), "build/install-kubectl.sh": ("bin",), "build/content-tag.sh": (),
-        "dev/venv.sh": ("requirements-scripts.txt",), "teardown.sh": ("--yes",), "setup-cluster.sh": ()}  # fmt: skip
+        "dev/venv.sh": ("scripts",), "teardown.sh": ("--yes",), "setup-cluster.sh": ()}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -126,6 +126,7 @@ OPTIONS = [
 #: Script, arguments and message.
 CONNECT = "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
 DEPLOY = "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
+GROUPS = "name one of the groups uv, scripts, rehearsal, dev, benchmarks, checkov"
 ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     *[(script, ("--force",), f"unexpected argument --force: see scripts/{script} -h")
       for script in ("setup-cluster.sh", "create-cluster.sh", "create-role.sh", "create-stack.sh", "status.sh", "preflight.sh",
@@ -163,12 +164,12 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("build/install-kubectl.sh", ("/tmp", "/tmp"), "name a directory: see scripts/build/install-kubectl.sh -h"),
     ("build/together.sh", (), "give each command a name: see scripts/build/together.sh -h"),
     ("build/together.sh", ("name",), "give each command a name: see scripts/build/together.sh -h"),
-    ("dev/venv.sh", (), "name one requirements file, not '': see scripts/dev/venv.sh -h"),
-    ("dev/venv.sh", ("requirements-x.txt",), "name one requirements file, not requirements-x.txt: see scripts/dev/venv.sh -h"),
-    ("dev/venv.sh", ("requirements.txt", "x"), r"name one requirements file, not requirements.txt\ x: see scripts/dev/venv.sh -h"),
-    ("dev/packages.sh", (), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
-    ("dev/packages.sh", ("all",), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
-    ("dev/packages.sh", ("minimal", "tests"), "packages.sh: say minimal, rehearsal, tests or benchmarks"),
+    ("dev/venv.sh", (), f"{GROUPS}, not '': see scripts/dev/venv.sh -h"),
+    ("dev/venv.sh", ("docs",), f"{GROUPS}, not docs: see scripts/dev/venv.sh -h"),
+    ("dev/venv.sh", ("dev", "x"), rf"{GROUPS}, not dev\ x: see scripts/dev/venv.sh -h"),
+    ("dev/packages.sh", (), "packages.sh: name one of minimal, rehearsal, tests and benchmarks"),
+    ("dev/packages.sh", ("all",), "packages.sh: name one of minimal, rehearsal, tests and benchmarks"),
+    ("dev/packages.sh", ("minimal", "tests"), "packages.sh: name one of minimal, rehearsal, tests and benchmarks"),
 ]  # fmt: skip
 
 Edit = Callable[[str], str | bytes | None]

@@ -17,7 +17,7 @@ TOOLS = ("aws", "kubectl", "eksctl", "curl")
 
 #: Files at the root that the scripts read.
 DOCUMENTS = ("settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml",
-             "deployment.yml", "requirements-scripts.txt")  # fmt: skip
+             "deployment.yml", "pyproject.toml", "uv.lock")  # fmt: skip
 
 #: The scripts that a person or a build runs, as paths below scripts/.
 SCRIPTS = sorted(
