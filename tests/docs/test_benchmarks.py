@@ -80,7 +80,7 @@ def test_the_table_that_is_shown_is_that_of_the_results() -> None:
     table = report.table(facts, figures)
     assert (results / "table.md").read_text() == table
     assert table in (ROOT / "benchmarks" / "README.md").read_text()
-    shown = section((ROOT / "README.md").read_text(), "How long a push takes")
+    shown = section((ROOT / "docs" / "figures.md").read_text(), "What was measured")
     rows = [line for line in shown.splitlines() if line.startswith("| ")]
     assert len(rows) > 3
     assert set(rows) <= set(table.splitlines())
