@@ -205,9 +205,9 @@ def test_learner_may_do_what_the_scripts_call(call: str) -> None:
 
 
 def test_learner_may_do_what_the_readme_calls() -> None:
-    fences = re.findall(
-        r"^```bash[^\n]*\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    fences = re.findall(r"^```bash[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     by_an_administrator = {"iam create-user", "iam create-policy", "iam attach-user-policy"}
     needed = {right(call) for call in calls("\n".join(fences)) - by_an_administrator} - {None}
     assert needed <= DIRECT
