@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from rehearsal.docker import engine
 from rehearsal.emulator.client import root, wait_until_ready
 from rehearsal.settings import settings
 
@@ -104,6 +105,9 @@ def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str,
         # What the scripts keep for the learner, such as aws-auth before a change, goes with the rehearsal.
         "TMPDIR": str(settings.run / "tmp"),
         "DOCKER_HOST": f"unix://{settings.docker_socket}",
+        # Where Docker and curl find the files of write_client_files.
+        "DOCKER_CONFIG": str(settings.run / "client"),
+        "CURL_HOME": str(settings.run / "client"),
         "GITHUB_TOKEN": token,
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "credential.helper",
@@ -134,6 +138,15 @@ def remember(access_key: Mapping[str, str], token: str) -> None:
     descriptor = os.open(settings.run / "learner.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({"access_key": dict(access_key), "token": token}, file, default=str)
+
+
+def write_client_files() -> None:
+    """Write what bridges the engine's own network: a proxy for RUN steps, and its address for a published port 8080."""
+    directory = settings.run / "client"
+    directory.mkdir()
+    proxies = {"default": {"httpsProxy": engine.proxy_url(), "noProxy": "127.0.0.1,localhost"}}
+    (directory / "config.json").write_text(json.dumps({"proxies": proxies}), encoding="utf-8")
+    (directory / ".curlrc").write_text(f'connect-to = "localhost:8080:{settings.engine_ip}:8080"\n', encoding="utf-8")
 
 
 def recall() -> dict[str, str]:

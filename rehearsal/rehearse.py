@@ -130,6 +130,7 @@ def _make_learner() -> tuple[dict[str, str], Path]:
     env = learner.environment(access_key, token)
     learner.write_environment(access_key, token)
     learner.remember(access_key, token)
+    learner.write_client_files()
     return env, learner.make_checkout(env)
 
 

@@ -1,4 +1,4 @@
-"""Every link of a document to a file or a heading leads somewhere."""
+"""Every link from a document to a file or a heading resolves."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from markdown_it import MarkdownIt
 
 from tests.support.paths import ROOT
 
-DOCUMENTS = [path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md")] if path.is_file()]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md"), *ROOT.glob(".github/*.md")]
 
 
 def links(document: Path) -> list[str]:
-    """Targets of links and pictures, outside code."""
+    """Return the targets of links and pictures, outside code."""
     found = []
     for block in MarkdownIt("commonmark").enable("table").parse(document.read_text(encoding="utf-8")):
         for token in block.children or ():
@@ -26,7 +26,7 @@ def links(document: Path) -> list[str]:
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub gives the headings: lower case, without punctuation, hyphens for spaces, numbered if twice."""
+    """Return the anchors that GitHub gives the headings: lower case, no punctuation, hyphens for spaces, numbered if repeated."""
     tokens = MarkdownIt("commonmark").parse(document.read_text(encoding="utf-8"))
     found: set[str] = set()
     for opening, inline in pairwise(tokens):
@@ -42,7 +42,7 @@ def anchors(document: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(document: Path) -> None:
+def test_links_resolve(document: Path) -> None:
     broken = []
     for link in links(document):
         if re.match(r"[a-z]+:", link):

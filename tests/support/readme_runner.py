@@ -1,13 +1,16 @@
-"""Run the commands that README.md prints, as a learner would, and hold their output against what it prints.
+"""Run the commands of README.md and its chapters as a learner would, and compare their output with what the pages show.
 
-The forms that README.md uses:
+The order is that of reading: README.md from top to bottom. Where the numbered step "Go further" links a chapter
+(``docs/NAME.md``), the commands of that chapter run, then README.md continues. Links to chapters elsewhere are only links.
 
-- a ``bash`` fence is run; all of them in order, in one shell, so that variables last as in a terminal;
-- the ``text`` fence right after it is its whole output, standard error included; without one it prints nothing;
-- in a text fence ``…`` stands for anything within a line, a line of only ``…`` for any number of lines, and a run
-  of blanks for any other, since the width of a column depends on what is in it;
-- ``bash refused`` is run and must fail: the point of the step is the refusal;
-- a ``bash`` fence with another word, and a ``powershell`` fence, is not run but counted under that word.
+The forms that the pages use:
+
+- A ``bash`` fence is run. All fences run in one shell, so variables last as in a terminal.
+- The ``text`` fence right after it shows its whole output, including standard error. Without one it prints nothing.
+- In a text fence ``…`` matches anything within a line, and a line of only ``…`` matches any number of lines. A run of
+  blanks matches any other, because the width of a column depends on its content.
+- A ``bash refused`` fence is run and must fail: the refusal is the point.
+- A ``bash`` fence with another word, and a ``powershell`` fence, is not run but counted under that word.
 """
 
 from __future__ import annotations
@@ -32,12 +35,15 @@ from markdown_it.token import Token
 
 ANY = "…"
 REFUSED = "refused"
+#: The numbered step in which the chapters run.
+GO_FURTHER = "Go further"
 
 
 @dataclass(frozen=True)
 class Command:
-    """One fence of commands: where it stands, its text, and what the README says it prints."""
+    """One fence of commands: its page and place there, its text, and the output that the page shows."""
 
+    page: str
     line: int
     section: str
     word: str
@@ -52,7 +58,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Result:
-    """What running a command gave; ``problem`` is empty when it did what the README says."""
+    """What a command printed; ``problem`` is empty when it did what the page says."""
 
     command: Command
     output: str
@@ -61,19 +67,39 @@ class Result:
     problem: str
 
 
-def commands(markdown: str) -> list[Command]:
-    """Every fence of commands in ``markdown``, in order, with the heading that it stands under."""
-    tokens = MarkdownIt().parse(markdown)
+def commands(page: Path) -> list[Command]:
+    """Every fence of commands on one page, in order, with the heading that it is under."""
+    return [part for part in _parts(page) if isinstance(part, Command)]
+
+
+def chapters(readme: Path) -> list[Path]:
+    """The chapters that the step "Go further" links, in order."""
+    return [part for part in _parts(readme) if isinstance(part, Path)]
+
+
+def walk(readme: Path) -> list[Command]:
+    """Every fence of commands of README.md and its chapters, in the order of reading."""
     found = []
+    for part in _parts(readme):
+        found += [part] if isinstance(part, Command) else commands(part)
+    return found
+
+
+def _parts(page: Path) -> Iterator[Command | Path]:
+    """The commands of a page, and the chapters between them."""
+    tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
     section = ""
     for position, token in enumerate(tokens):
         if token.type == "heading_open":
             section = tokens[position + 1].content
+        for child in token.children or ():
+            target = re.fullmatch(r"docs/[\w-]+\.md", str(child.attrs.get("href", "")))
+            if target and section.endswith(f". {GO_FURTHER}"):
+                yield page.parent / target[0]
         words = token.info.split() if token.type == "fence" else []
         if words and words[0] in ("bash", "powershell"):
             word = " ".join(words[1:]) or ("" if words[0] == "bash" else words[0])
-            found.append(Command(_line(token) + 1, section, word, token.content, _text_after(tokens, position)))
-    return found
+            yield Command(page.name, _line(token) + 1, section, word, token.content, _text_after(tokens, position))
 
 
 def _line(token: Token) -> int:
@@ -87,9 +113,9 @@ def _text_after(tokens: Sequence[Token], position: int) -> str:
 
 
 def difference(expected: str, actual: str) -> str:
-    """The first place where ``actual`` departs from ``expected``, as a sentence; empty when it does not.
+    """The first difference between ``actual`` and ``expected`` as a sentence; empty when there is none.
 
-    How many blanks there are, and empty lines at the end, do not count.
+    The number of blanks in a run, and empty lines at the end, do not count.
     """
     wanted, got = ([" ".join(line.split()) for line in text.rstrip().splitlines()] for text in (expected, actual))
     states = _reachable(wanted, [0])
@@ -110,7 +136,7 @@ def _fits(wanted: Sequence[str], state: int, line: str) -> bool:
 
 
 def _reachable(wanted: Sequence[str], states: Iterable[int]) -> set[int]:
-    """``states`` and those behind lines of only ``…``, which may stand for no line at all."""
+    """``states``, and the states after lines of only ``…``, which may match no line at all."""
     reached: set[int] = set()
     for state in states:
         end = state
@@ -122,13 +148,13 @@ def _reachable(wanted: Sequence[str], states: Iterable[int]) -> set[int]:
 
 def skipped(readme: Path) -> Counter[str]:
     """How many fences are not run, by the word that says why."""
-    return Counter(command.word for command in commands(readme.read_text()) if not command.is_run)
+    return Counter(command.word for command in walk(readme) if not command.is_run)
 
 
 def run_readme(readme: Path, cwd: Path, env: Mapping[str, str], limit: float = 900) -> Iterator[Result]:
     """Run the commands in ``cwd`` with ``env``, each for at most ``limit`` seconds; stop after the first problem."""
     with Shell(cwd, env) as shell:
-        for command in filter(lambda each: each.is_run, commands(readme.read_text())):
+        for command in filter(lambda each: each.is_run, walk(readme)):
             started = time.monotonic()
             output, status = shell.run(command.script, limit)
             result = Result(command, output, status, time.monotonic() - started, _problem(command, output, status))
@@ -144,7 +170,7 @@ def _problem(command: Command, output: str, status: int) -> str:
 
 
 class Shell:
-    """One bash that runs one piece after another, as a terminal does."""
+    """One bash that runs one script after another, as a terminal does."""
 
     def __init__(self, cwd: Path, env: Mapping[str, str]) -> None:
         self._mark = f"end-{secrets.token_hex(8)}"
@@ -157,7 +183,7 @@ class Shell:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._tell("trap 'readme_status=$?' ERR")
+        self._send("trap 'readme_status=$?' ERR")
 
     def __enter__(self) -> Self:
         return self
@@ -167,7 +193,7 @@ class Shell:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin
         self._process.stdin.write(f"{line}\n".encode())
         self._process.stdin.flush()
@@ -180,7 +206,7 @@ class Shell:
         with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
             file.write(script)
             file.flush()
-            self._tell(f"readme_status=0; source {file.name} </dev/null; echo; echo {self._mark} $readme_status")
+            self._send(f"readme_status=0; source {file.name} </dev/null; echo; echo {self._mark} $readme_status")
             output, _, status = self._read(f"\n{self._mark} ", limit).rpartition(f"\n{self._mark} ")
         return output, int(status)
 
