@@ -9,7 +9,7 @@ from types import FrameType
 
 from rehearsal import rehearse
 from rehearsal.progress import StepFailed
-from rehearsal.sandbox.machine import MachineError
+from rehearsal.sandbox import SandboxError
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
     except rehearse.NotPossible as error:
         print(f"rehearse.sh: {error}", file=sys.stderr)
         return 2
-    except (StepFailed, MachineError) as error:
+    except (StepFailed, SandboxError, TimeoutError) as error:
         print(f"rehearse.sh: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

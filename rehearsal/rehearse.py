@@ -16,7 +16,7 @@ from rehearsal.docker import base_image, engine
 from rehearsal.fronts import proxy, tls_front
 from rehearsal.kubernetes import build
 from rehearsal.progress import Progress, StepFailed
-from rehearsal.sandbox import footprint, machine
+from rehearsal.sandbox import SandboxError, footprint, lifecycle, supervisor
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 from rehearsal.tutorial import Push, Tutorial
@@ -28,7 +28,7 @@ FAILED_LOGS = settings.cache / "failed"
 LOAD_TIMEOUT = 120.0
 
 #: What a step may fail with that has a message for the learner; anything else is a defect and shows as one.
-FAILURES = (StepFailed, machine.MachineError, build.BuildError, base_image.BaseImageError)
+FAILURES = (StepFailed, SandboxError, TimeoutError, build.BuildError, base_image.BaseImageError)
 
 
 class NotPossible(Exception):
@@ -38,9 +38,9 @@ class NotPossible(Exception):
 def run(*, keep: bool, verbose: bool) -> int:
     """Rehearse the whole tutorial, or start the parts and leave them to the learner (``keep``)."""
     progress = Progress(settings.run / "log", verbose=verbose)
-    with machine.exclusive():
+    with lifecycle.exclusive():
         _refuse_a_kept_one()
-        machine.stop()  # whatever an earlier rehearsal that was killed has left
+        lifecycle.stop()  # whatever an earlier rehearsal that was killed has left
         before = footprint.snapshot()
         try:
             prepare(progress)
@@ -56,7 +56,7 @@ def run(*, keep: bool, verbose: bool) -> int:
             return 1
         finally:
             if not (settings.run / "kept").exists():
-                machine.stop()
+                lifecycle.stop()
         try:
             _prove_clean(progress, before)
         except StepFailed as error:
@@ -69,7 +69,7 @@ def run(*, keep: bool, verbose: bool) -> int:
 def run_without_cluster(*, verbose: bool) -> int:
     """Rehearse what needs neither root nor Docker, and list what that leaves out."""
     progress = Progress(settings.run / "log", verbose=verbose)
-    with machine.exclusive():
+    with lifecycle.exclusive():
         if settings.run.exists():
             raise NotPossible("a rehearsal was left on this machine; end it with scripts/rehearse.sh stop")
         try:
@@ -85,7 +85,7 @@ def run_without_cluster(*, verbose: bool) -> int:
                     _show_failure(progress, error)
                     _keep_logs(progress)
                     return 1
-        except machine.MachineError as error:
+        except SandboxError as error:
             raise NotPossible(str(error)) from error
     progress.console.print("Left out, because it needs root on Linux:")
     for part in without_cluster.LEFT_OUT:
@@ -111,7 +111,7 @@ def programs() -> list[Program]:
 def start(progress: Progress) -> Tutorial:
     """Start AWS, GitHub and Docker, and make what a learner has."""
     with progress.step("Start AWS, GitHub and Docker on this machine") as show:
-        machine.start(programs())
+        lifecycle.start(programs())
         with concurrent.futures.ThreadPoolExecutor(1) as beside:
             loading = beside.submit(engine.load_base_image)
             env, checkout = _make_learner()
@@ -149,11 +149,11 @@ def walk(progress: Progress, tutorial: Tutorial) -> Push:
 def status() -> int:
     """Say what a kept rehearsal runs and where."""
     console = Console(highlight=False)
-    if not machine.is_running():
+    if not lifecycle.is_running():
         console.print("no rehearsal is running; scripts/rehearse.sh --keep starts one and leaves it to you")
         return 1
     table = Table("program", "state", "since")
-    for name, state, since in machine.programs():
+    for name, state, since in supervisor.states():
         table.add_row(name, state, since)
     console.print(table)
     console.print(f"console page  http://127.0.0.1:{settings.ports.console}/")
@@ -165,7 +165,7 @@ def status() -> int:
 def env() -> int:
     """Print the environment of a kept rehearsal for ``eval``."""
     path = settings.run / "env"
-    if not (machine.is_running() and path.exists()):
+    if not (lifecycle.is_running() and path.exists()):
         raise NotPossible("no rehearsal is kept; start one with scripts/rehearse.sh --keep")
     print(path.read_text(encoding="utf-8"), end="")
     return 0
@@ -173,14 +173,14 @@ def env() -> int:
 
 def stop() -> int:
     """End whatever rehearsal there is and remove what it left; nothing there is fine."""
-    running = machine.is_running()
-    machine.stop()
+    running = lifecycle.is_running()
+    lifecycle.stop()
     print("the rehearsal was ended and removed" if running else "no rehearsal was running")
     return 0
 
 
 def _refuse_a_kept_one() -> None:
-    if machine.is_running() and (settings.run / "kept").exists():
+    if lifecycle.is_running() and (settings.run / "kept").exists():
         raise NotPossible("a rehearsal is kept on this machine; end it with scripts/rehearse.sh stop")
 
 

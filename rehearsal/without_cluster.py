@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from rehearsal import aws
 from rehearsal.fronts import proxy, tls_front
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import lifecycle
 from rehearsal.settings import settings
 
 #: What a rehearsal without a cluster leaves out, told to the learner at its end.
@@ -31,12 +31,12 @@ _BOUND = ["setpriv", "--pdeathsig", "KILL"]
 @contextlib.contextmanager
 def running() -> Iterator[None]:
     """Start AWS, the proxy and the TLS front; end them, and remove RUN, with the block."""
-    machine.check_ports()
+    lifecycle.check_ports()
     shutil.rmtree(settings.run, ignore_errors=True)
     for name in ("log", "tmp"):
         (settings.run / name).mkdir(parents=True)
     bound = _BOUND if shutil.which("setpriv") else []
-    environment = {name: os.environ[name] for name in machine.KEPT if name in os.environ}
+    environment = {name: os.environ[name] for name in lifecycle.KEPT if name in os.environ}
     environment |= {"PATH": f"{settings.venv_bin}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
     processes = []
     try:

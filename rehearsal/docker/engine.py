@@ -16,9 +16,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.docker import base_image
-from rehearsal.sandbox import cgroups
-from rehearsal.sandbox.machine import MachineError, Program, wait_until
+from rehearsal.sandbox import SandboxError, cgroups
+from rehearsal.sandbox.programs import Program, last_words
 from rehearsal.settings import settings
 
 #: Debian's programs first: dockerd starts the containerd and runc that it finds, and another version may not suit.
@@ -35,11 +36,11 @@ def client() -> str:
     """Path of the docker command that belongs to the engine.
 
     Raises:
-        MachineError: there is none.
+        SandboxError: there is none.
     """
     found = shutil.which("docker", path=SYSTEM_PATH) or shutil.which("docker")
     if not found:
-        raise MachineError("the Docker client is missing; install it with scripts/dev/packages.sh")
+        raise SandboxError("the Docker client is missing; install it with scripts/dev/packages.sh")
     return found
 
 
@@ -77,15 +78,16 @@ def load_base_image() -> None:
     """Wait for the engine and give it the base image.
 
     Raises:
-        MachineError: the engine does not answer, or refuses the image.
+        SandboxError: the engine refuses the image.
+        TimeoutError: the engine does not answer.
         base_image.BaseImageError: the image is not in the cache and cannot be made.
     """
-    wait_until(_answers, START_TIMEOUT, "the Docker Engine", _last_words)
+    waiting.until(_answers, START_TIMEOUT, "the Docker Engine", lambda: last_words("docker"))
     archive = base_image.path() if base_image.is_made() else base_image.make(lambda _: None)
     changes = [word for change in base_image.CONFIGURATION for word in ("--change", change)]
     result = _docker("image", "import", *changes, str(archive), base_image.NAME, timeout=LOAD_TIMEOUT)
     if result.returncode:
-        raise MachineError(f"the Docker Engine refuses the base image: {result.stderr.strip()}")
+        raise SandboxError(f"the Docker Engine refuses the base image: {result.stderr.strip()}")
 
 
 def _answers() -> bool:
@@ -117,9 +119,3 @@ def _file(name: str, content: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     return path
-
-
-def _last_words() -> str:
-    log = settings.run / "log" / "docker.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return "It said: " + " / ".join(lines[-3:]) if lines else "It said nothing."

@@ -1,4 +1,4 @@
-"""``python -m rehearsal.kubernetes``: build the programs, and bring the cluster up or down inside the machine."""
+"""``python -m rehearsal.kubernetes``: build the programs, and bring the cluster up or down inside the sandbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from rehearsal.kubernetes import build, cluster
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import SandboxError, identity
 from rehearsal.settings import settings
 
 MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
@@ -36,15 +36,15 @@ def main() -> int:
 
 
 def _inside(given: argparse.Namespace) -> int:
-    if not machine.inside():
-        print("the cluster lives inside the machine: use rehearsal.sandbox.machine.run", file=sys.stderr)
+    if not identity.inside():
+        print("the cluster runs inside the sandbox: use rehearsal.sandbox.entry.run", file=sys.stderr)
         return 2
     try:
         if given.verb == "up":
             cluster.up(given.name, given.nodes, given.authentication_mode)
         else:
             cluster.down()
-    except machine.MachineError as error:
+    except (SandboxError, TimeoutError) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:

@@ -28,7 +28,7 @@ import boto3
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import entry
 from rehearsal.settings import settings
 
 VERSION = "0.231.0"
@@ -217,7 +217,7 @@ def _role(iam: Any, name: str, service: str) -> str:
 
 def _inside(*args: str) -> None:
     """Run the cluster's own command inside the rehearsal's namespaces, showing what it says."""
-    machine.run([str(settings.venv_bin / "python"), "-m", "rehearsal.kubernetes", *args])
+    entry.run([str(settings.venv_bin / "python"), "-m", "rehearsal.kubernetes", *args])
 
 
 def _seed_aws_auth(node_role: str) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 
 import yaml
 
+from rehearsal import waiting
 from rehearsal.kubernetes import pki
 from rehearsal.kubernetes.build import PAUSE_IMAGE
-from rehearsal.sandbox import cgroups, machine, network
+from rehearsal.sandbox import SandboxError, cgroups, network
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
@@ -129,14 +130,15 @@ class Node:
         """Put an image from a tar into containerd, under the name that the tar gives it.
 
         Raises:
-            machine.MachineError: containerd does not answer, or refuses the image.
+            SandboxError: containerd refuses the image.
+            TimeoutError: containerd does not answer.
         """
-        machine.wait_until(self._answers, TIMEOUT, f"containerd of {self.name}")
+        waiting.until(self._answers, TIMEOUT, f"containerd of {self.name}")
         # Pinned, so that no image garbage collection takes what no registry could give back.
         pin = ["--label", "io.cri-containerd.pinned=pinned"]
         done = self._ctr("-n", "k8s.io", "images", "import", *pin, str(archive))
         if done.returncode:
-            raise machine.MachineError(f"containerd of {self.name} refuses {archive.name}: {done.stderr.strip()}")
+            raise SandboxError(f"containerd of {self.name} refuses {archive.name}: {done.stderr.strip()}")
 
     def cni(self) -> dict[str, Any]:
         """Return the CNI configuration: each pod on a link of its own, no address translation inside the VPC."""

@@ -18,10 +18,10 @@ import httpx
 import pytest
 import yaml
 
-from rehearsal import rehearse
+from rehearsal import rehearse, waiting
 from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metrics, node, pki, toolchain
 from rehearsal.kubernetes.node import Node
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import entry, lifecycle, supervisor
 from rehearsal.settings import settings
 from rehearsal.waiting import until
 from tests.support.paths import ROOT
@@ -187,7 +187,7 @@ def kubectl(*args: str, stdin: str | None = None, timeout: int = 60) -> str:
 
 
 def cluster_command(*args: str) -> None:
-    machine.run([sys.executable, "-m", "rehearsal.kubernetes", *args], timeout=150)
+    entry.run([sys.executable, "-m", "rehearsal.kubernetes", *args], timeout=150)
 
 
 UP = ("up", "--name", "test", "--version", "1.36", "--nodes", "2", "--authentication-mode", "API_AND_CONFIG_MAP")
@@ -234,16 +234,16 @@ spec: {type: LoadBalancer, selector: {app: serve}, ports: [{port: 80, targetPort
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[float]:
     """A cluster in a machine of its own; gives the seconds from the command to two ready nodes."""
-    if machine.is_running():
+    if lifecycle.is_running():
         pytest.fail("a rehearsal is running: these tests start and end their own")
     build.build(lambda _: None)
-    machine.start(rehearse.programs())
+    lifecycle.start(rehearse.programs())
     try:
         began = time.monotonic()
         cluster_command(*UP)
         yield time.monotonic() - began
     finally:
-        machine.stop()
+        lifecycle.stop()
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +259,7 @@ def address(cluster: float, tmp_path_factory: pytest.TempPathFactory) -> str:
     image.write(archive, "localhost/serve:1", {"/serve": directory / "serve"}, ["/serve"])
     import_it = "import pathlib, sys; from rehearsal.kubernetes.node import Node; Node(int(sys.argv[1])).import_image(pathlib.Path(sys.argv[2]))"  # fmt: skip
     for number in ("1", "2"):
-        machine.run([sys.executable, "-c", import_it, number, str(archive)], cwd=ROOT, timeout=60)
+        entry.run([sys.executable, "-c", import_it, number, str(archive)], cwd=ROOT, timeout=60)
     kubectl("apply", "-f", "-", stdin=APP)
     kubectl("rollout", "status", "-n", "serve", "deployment/serve", "--timeout=60s")
     ingress = kubectl("get", "service", "serve", "-n", "serve", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
@@ -289,7 +289,7 @@ def test_pods_on_both_nodes_answer_at_the_load_balancers_address(address: str) -
     where = kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].spec.nodeName}").split()
     assert sorted(where) == ["node-1", "node-2"]
     # kube-proxy may learn of a pod a moment after it is ready.
-    until(lambda: len({ask(address) for _ in range(40)}) == 2, 10, "answers of both pods")
+    waiting.until(lambda: len({ask(address) for _ in range(40)}) == 2, 10, "answers of both pods")
     assert len({ask(address) for _ in range(40)}) == 2
 
 
@@ -304,13 +304,11 @@ def test_restricted_namespaces_refuse_other_pods(address: str) -> None:
 @pytest.mark.rehearsal
 def test_a_pod_reaches_the_api_server_and_no_other_port_of_the_host(address: str) -> None:
     assert address
-    (name, *_) = machine.run(["ls", "/run/netns"], capture_output=True, text=True).stdout.split("cni-", 1)[1].split()
+    (name, *_) = entry.run(["ls", "/run/netns"], capture_output=True, text=True).stdout.split("cni-", 1)[1].split()
     reached = {}
     for port in (settings.api_port, settings.ports.pull, settings.ports.proxy, settings.ports.metrics):
         url = f"http://{settings.region_ip}:{port}/"
-        done = machine.run(
-            ["curl", "-sm3", "--noproxy", "*", url], netns=f"cni-{name}", check=False, capture_output=True
-        )
+        done = entry.run(["curl", "-sm3", "--noproxy", "*", url], netns=f"cni-{name}", check=False, capture_output=True)
         reached[port] = done.returncode == 0
     assert reached == {settings.api_port: True, settings.ports.pull: False, settings.ports.proxy: False,
                        settings.ports.metrics: False}  # fmt: skip
@@ -326,7 +324,7 @@ def test_metrics_are_there_for_the_autoscaler(address: str) -> None:
         except subprocess.CalledProcessError:
             return False
 
-    machine.wait_until(measured, 60, "metrics of the pods", pause=1)
+    waiting.until(measured, 60, "metrics of the pods", pause=1)
     assert len(kubectl("top", "nodes", "--no-headers").splitlines()) == 2
 
 
@@ -347,8 +345,8 @@ def test_a_drain_loses_no_request(address: str) -> None:
 @pytest.mark.rehearsal
 def test_a_killed_kubelet_is_started_again_and_pods_go_on(address: str) -> None:
     before = kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].metadata.uid}")
-    machine.kill_program("node-1-kubelet")
-    machine.wait_until(lambda: machine.program_state("node-1-kubelet")[0] == "RUNNING", 20, "the kubelet")
+    supervisor.kill("node-1-kubelet")
+    waiting.until(lambda: supervisor.state("node-1-kubelet")[0] == "RUNNING", 20, "the kubelet")
     ask(address)
     assert kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].metadata.uid}") == before
 
@@ -362,7 +360,7 @@ def test_what_somebody_does_is_in_the_audit_log(cluster: float) -> None:
     context = ssl.create_default_context(cafile=str(pki.certificate("ca.crt")))
     with httpx.Client(verify=context, trust_env=False, headers=headers) as client:
         assert client.get(url).status_code == httpx.codes.FORBIDDEN
-    machine.wait_until(lambda: "secrets" in control_plane.audit_log().read_text(), 10, "the audit log")
+    waiting.until(lambda: "secrets" in control_plane.audit_log().read_text(), 10, "the audit log")
     events = [json.loads(line) for line in control_plane.audit_log().read_text().splitlines()]
     assert events[-1]["user"]["username"] == "system:serviceaccount:default:default"
 
@@ -381,7 +379,7 @@ def test_down_removes_the_cluster_and_up_makes_another(cluster: float) -> None:
     assert cluster
     cluster_command("down")
     assert not settings.cluster_record.exists()
-    inside = machine.run(["sh", "-c", "ip netns; ps -eo args"], capture_output=True, text=True).stdout
+    inside = entry.run(["sh", "-c", "ip netns; ps -eo args"], capture_output=True, text=True).stdout
     for trace in ("node-", "cni-", "kube", "etcd", "pause", "containerd-shim"):
         assert not [
             line for line in inside.splitlines() if trace in line and "defunct" not in line and " -eo" not in line

@@ -17,18 +17,31 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from rehearsal import rehearse
-from rehearsal.sandbox import cgroups, footprint, init, locks, machine, network, programs
-from rehearsal.sandbox.machine import Identity, MachineError, Program
+from rehearsal import rehearse, waiting
+from rehearsal.sandbox import (
+    SandboxError,
+    cgroups,
+    entry,
+    first_process,
+    footprint,
+    identity,
+    lifecycle,
+    locks,
+    network,
+    programs,
+    supervisor,
+)
+from rehearsal.sandbox.identity import Identity
+from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 from tests.support.paths import ROOT
 
 RUN_A_CLUSTER = """
 import sys
 from rehearsal import rehearse
-from rehearsal.sandbox import machine
-machine.start(rehearse.programs())
-machine.run([sys.executable, "-m", "rehearsal.kubernetes", "up", "--name", "x", "--version", "1.36"])
+from rehearsal.sandbox import entry, lifecycle
+lifecycle.start(rehearse.programs())
+entry.run([sys.executable, "-m", "rehearsal.kubernetes", "up", "--name", "x", "--version", "1.36"])
 """
 
 
@@ -94,8 +107,8 @@ def test_a_stale_record_ends_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         stale = asdict(Identity(now.pid, now.started, "before the reboot", "mnt:[1]"))
         run = tmp_path / "eks-rehearsal" / "run"
         run.mkdir(parents=True)
-        (run / "machine.json").write_text(json.dumps(stale), encoding="utf-8")
-        code = "from rehearsal.sandbox import machine; assert not machine.is_running(); machine.stop()"
+        (run / "sandbox.json").write_text(json.dumps(stale), encoding="utf-8")
+        code = "from rehearsal.sandbox import lifecycle; assert not lifecycle.is_running(); lifecycle.stop()"
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
         assert sleeper.poll() is None
         assert not run.exists()
@@ -120,8 +133,8 @@ def test_a_lock_is_held_by_one_and_dropped_by_the_kernel(tmp_path: Path) -> None
 
 
 def test_waiting_is_bounded_and_says_for_what() -> None:
-    with pytest.raises(MachineError, match=r"waited 0 s for the moon\. It said: no"):
-        machine.wait_until(lambda: False, 0.1, "the moon", lambda: "It said: no")
+    with pytest.raises(TimeoutError, match=r"waited 0 s for the moon\. It said: no"):
+        waiting.until(lambda: False, 0.1, "the moon", lambda: "It said: no")
 
 
 # Addresses
@@ -147,9 +160,9 @@ def test_a_difference_names_what_is_new_and_what_is_missing() -> None:
 def test_what_a_rehearsal_left_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     lists = iter([{"file": []}, {"file": ["/etc/left"]}])
     monkeypatch.setattr(footprint, "snapshot", lambda: next(lists))
-    monkeypatch.setattr(machine, "exclusive", nullcontext)
+    monkeypatch.setattr(lifecycle, "exclusive", nullcontext)
     for name in ("stop", "is_running"):
-        monkeypatch.setattr(machine, name, lambda: None)
+        monkeypatch.setattr(lifecycle, name, lambda: None)
     for name in ("prepare", "start", "walk"):
         monkeypatch.setattr(rehearse, name, lambda *_: None)
     assert rehearse.run(keep=False, verbose=False) == 1
@@ -162,57 +175,57 @@ def test_what_a_rehearsal_left_is_named(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.fixture
 def free() -> Iterator[dict[str, object]]:
     """No machine before and none after; gives the footprint of before."""
-    if machine.is_running():
+    if lifecycle.is_running():
         pytest.fail("a rehearsal is running: these tests start and end their own")
-    machine.stop()
+    lifecycle.stop()
     yield footprint.snapshot()
-    machine.stop()
+    lifecycle.stop()
 
 
 @pytest.mark.rehearsal
 def test_start_run_stop_leaves_nothing(free: dict[str, object]) -> None:
-    machine.start(rehearse.programs())
-    assert machine.is_running()
-    inside = machine.run(["ps", "-ww", "-o", "args=", "1"], capture_output=True, text=True).stdout
+    lifecycle.start(rehearse.programs())
+    assert lifecycle.is_running()
+    inside = entry.run(["ps", "-ww", "-o", "args=", "1"], capture_output=True, text=True).stdout
     assert "supervisor.supervisord" in inside
-    addresses = machine.run(["ip", "-4", "-brief", "address"], netns="engine", capture_output=True, text=True).stdout
+    addresses = entry.run(["ip", "-4", "-brief", "address"], netns="engine", capture_output=True, text=True).stdout
     assert settings.engine_ip in addresses
     began = time.monotonic()
-    machine.stop()
+    lifecycle.stop()
     assert time.monotonic() - began < 10
-    assert not machine.is_running()
+    assert not lifecycle.is_running()
     assert footprint.difference(free, footprint.snapshot()) == []
-    machine.stop()
+    lifecycle.stop()
 
 
 @pytest.mark.rehearsal
 def test_programs_are_declared_started_killed_and_forgotten(free: dict[str, object]) -> None:
-    machine.start(rehearse.programs())
-    machine.declare([Program("sleeper", ["sleep", "1000"], netns="engine")])
-    assert machine.program_state("sleeper")[0] == "STOPPED"
-    machine.start_program("sleeper")
-    machine.start_program("sleeper")
-    machine.wait_until(lambda: machine.program_state("sleeper")[0] == "RUNNING", 10, "sleeper")
-    first = machine.program_state("sleeper")[1]
-    machine.kill_program("sleeper")
-    machine.wait_until(lambda: machine.program_state("sleeper")[1] not in (0, first), 10, "sleeper again")
-    machine.stop_program("sleeper")
-    machine.stop_program("sleeper")
-    assert machine.program_state("sleeper")[0] == "STOPPED"
-    machine.forget(["sleeper", "unknown"])
-    with pytest.raises(MachineError, match="no program sleeper"):
-        machine.program_state("sleeper")
+    lifecycle.start(rehearse.programs())
+    supervisor.declare([Program("sleeper", ["sleep", "1000"], netns="engine")])
+    assert supervisor.state("sleeper")[0] == "STOPPED"
+    supervisor.start("sleeper")
+    supervisor.start("sleeper")
+    waiting.until(lambda: supervisor.state("sleeper")[0] == "RUNNING", 10, "sleeper")
+    first = supervisor.state("sleeper")[1]
+    supervisor.kill("sleeper")
+    waiting.until(lambda: supervisor.state("sleeper")[1] not in (0, first), 10, "sleeper again")
+    supervisor.stop("sleeper")
+    supervisor.stop("sleeper")
+    assert supervisor.state("sleeper")[0] == "STOPPED"
+    supervisor.forget(["sleeper", "unknown"])
+    with pytest.raises(SandboxError, match="no program sleeper"):
+        supervisor.state("sleeper")
     assert free
 
 
 @pytest.mark.rehearsal
 def test_nothing_in_the_machine_changes_the_host(free: dict[str, object]) -> None:
-    machine.start(rehearse.programs())
-    files = [*init.COVERED, *init.LAYERED, "/run", "/proc/sys/vm/overcommit_memory"]
+    lifecycle.start(rehearse.programs())
+    files = [*first_process.COVERED, *first_process.LAYERED, "/run", "/proc/sys/vm/overcommit_memory"]
     for name in files:
         target = Path(name) / "written" if Path(name).is_dir() else Path(name)
-        machine.run(["sh", "-c", f"echo 2 > {target}"])
-        assert machine.run(["cat", str(target)], capture_output=True, text=True).stdout == "2\n"
+        entry.run(["sh", "-c", f"echo 2 > {target}"])
+        assert entry.run(["cat", str(target)], capture_output=True, text=True).stdout == "2\n"
         assert target.name != "written" or not target.exists()
     assert footprint.difference({"kernel setting": free["kernel setting"]}, {
         "kernel setting": footprint.snapshot()["kernel setting"]}) == []  # fmt: skip
@@ -220,14 +233,14 @@ def test_nothing_in_the_machine_changes_the_host(free: dict[str, object]) -> Non
 
 @pytest.mark.rehearsal
 def test_another_rehearsal_with_a_cache_of_its_own_is_refused(free: dict[str, object], tmp_path: Path) -> None:
-    machine.start(rehearse.programs())
+    lifecycle.start(rehearse.programs())
     done = subprocess.run(
-        [sys.executable, "-c", "from rehearsal.sandbox import machine; machine.start()"],
+        [sys.executable, "-c", "from rehearsal.sandbox import lifecycle; lifecycle.start()"],
         cwd=ROOT, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert f"the link {network.HOST_LINK} exists: another rehearsal runs on this machine" in done.stderr
-    assert machine.is_running()
+    assert lifecycle.is_running()
     assert free
 
 
@@ -247,12 +260,12 @@ def test_kill_9_at_any_moment_leaves_nothing_that_the_next_start_does_not_remove
     """Kill whoever brings up a cluster, or the machine under it; then start and stop again."""
     front = subprocess.Popen([sys.executable, "-c", RUN_A_CLUSTER], cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
     time.sleep(moment)
-    if victim == "machine" and machine.identity_file().exists():
-        os.kill(json.loads(machine.identity_file().read_text(encoding="utf-8"))["pid"], signal.SIGKILL)
+    if victim == "machine" and identity.file().exists():
+        os.kill(json.loads(identity.file().read_text(encoding="utf-8"))["pid"], signal.SIGKILL)
     front.kill()
     front.wait()
-    machine.start(rehearse.programs())
-    machine.stop()
+    lifecycle.start(rehearse.programs())
+    lifecycle.stop()
     assert footprint.difference(free, footprint.snapshot()) == []
     assert not settings.run.exists()
 
