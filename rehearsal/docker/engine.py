@@ -1,4 +1,4 @@
-"""The Docker Engine of CodeBuild's build environment: a real one, in its own network and mount namespaces in the sandbox.
+"""The Docker Engine of CodeBuild's build environment: a real one, in its own namespaces of the sandbox.
 
 CodeBuild's images start dockerd when the project's ``privilegedMode`` is true
 (https://docs.aws.amazon.com/codebuild/latest/userguide/troubleshooting.html, "Cannot connect to the Docker daemon").
@@ -28,8 +28,8 @@ SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_TIMEOUT = 30.0
 LOAD_TIMEOUT = 120.0
 
-#: Covers /etc/docker, because releases up to 20.10 write key.json there and it belongs to the host's engine. The engine gets
-#: its own hosts file, because it resolves the registry's name before each push and pull and cannot reach a name server.
+#: Covers /etc/docker, because releases up to 20.10 write key.json there and it belongs to the host's engine. The engine
+#: gets its own hosts file: it resolves the registry's name before each push and pull, and cannot reach a name server.
 _START = '[ ! -d /etc/docker ] || mount -t tmpfs tmpfs /etc/docker; mount --bind "$0" /etc/hosts; exec "$@"'
 
 

@@ -1,4 +1,4 @@
-"""Brings the cluster up inside the running machine, and takes it down; run there by ``python -m rehearsal.kubernetes``."""
+"""Creates and removes the cluster; ``python -m rehearsal.kubernetes`` runs this inside the sandbox."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ STOP_TIMEOUT = 20.0
 
 
 def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) -> None:
-    """Make a cluster whose nodes are Ready, and write ``settings.cluster_record``.
+    """Create a cluster, wait until its nodes are Ready, and write ``settings.cluster_record``.
 
     Raises:
         SandboxError: there is a cluster already, or a node's containerd refused an image.
         TimeoutError: a part did not start in time.
-        subprocess.CalledProcessError: a command refused; its standard error is in the exception.
+        subprocess.CalledProcessError: a command failed; the exception has its standard error.
     """
     if pki.directory().exists():
-        raise SandboxError("there is a cluster already; the rehearsal has one at a time")
+        raise SandboxError("there is a cluster already; a rehearsal has one at a time")
     pki.directory().mkdir()
     all_nodes = [Node(number) for number in range(1, nodes + 1)]
     with ThreadPoolExecutor() as pool:
-        show("make certificates, networks and container runtimes")
+        show("create certificates and networks, start the container runtimes")
         made = pool.submit(pki.create, [each.name for each in all_nodes])
         _start_runtimes(all_nodes)
         images = [pool.submit(each.import_image, settings.bin / "pause.tar") for each in all_nodes]
@@ -54,12 +54,12 @@ def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) ->
         for image in images:
             image.result()
     with api.client() as client:
-        waiting.until(lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes", pause=0.1)
+        waiting.until(lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes to be ready", pause=0.1)
     _record(name, mode)
 
 
 def down() -> None:
-    """Remove the cluster and all that runs in it; does nothing where there is none.
+    """Remove the cluster and everything that runs in it; does nothing if there is none.
 
     Raises:
         TimeoutError: a process did not end in time.
@@ -71,7 +71,7 @@ def down() -> None:
     ]
     supervisor.forget(names)
     nodes = sorted(path.name for path in pki.directory().glob("node-?"))
-    waiting.until(lambda: not set().union(*map(_kill_all_of, nodes)), STOP_TIMEOUT, f"what ran on {nodes}")
+    waiting.until(lambda: not set().union(*map(_kill_all_of, nodes)), STOP_TIMEOUT, f"the containers of {nodes} to end")
     for mount in _mounts_of(nodes):
         subprocess.run(["umount", "--lazy", mount], check=True, timeout=10)
     for path in Path("/run/netns").glob("cni-*"):
@@ -85,7 +85,7 @@ def down() -> None:
 
 
 def _kill_all_of(name: str) -> set[int]:
-    """Kill every container of a node, and what else is in the node's network; returns who was there."""
+    """Kill the processes in a node's cgroup and in its network namespace, and return their PIDs."""
     network_of_node = Path(f"/run/netns/{name}").stat().st_ino
     found = cgroups.processes(f"{cgroups.NAME}/{name}")
     for process in Path("/proc").glob("[0-9]*"):
@@ -115,7 +115,7 @@ def _start_runtimes(nodes: list[Node]) -> None:
 
 
 def _start_api_server(name: str) -> None:
-    """Start what the API server needs, then itself, and wait for its port."""
+    """Start what the API server needs, then the API server, and wait for its port."""
     supervisor.declare([control_plane.etcd(), authenticator.program(name, pki.kubeconfig("admin"))])
     supervisor.start(authenticator.NAME)
     waiting.until(lambda: _listens("127.0.0.1", settings.ports.etcd), READY_TIMEOUT, "etcd")
@@ -125,7 +125,7 @@ def _start_api_server(name: str) -> None:
 
 
 def _start_controllers() -> None:
-    """Wait for the API server's own roles, add ours, and start who needs them."""
+    """Wait for the API server's default roles, bind the rehearsal's, and start the controllers that need them."""
     with api.client("super-admin") as client:
         waiting.until(lambda: _is_up(client), READY_TIMEOUT, "the API server", _api_log)
         for binding in (
@@ -136,7 +136,7 @@ def _start_controllers() -> None:
             api.create(client, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", body)
         supervisor.declare([control_plane.controller_manager(), control_plane.scheduler()])
         metrics.register(client)
-    # Its watch of aws-auth failed as long as there was no API server, and it waits 5 s before it tries again.
+    # It could not watch aws-auth without an API server and would wait 5 s before the next attempt.
     supervisor.kill(authenticator.NAME)
 
 

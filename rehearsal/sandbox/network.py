@@ -134,9 +134,9 @@ def next_hops(gateways: Sequence[str]) -> list[str]:
 def guard(namespace: str, pods: str, api_port: int) -> None:
     """Let a node's pods reach the API server on the region's address, and nothing else on this host or the engine.
 
-    Also drop packets to a load balancer's address that kube-proxy does not know yet. If the node forwarded one, conntrack
-    would record the connection without translation, and its retransmitted packets could not arrive either. The rules
-    are in the node's namespace; the host's do not change.
+    Also drop packets to a load balancer's address that kube-proxy does not know yet. If the node forwarded one,
+    conntrack would record the connection without translation, and its retransmitted packets could not arrive either.
+    The rules are in the node's namespace; the host's do not change.
     """
     rules = (
         ["-s", pods, "-d", settings.region_ip, "-p", "tcp", "!", "--dport", str(api_port), "-j", "REJECT"],

@@ -1,7 +1,7 @@
 """The long-running programs of the rehearsal, their logs, and supervisord's configuration for them.
 
-Each part of the rehearsal that keeps running has a function that returns its ``Program``. ``lifecycle.start`` takes those
-that run from the start; the others are declared when they are needed (``supervisor.declare``).
+Each part of the rehearsal that keeps running has a function that returns its ``Program``. ``lifecycle.start`` takes
+those that run from the start; the others are declared when they are needed (``supervisor.declare``).
 """
 
 from __future__ import annotations
