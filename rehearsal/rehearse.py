@@ -108,7 +108,7 @@ def programs() -> list[Program]:
 def start(progress: Progress) -> Tutorial:
     """Start AWS, GitHub and Docker, and create what a learner has."""
     with progress.step("Start AWS, GitHub and Docker on this machine") as show:
-        lifecycle.start(programs())
+        lifecycle.start(programs)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             loading = pool.submit(engine.load_base_image)
             env, checkout = _make_learner()

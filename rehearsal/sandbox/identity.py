@@ -12,7 +12,7 @@ from rehearsal.settings import settings
 
 @dataclass(frozen=True)
 class Identity:
-    """Tells a running process from a stale record of one. A PID alone does not: it is reused, also after a reboot."""
+    """Distinguishes a running process from a stale record. A PID alone cannot: it is reused, also after a reboot."""
 
     pid: int
     started: int

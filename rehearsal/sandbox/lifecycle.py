@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +43,10 @@ def exclusive() -> Iterator[None]:
         yield
 
 
-def start(programs: Iterable[Program] = ()) -> None:
+def start(programs: Callable[[], Iterable[Program]] = list) -> None:
     """Start the sandbox, its networks and its first programs, after removing what a killed one left behind.
+
+    ``programs`` is called after that removal, because it may write files to RUN.
 
     Raises:
         SandboxError: the caller is not root on Linux, or an address or port is taken.
@@ -59,7 +61,7 @@ def start(programs: Iterable[Program] = ()) -> None:
         check_ports()
         for name in ("log", "tmp"):
             (settings.run / name).mkdir(parents=True)
-        supervisor.configure(replace(program, autostart=True) for program in programs)
+        supervisor.configure(replace(program, autostart=True) for program in programs())
         _launch(lock)
     waiting.until(supervisor.answers, START_TIMEOUT, "the sandbox to start", lambda: last_words("sandbox"))
 

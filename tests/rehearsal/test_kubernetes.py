@@ -237,7 +237,7 @@ def cluster() -> Iterator[float]:
     if lifecycle.is_running():
         pytest.fail("a rehearsal is running; these tests start and stop their own")
     build.build(lambda _: None)
-    lifecycle.start(rehearse.programs())
+    lifecycle.start(rehearse.programs)
     try:
         began = time.monotonic()
         cluster_command(*UP)

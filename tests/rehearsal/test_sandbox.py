@@ -40,7 +40,7 @@ RUN_A_CLUSTER = """
 import sys
 from rehearsal import rehearse
 from rehearsal.sandbox import entry, lifecycle
-lifecycle.start(rehearse.programs())
+lifecycle.start(rehearse.programs)
 entry.run([sys.executable, "-m", "rehearsal.kubernetes", "up", "--name", "x", "--version", "1.36"])
 """
 
@@ -107,7 +107,7 @@ def test_stale_record_stops_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path
         stale = asdict(Identity(now.pid, now.started, "before the reboot", "mnt:[1]"))
         run = tmp_path / "eks-rehearsal" / "run"
         run.mkdir(parents=True)
-        (run / "sandbox.json").write_text(json.dumps(stale), encoding="utf-8")
+        (run / identity.file().name).write_text(json.dumps(stale), encoding="utf-8")
         code = "from rehearsal.sandbox import lifecycle; assert not lifecycle.is_running(); lifecycle.stop()"
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
         assert sleeper.poll() is None
@@ -135,6 +135,16 @@ def test_lock_has_one_holder_and_is_released_by_the_kernel(tmp_path: Path) -> No
 def test_wait_is_bounded_and_names_what_it_waited_for() -> None:
     with pytest.raises(TimeoutError, match=r"waited 0 s for the moon\. It said: no"):
         waiting.until(lambda: False, 0.1, "the moon", lambda: "It said: no")
+
+
+def test_block_that_exceeds_its_limit_is_ended() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"])
+    with waiting.limit(0.1, sleeper.kill) as expired:
+        sleeper.wait(10)
+    assert expired.is_set()
+    with waiting.limit(60, sleeper.kill) as expired:
+        pass
+    assert not expired.is_set()
 
 
 # Addresses and footprint
@@ -186,7 +196,7 @@ def free() -> Iterator[dict[str, object]]:
 
 @pytest.mark.rehearsal
 def test_start_run_stop_leaves_nothing(free: dict[str, object]) -> None:
-    lifecycle.start(rehearse.programs())
+    lifecycle.start(rehearse.programs)
     assert lifecycle.is_running()
     inside = entry.run(["ps", "-ww", "-o", "args=", "1"], capture_output=True, text=True).stdout
     assert "supervisor.supervisord" in inside
@@ -202,7 +212,7 @@ def test_start_run_stop_leaves_nothing(free: dict[str, object]) -> None:
 
 @pytest.mark.rehearsal
 def test_supervisor_declares_starts_kills_stops_and_forgets_programs(free: dict[str, object]) -> None:
-    lifecycle.start(rehearse.programs())
+    lifecycle.start(rehearse.programs)
     supervisor.declare([Program("sleeper", ["sleep", "1000"], netns="engine")])
     assert supervisor.state("sleeper")[0] == "STOPPED"
     supervisor.start("sleeper")
@@ -222,7 +232,7 @@ def test_supervisor_declares_starts_kills_stops_and_forgets_programs(free: dict[
 
 @pytest.mark.rehearsal
 def test_writes_in_the_sandbox_do_not_change_the_host(free: dict[str, object]) -> None:
-    lifecycle.start(rehearse.programs())
+    lifecycle.start(rehearse.programs)
     files = [*first_process.COVERED, *first_process.LAYERED, "/run", "/proc/sys/vm/overcommit_memory"]
     for name in files:
         target = Path(name) / "written" if Path(name).is_dir() else Path(name)
@@ -235,7 +245,7 @@ def test_writes_in_the_sandbox_do_not_change_the_host(free: dict[str, object]) -
 
 @pytest.mark.rehearsal
 def test_rejects_second_rehearsal_with_another_cache_directory(free: dict[str, object], tmp_path: Path) -> None:
-    lifecycle.start(rehearse.programs())
+    lifecycle.start(rehearse.programs)
     done = subprocess.run(
         [sys.executable, "-c", "from rehearsal.sandbox import lifecycle; lifecycle.start()"],
         cwd=ROOT, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
@@ -266,7 +276,7 @@ def test_next_start_removes_everything_after_kill_9_at_any_moment(
         os.kill(json.loads(identity.file().read_text(encoding="utf-8"))["pid"], signal.SIGKILL)
     front.kill()
     front.wait()
-    lifecycle.start(rehearse.programs())
+    lifecycle.start(rehearse.programs)
     lifecycle.stop()
     assert footprint.difference(free, footprint.snapshot()) == []
     assert not settings.run.exists()
