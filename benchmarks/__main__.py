@@ -18,7 +18,7 @@ from benchmarks.figures import Context, Figure, Goal, write
 from benchmarks.releases import BenchmarkError
 from rehearsal import learner
 from rehearsal.progress import Progress, StepFailed
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import lifecycle
 from rehearsal.settings import settings
 from rehearsal.tutorial import Tutorial
 
@@ -97,7 +97,7 @@ def main() -> None:
 
     figures: list[Figure] = []
     failed: list[str] = []
-    kept = machine.is_running()
+    kept = lifecycle.is_running()
     if "rehearsal" in wanted and not kept and not given.quick:
         say("rehearse the whole tutorial")
         figures.append(whole_rehearsal())

@@ -1,1 +1,1 @@
-"""The whole tutorial on one machine without an AWS account; README.md beside this file says what stands in for what."""
+"""The whole tutorial on one machine without an AWS account. README.md in this folder lists the stand-ins."""

@@ -1,4 +1,4 @@
-"""``python -m rehearsal``: run the whole tutorial, or keep it, show it, end it. scripts/rehearse.sh calls this."""
+"""``python -m rehearsal``: runs a rehearsal, or shows or stops a kept one. scripts/rehearse.sh calls this."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from types import FrameType
 
 from rehearsal import rehearse
 from rehearsal.progress import StepFailed
-from rehearsal.sandbox.machine import MachineError
+from rehearsal.sandbox import SandboxError
 
 
 def main() -> int:
-    """Parse the command line and return an exit code: 0 done, 1 failed, 2 the call is wrong."""
+    """Parse the command line and return an exit code: 0 done, 1 failed, 2 wrong arguments."""
     parser = argparse.ArgumentParser(prog="scripts/rehearse.sh", description="Rehearse the tutorial on this machine.")
     parser.add_argument("action", nargs="?", choices=("run", "status", "env", "stop"), default="run")
-    parser.add_argument("--keep", action="store_true", help="leave everything running for use by hand")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave everything running, so that you can follow the README by hand"
+    )
     parser.add_argument("--verbose", action="store_true", help="show all output of every step")
     parser.add_argument("--without-cluster", action="store_true", help="only what needs neither root nor Docker")
     given = parser.parse_args()
     if given.action != "run" and (given.keep or given.verbose or given.without_cluster):
         parser.error(f"{given.action} takes no options")
     if given.keep and given.without_cluster:
-        parser.error("--keep and --without-cluster exclude each other")
+        parser.error("--keep and --without-cluster cannot be combined")
     signal.signal(signal.SIGTERM, _interrupt)
     actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop}
     try:
@@ -35,11 +37,11 @@ def main() -> int:
     except rehearse.NotPossible as error:
         print(f"rehearse.sh: {error}", file=sys.stderr)
         return 2
-    except (StepFailed, MachineError) as error:
+    except (StepFailed, SandboxError, TimeoutError) as error:
         print(f"rehearse.sh: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("rehearse.sh: interrupted; everything was ended and removed", file=sys.stderr)
+        print("rehearse.sh: interrupted; everything was stopped and removed", file=sys.stderr)
         return 130
 
 

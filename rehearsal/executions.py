@@ -1,4 +1,4 @@
-"""Follows the pipeline's execution of a commit, for the rehearsal, the tests and the benchmarks alike."""
+"""Finds and follows the pipeline's execution of a commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FINAL = ("Succeeded", "Failed", "Stopped", "Superseded", "Cancelled")
 
 
 def latest(codepipeline: Any, pipeline: str, commit: str) -> dict[str, Any]:
-    """Return the summary of a commit's newest execution, or nothing if there is none yet.
+    """Return the summary of a commit's newest execution, or an empty dictionary if it has none yet.
 
     ``codepipeline`` is a boto3 client.
     """
@@ -29,7 +29,7 @@ def follow(
 ) -> dict[str, Any]:
     """Wait until a commit's execution has ended, and return its summary.
 
-    ``show`` is called each time the execution is still going on.
+    ``show`` is called after each query that finds it unfinished.
 
     Raises:
         TimeoutError: it did not end within ``patience`` seconds.

@@ -1,9 +1,8 @@
-"""What the rehearsal gives the learner: an IAM user, a checkout of the tutorial, and a shell environment to work in.
+"""What the rehearsal gives its learner: an IAM user, a checkout of the tutorial, and a shell environment to work in.
 
-The user is an ordinary one, whose only rights are those that the tutorial asks a learner to have.
-
-The environment is all that tells the tutorial's own files that AWS and GitHub are on this machine. Everything in it
-is an ordinary setting of the AWS CLI, curl, git or kubectl; no file of the tutorial knows of any.
+The user has only the rights that the tutorial asks for. The environment alone directs the tutorial's files to AWS and
+GitHub on this machine. Everything in it is an ordinary setting of the AWS CLI, curl, git or kubectl, and no file of the
+tutorial knows about any of this.
 """
 
 from __future__ import annotations
@@ -21,21 +20,18 @@ from rehearsal.docker import engine
 from rehearsal.emulator.client import root, wait_until_ready
 from rehearsal.settings import settings
 
+#: The learner's GitHub account, and the repository and the branch in it.
 OWNER = "learner"
 REPOSITORY = "aws_pipeline"
 BRANCH = "master"
 
-#: Kept from the shell that started the rehearsal; all else of it stays out, so that a run does not depend on it.
-KEPT = ("HOME", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "TZ", "XDG_CACHE_HOME", "REHEARSAL_PORT")
-
-_CREDENTIAL_HELPER = '!f() { echo "username=x-access-token"; echo "password=$GITHUB_TOKEN"; }; f'
-
+#: The learner's IAM user, and the document of its policy.
 USER = "learner"
 POLICY = settings.root / "docs" / "learner-policy.json"
-#: The cluster of settings.sh, by whose name the policy of POLICY goes too.
+#: The cluster's name, from settings.sh; the policy names it too.
 CLUSTER = "eksctl-demo"
-#: What the stand-in of eksctl calls, and no more; on AWS a learner gives themselves eksctl's own minimum policies.
-EKSCTL = {
+#: The calls that the stand-in for eksctl makes. On AWS, a learner attaches eksctl's minimum policies instead.
+EKSCTL_POLICY = {
     "Version": "2012-10-17",
     "Statement": [
         {
@@ -61,33 +57,39 @@ EKSCTL = {
     ],
 }
 
+#: Variables that the learner's commands inherit from the shell that started the rehearsal; all others are left out, so
+#: that a run does not depend on them.
+KEPT = ("HOME", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "TZ", "XDG_CACHE_HOME", "REHEARSAL_PORT")
+
+_CREDENTIAL_HELPER = '!f() { echo "username=x-access-token"; echo "password=$GITHUB_TOKEN"; }; f'
+
 
 def create_user() -> Mapping[str, str]:
-    """Wait for AWS, make the user with the policy of ``POLICY`` and return an access key of its own.
+    """Wait for AWS, create the user with its policies, and return a new access key for it.
 
     Raises:
         TimeoutError: AWS does not answer.
-        botocore.exceptions.ClientError: IAM refuses the policy.
+        botocore.exceptions.ClientError: IAM rejects a policy.
     """
     wait_until_ready()
     iam = root("iam")
-    # The file is what a person would paste, so the account in it may be a placeholder.
+    # A learner replaces the placeholder with their account.
     document = json.loads(POLICY.read_text(encoding="utf-8").replace("<ACCOUNT_ID>", settings.account))
     iam.create_user(UserName=USER)
     policy = iam.create_policy(PolicyName=USER, PolicyDocument=json.dumps(document))["Policy"]
     iam.attach_user_policy(UserName=USER, PolicyArn=policy["Arn"])
-    iam.put_user_policy(UserName=USER, PolicyName="eksctl", PolicyDocument=json.dumps(EKSCTL))
+    iam.put_user_policy(UserName=USER, PolicyName="eksctl", PolicyDocument=json.dumps(EKSCTL_POLICY))
     key: Mapping[str, str] = iam.create_access_key(UserName=USER)["AccessKey"]
     return key
 
 
 def new_token() -> str:
-    """Return a token of the form that GitHub gives out (classic, ``ghp_`` and 36 characters)."""
+    """Return a token in the format of GitHub's classic ones: ``ghp_`` and 36 characters."""
     return "ghp_" + secrets.token_hex(18)
 
 
 def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str, str]:
-    """Return the variables that lead the usual command line tools to this machine."""
+    """Return the variables that direct the learner's tools to this machine, with the learner's credentials."""
     path = [
         str(settings.root / "rehearsal" / "bin"),
         str(settings.venv_bin),
@@ -102,7 +104,7 @@ def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_PAGER": "",
         "KUBECONFIG": str(settings.kubeconfig),
-        # What the scripts keep for the learner, such as aws-auth before a change, goes with the rehearsal.
+        # So that files that the scripts keep, such as aws-auth before a change, are removed with the rehearsal.
         "TMPDIR": str(settings.run / "tmp"),
         "DOCKER_HOST": f"unix://{settings.docker_socket}",
         # Where Docker and curl find the files of write_client_files.
@@ -117,13 +119,13 @@ def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str,
 
 
 def environment(access_key: Mapping[str, str], token: str) -> dict[str, str]:
-    """Return the whole environment of a command that the learner gives."""
+    """Return the whole environment of a command that the learner runs."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | settings_environment(access_key, token)
 
 
 def write_environment(access_key: Mapping[str, str], token: str) -> Path:
-    """Write RUN/env, which a shell can ``eval``; readable by its owner alone, since it holds keys."""
+    """Write RUN/env for a shell to ``eval``; readable only by its owner, since it holds keys."""
     path = settings.run / "env"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -134,7 +136,7 @@ def write_environment(access_key: Mapping[str, str], token: str) -> Path:
 
 
 def remember(access_key: Mapping[str, str], token: str) -> None:
-    """Keep what was handed out, so that ``recall`` can give it to another process of the same user."""
+    """Save the credentials, so that ``recall`` can return them in another process of the same user."""
     descriptor = os.open(settings.run / "learner.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({"access_key": dict(access_key), "token": token}, file, default=str)
@@ -150,7 +152,7 @@ def write_client_files() -> None:
 
 
 def recall() -> dict[str, str]:
-    """Return the environment that the running rehearsal gave its learner.
+    """Return the environment of the running rehearsal's learner.
 
     Raises:
         FileNotFoundError: no rehearsal is running.
@@ -160,15 +162,15 @@ def recall() -> dict[str, str]:
 
 
 def checkout_path() -> Path:
-    """Where the learner's clone lies."""
+    """Return the directory of the learner's clone."""
     return settings.run / "learner" / REPOSITORY
 
 
 def make_checkout(env: Mapping[str, str]) -> Path:
-    """Put the tutorial's files, as they are now, into a clone of the learner's and push it as its first commit.
+    """Copy the tutorial's files, as they are now, into the learner's clone and push them as its first commit.
 
     Raises:
-        subprocess.CalledProcessError: git refused.
+        subprocess.CalledProcessError: git failed.
     """
     target = checkout_path()
     target.mkdir(parents=True)
@@ -190,7 +192,7 @@ def make_checkout(env: Mapping[str, str]) -> Path:
 
 
 def _tutorial_files() -> list[str]:
-    """List the files that git tracks or would track, relative to the root; all of them where there is no git."""
+    """List the files that git tracks or would track, relative to the root; all files if it is no git repository."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=settings.root,

@@ -1,10 +1,9 @@
-"""One line a step: what runs, what came of it and how long it took."""
+"""Shows each step as one line: what runs, its result and how long it took."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +15,12 @@ from typing import Self
 from rich.console import Console
 from rich.text import Text
 
-#: Lines of a failed step's output that are repeated; enough for a stack's events or a pod's last words.
+from rehearsal import waiting
+
+#: Lines of a failed step's output that are shown; enough for a stack's events or the end of a pod's log.
 EXCERPT_LINES = 30
 
-#: Seconds after which a slow step says in a log, where there is no terminal, what it is doing.
+#: Seconds between the lines in which a slow step says what it is doing, if the output is not a terminal.
 SIGN_OF_LIFE = 15.0
 
 
@@ -44,25 +45,25 @@ class Progress:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Callable[[str], None]]:
-        """Run a block as the next numbered step; yields a function that shows what it is doing now.
+        """Run a block as the next numbered step; yields a function that shows what it is doing.
 
-        A message passed to that function stands behind the title while the step runs, and the last one
-        that starts with ``= `` stays there when it is done.
+        A message passed to that function appears after the title while the step runs. The last message that starts with
+        ``= `` stays there afterwards.
         """
         self.number += 1
         label = f"{self.number:>2}  {title}"
-        began = told = time.monotonic()
+        began = shown = time.monotonic()
         result = ""
         with self.console.status(label) if self._live else _Silent() as status:
 
             def show(message: str) -> None:
-                nonlocal result, told
+                nonlocal result, shown
                 if message.startswith("= "):
                     result = message[2:].strip()
                 elif self._live:
                     status.update(Text.assemble(label, "  ", (message[: max(20, self.console.width - 50)], "dim")))
-                elif time.monotonic() - told > SIGN_OF_LIFE:
-                    told = time.monotonic()
+                elif time.monotonic() - shown > SIGN_OF_LIFE:
+                    shown = time.monotonic()
                     self.console.print(Text(f"      {message}", style="dim"))
 
             try:
@@ -93,7 +94,7 @@ class Progress:
         timeout: float,
         show: Callable[[str], None] = lambda _: None,
     ) -> list[str]:
-        """Run a program inside the present step; see ``command``."""
+        """Run a program inside the current step; see ``command``."""
         name = " ".join(Path(part).name if part.startswith("/") else part for part in args)
         log = self.logs / f"step-{self.number:02}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -110,16 +111,8 @@ class Progress:
             errors="replace",
             start_new_session=True,
         )
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            _end(process)
-
-        timer = threading.Timer(timeout, expire)
-        timer.start()
         try:
-            with log.open("a", encoding="utf-8") as copy:
+            with waiting.limit(timeout, lambda: _end(process)) as expired, log.open("a", encoding="utf-8") as copy:
                 copy.write(f"$ {name}\n")
                 for line in process.stdout or ():
                     copy.write(line)
@@ -129,12 +122,11 @@ class Progress:
                         self.console.print(Text("    " + line.rstrip("\n"), style="dim"))
                     elif line.strip():
                         show(line.strip())
-            code = process.wait()
+                code = process.wait()
         finally:
-            timer.cancel()
             _end(process)
         if expired.is_set():
-            raise StepFailed(f"{name} did not end within {timeout:.0f} s", tail)
+            raise StepFailed(f"{name} took longer than {timeout:.0f} s", tail)
         if code:
             raise StepFailed(f"{name} exited with {code}", tail)
         return lines
@@ -145,7 +137,7 @@ class Progress:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the rehearsal's command was given."""
+        """Seconds since the rehearsal began."""
         return time.monotonic() - self.started
 
     def _line(self, mark: str, colour: str, label: str, result: str, began: float) -> None:
@@ -157,7 +149,7 @@ class Progress:
 
 
 class _Silent:
-    """Stands where a live status would, when the output is not a terminal."""
+    """Replaces the live status if the output is not a terminal."""
 
     def __enter__(self) -> Self:
         return self
@@ -166,11 +158,11 @@ class _Silent:
         return None
 
     def update(self, *_: object) -> None:
-        """Show nothing: a log wants only the finished line."""
+        """Show nothing: a log gets only the finished line."""
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a program and what it started, which share its session; gentle first."""
+    """End a program and everything it started in its process group, with SIGTERM before SIGKILL."""
     for number, patience in ((15, 5.0), (9, 5.0)):
         try:
             os.killpg(process.pid, number)

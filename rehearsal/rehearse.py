@@ -1,4 +1,4 @@
-"""The rehearsal itself: prepare, start, run the tutorial's steps, prove, clean up, say what was real."""
+"""Runs a rehearsal: prepares it, runs the tutorial's steps, stops it, checks that nothing is left, and reports."""
 
 from __future__ import annotations
 
@@ -16,38 +16,35 @@ from rehearsal.docker import base_image, engine
 from rehearsal.fronts import proxy, tls_front
 from rehearsal.kubernetes import build
 from rehearsal.progress import Progress, StepFailed
-from rehearsal.sandbox import footprint, machine
+from rehearsal.sandbox import SandboxError, footprint, lifecycle, supervisor
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 from rehearsal.tutorial import Push, Tutorial
 
-#: Where the logs of the last rehearsal that failed are kept, since RUN is removed.
+#: Logs of the last failed rehearsal, kept because RUN is removed.
 FAILED_LOGS = settings.cache / "failed"
 
-#: Seconds for the base image to get into the Docker Engine.
-LOAD_TIMEOUT = 120.0
-
-#: What a step may fail with that has a message for the learner; anything else is a defect and shows as one.
-FAILURES = (StepFailed, machine.MachineError, build.BuildError, base_image.BaseImageError)
+#: Exceptions with a message for the learner; any other is a defect and shows its traceback.
+FAILURES = (StepFailed, SandboxError, TimeoutError, build.BuildError, base_image.BaseImageError)
 
 
 class NotPossible(Exception):
-    """The rehearsal cannot be done here or now; the message is one line with the remedy."""
+    """The rehearsal cannot run here or now; the message is one line with the remedy."""
 
 
 def run(*, keep: bool, verbose: bool) -> int:
-    """Rehearse the whole tutorial, or start the parts and leave them to the learner (``keep``)."""
+    """Rehearse the whole tutorial, or with ``keep`` start the services and leave the steps to the learner."""
     progress = Progress(settings.run / "log", verbose=verbose)
-    with machine.exclusive():
-        _refuse_a_kept_one()
-        machine.stop()  # whatever an earlier rehearsal that was killed has left
+    with lifecycle.exclusive():
+        _refuse_if_kept()
+        lifecycle.stop()  # remove what a killed rehearsal has left
         before = footprint.snapshot()
         try:
             prepare(progress)
             tutorial = start(progress)
             if keep:
                 (settings.run / "kept").touch()
-                _say_how_to_enter(progress.console)
+                _print_how_to_enter(progress.console)
                 return 0
             push = walk(progress, tutorial)
         except FAILURES as error:
@@ -56,9 +53,9 @@ def run(*, keep: bool, verbose: bool) -> int:
             return 1
         finally:
             if not (settings.run / "kept").exists():
-                machine.stop()
+                lifecycle.stop()
         try:
-            _prove_clean(progress, before)
+            _check_nothing_left(progress, before)
         except StepFailed as error:
             _show_failure(progress, error)
             return 1
@@ -67,11 +64,11 @@ def run(*, keep: bool, verbose: bool) -> int:
 
 
 def run_without_cluster(*, verbose: bool) -> int:
-    """Rehearse what needs neither root nor Docker, and list what that leaves out."""
+    """Rehearse what needs neither root nor Docker, and list what is left out."""
     progress = Progress(settings.run / "log", verbose=verbose)
-    with machine.exclusive():
+    with lifecycle.exclusive():
         if settings.run.exists():
-            raise NotPossible("a rehearsal was left on this machine; end it with scripts/rehearse.sh stop")
+            raise NotPossible("an earlier rehearsal was not removed; run scripts/rehearse.sh stop")
         try:
             with without_cluster.running():
                 try:
@@ -85,7 +82,7 @@ def run_without_cluster(*, verbose: bool) -> int:
                     _show_failure(progress, error)
                     _keep_logs(progress)
                     return 1
-        except machine.MachineError as error:
+        except SandboxError as error:
             raise NotPossible(str(error)) from error
     progress.console.print("Left out, because it needs root on Linux:")
     for part in without_cluster.LEFT_OUT:
@@ -94,7 +91,7 @@ def run_without_cluster(*, verbose: bool) -> int:
 
 
 def prepare(progress: Progress) -> None:
-    """Make what is made once and kept in the cache: Kubernetes' programs and the base image."""
+    """Build what is built once and kept in the cache: Kubernetes' programs and the base image."""
     if not build.is_built():
         with progress.step(f"Build Kubernetes {settings.kubernetes_version} from its Go modules (once)") as show:
             build.build(show)
@@ -104,25 +101,25 @@ def prepare(progress: Progress) -> None:
 
 
 def programs() -> list[Program]:
-    """Return what runs from the start of the machine to its end."""
+    """Return the programs that run as long as the sandbox."""
     return [part.program() for part in (proxy, tls_front, aws, engine, console)]
 
 
 def start(progress: Progress) -> Tutorial:
-    """Start AWS, GitHub and Docker, and make what a learner has."""
+    """Start AWS, GitHub and Docker, and create what a learner has."""
     with progress.step("Start AWS, GitHub and Docker on this machine") as show:
-        machine.start(programs())
-        with concurrent.futures.ThreadPoolExecutor(1) as beside:
-            loading = beside.submit(engine.load_base_image)
+        lifecycle.start(programs)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(engine.load_base_image)
             env, checkout = _make_learner()
             show("load the base image")
-            loading.result(LOAD_TIMEOUT)
+            loading.result()
         show(f"= watch it at http://127.0.0.1:{settings.ports.console}/")
     return Tutorial(progress, env, checkout)
 
 
 def _make_learner() -> tuple[dict[str, str], Path]:
-    """Make what a learner has: a GitHub account with a repository and a token, an IAM user, a checkout."""
+    """Create what a learner has: a GitHub account with a repository and a token, an IAM user, a checkout."""
     token = learner.new_token()
     github.add_token(token, learner.OWNER)
     github.create_repository(learner.OWNER, learner.REPOSITORY)
@@ -135,11 +132,11 @@ def _make_learner() -> tuple[dict[str, str], Path]:
 
 
 def walk(progress: Progress, tutorial: Tutorial) -> Push:
-    """Follow the tutorial from no cluster to a live commit, a bad one undone, and nothing left."""
+    """Run the tutorial's steps, from no cluster to a live commit, a bad one that is undone, and the teardown."""
     tutorial.setup_cluster()
     tutorial.create_stack()
     tutorial.first_release()
-    progress.console.print(f"    From the command to live: {progress.elapsed:.0f} s")
+    progress.console.print(f"    The first commit was live after {progress.elapsed:.0f} s")
     push = tutorial.push_change()
     tutorial.push_bad_change()
     tutorial.status()
@@ -148,13 +145,13 @@ def walk(progress: Progress, tutorial: Tutorial) -> Push:
 
 
 def status() -> int:
-    """Say what a kept rehearsal runs and where."""
+    """Print what a kept rehearsal runs and where."""
     console = Console(highlight=False)
-    if not machine.is_running():
-        console.print("no rehearsal is running; scripts/rehearse.sh --keep starts one and leaves it to you")
+    if not lifecycle.is_running():
+        console.print("no rehearsal is running; start one with scripts/rehearse.sh --keep")
         return 1
     table = Table("program", "state", "since")
-    for name, state, since in machine.programs():
+    for name, state, since in supervisor.states():
         table.add_row(name, state, since)
     console.print(table)
     console.print(f"console page  http://127.0.0.1:{settings.ports.console}/")
@@ -166,30 +163,32 @@ def status() -> int:
 def env() -> int:
     """Print the environment of a kept rehearsal for ``eval``."""
     path = settings.run / "env"
-    if not (machine.is_running() and path.exists()):
+    if not (lifecycle.is_running() and path.exists()):
         raise NotPossible("no rehearsal is kept; start one with scripts/rehearse.sh --keep")
     print(path.read_text(encoding="utf-8"), end="")
     return 0
 
 
 def stop() -> int:
-    """End whatever rehearsal there is and remove what it left; nothing there is fine."""
-    running = machine.is_running()
-    machine.stop()
-    print("the rehearsal was ended and removed" if running else "no rehearsal was running")
+    """Stop the rehearsal, if there is one, and remove what it left."""
+    running = lifecycle.is_running()
+    lifecycle.stop()
+    print("the rehearsal was stopped and removed" if running else "no rehearsal was running")
     return 0
 
 
-def _refuse_a_kept_one() -> None:
-    if machine.is_running() and (settings.run / "kept").exists():
-        raise NotPossible("a rehearsal is kept on this machine; end it with scripts/rehearse.sh stop")
+def _refuse_if_kept() -> None:
+    if lifecycle.is_running() and (settings.run / "kept").exists():
+        raise NotPossible("a rehearsal is kept on this machine; stop it with scripts/rehearse.sh stop")
 
 
-def _say_how_to_enter(console: Console) -> None:
+def _print_how_to_enter(console: Console) -> None:
     console.print(
-        "\nEverything runs. In this or another terminal, enter it and go on with the README at step 3:\n"
+        "\nEverything is running. Enter it in this or another terminal, and follow the README from the step with\n"
+        "scripts/preflight.sh:\n"
         f'\n    eval "$({settings.root}/scripts/rehearse.sh env)"\n    cd "$REHEARSAL_CHECKOUT"\n'
-        f"\nWatch the pipeline at http://127.0.0.1:{settings.ports.console}/ and end it all with scripts/rehearse.sh stop"
+        f"\nWatch the pipeline at http://127.0.0.1:{settings.ports.console}/ and stop everything with\n"
+        "scripts/rehearse.sh stop"
     )
 
 
@@ -200,7 +199,7 @@ def _show_failure(progress: Progress, error: Exception) -> None:
 
 
 def _keep_logs(progress: Progress) -> None:
-    """Copy the logs to where the end of the machine does not remove them."""
+    """Copy the logs out of RUN, which is removed with the sandbox."""
     shutil.rmtree(FAILED_LOGS, ignore_errors=True)
     for name in ("log", "builds"):
         if (settings.run / name).is_dir():
@@ -208,8 +207,8 @@ def _keep_logs(progress: Progress) -> None:
     progress.console.print(f"All logs: {FAILED_LOGS}")
 
 
-def _prove_clean(progress: Progress, before: Mapping[str, object]) -> None:
-    with progress.step("Compare this machine with what it was before") as show:
+def _check_nothing_left(progress: Progress, before: Mapping[str, object]) -> None:
+    with progress.step("Compare this machine with its state before the rehearsal") as show:
         left = footprint.difference(before, footprint.snapshot())
         if left:
             raise StepFailed("the rehearsal left something behind", left)
@@ -222,8 +221,9 @@ def _report(progress: Progress, push: Push) -> None:
         table.add_row(name, f"{seconds:.1f}")
     progress.console.print(table)
     progress.console.print(
-        "Real here: Kubernetes, containerd, Docker, EKS's authenticator, IAM decisions, git, every file of the tutorial.\n"
-        "Stood in for: the AWS services by an emulator, CodePipeline, CodeBuild, eksctl and GitHub by small programs;\n"
-        "EC2, load balancer and VPC do not exist. rehearsal/README.md says where they differ.\n"
+        "Real: Kubernetes, containerd, Docker, EKS's authenticator, git, every file of the tutorial.\n"
+        "Not real: an emulator replaces the AWS services and decides by their IAM policies; small programs replace\n"
+        "CodePipeline, CodeBuild, eksctl and GitHub; EC2, load balancer and VPC do not exist.\n"
+        "rehearsal/README.md lists the differences.\n"
         f"Whole rehearsal: {progress.elapsed:.0f} s on {os.cpu_count()} cores."
     )

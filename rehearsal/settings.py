@@ -1,4 +1,4 @@
-"""Every value that the parts of the rehearsal share: paths, addresses, ports and versions, stated once."""
+"""Every value that the parts of the rehearsal share: paths, addresses, ports and versions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports, counted up from one base so that a learner with a conflict changes one number."""
+    """TCP ports, counted from one base so that a learner with a conflict changes one number."""
 
     base: int
 
     @property
     def aws(self) -> int:
-        """MiniStack, on loopback only: its root keys are well known."""
+        """MiniStack; only on loopback, because its root keys are well known."""
         return self.base
 
     @property
     def proxy(self) -> int:
-        """The HTTPS proxy that leads real host names to the stand-ins."""
+        """The HTTPS proxy that directs real host names to the stand-ins."""
         return self.base + 1
 
     @property
@@ -31,12 +31,12 @@ class Ports:
 
     @property
     def console(self) -> int:
-        """The page that shows the pipeline."""
+        """The console page."""
         return self.base + 3
 
     @property
     def credentials(self) -> int:
-        """Container credentials of running builds."""
+        """The endpoint for container credentials of running builds."""
         return self.base + 4
 
     @property
@@ -51,7 +51,7 @@ class Ports:
 
     @property
     def etcd_peer(self) -> int:
-        """The peer listener of etcd; one member, but it insists on a port."""
+        """The peer listener of etcd, which requires one even with a single member."""
         return self.base + 7
 
     @property
@@ -66,7 +66,7 @@ class Ports:
 
     @property
     def pull(self) -> int:
-        """The read-only registry that the nodes pull from, on the region's address."""
+        """The read-only registry for the nodes, on the region's address."""
         return self.base + 10
 
     @property
@@ -81,7 +81,7 @@ def _cache() -> Path:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the rehearsal's parts agree on; ``settings`` is the one instance."""
+    """Values that the rehearsal's parts share; ``settings`` is the only instance."""
 
     root: Path = Path(__file__).resolve().parent.parent
     cache: Path = field(default_factory=_cache)
@@ -99,17 +99,17 @@ class Settings:
 
     @property
     def run(self) -> Path:
-        """State of the one running rehearsal; removed when it ends."""
+        """State of the running rehearsal (RUN in other docstrings); removed when it ends."""
         return self.cache / "run"
 
     @property
     def bin(self) -> Path:
-        """Programs built from Go modules, kept between rehearsals."""
+        """Programs built from Go modules; kept between rehearsals."""
         return self.cache / f"bin-{self.kubernetes_version}"
 
     @property
     def venv_bin(self) -> Path:
-        """Directory of the interpreter in use and of the programs installed beside it."""
+        """Directory of the Python interpreter in use and of the programs installed with it."""
         return Path(sys.executable).parent
 
     @property
@@ -119,22 +119,22 @@ class Settings:
 
     @property
     def sts_host(self) -> str:
-        """The real name of the regional STS endpoint, which EKS tokens must be signed for."""
+        """The real host name of the regional STS endpoint, for which EKS tokens must be signed."""
         return f"sts.{self.region}.amazonaws.com"
 
     @property
     def aws_url(self) -> str:
-        """Where MiniStack listens."""
+        """Address of MiniStack."""
         return f"http://127.0.0.1:{self.ports.aws}"
 
     @property
     def proxy_url(self) -> str:
-        """The HTTPS proxy as seen from this host."""
+        """Address of the HTTPS proxy on this host."""
         return f"http://127.0.0.1:{self.ports.proxy}"
 
     @property
     def api_url(self) -> str:
-        """The Kubernetes API server, as host and nodes see it."""
+        """Address of the Kubernetes API server for this host and the nodes."""
         return f"https://{self.region_ip}:{self.api_port}"
 
     @property
@@ -144,12 +144,12 @@ class Settings:
 
     @property
     def ca_bundle(self) -> Path:
-        """The machine's own authorities and the rehearsal's, in one file."""
+        """Certificates of the authorities that this machine trusts and of the rehearsal's, in one file."""
         return self.run / "ca-bundle.pem"
 
     @property
     def docker_socket(self) -> Path:
-        """Where the rehearsal's Docker Engine listens."""
+        """Socket of the rehearsal's Docker Engine."""
         return self.run / "docker.sock"
 
     @property
@@ -164,7 +164,7 @@ class Settings:
 
     @property
     def access_entries(self) -> Path:
-        """EKS access entries in the form that aws-iam-authenticator's dynamic file backend reads."""
+        """EKS access entries in the format of aws-iam-authenticator's dynamic file backend."""
         return self.run / "access-entries.json"
 
     @property
@@ -173,22 +173,22 @@ class Settings:
         return self.run / "authenticator-backends.json"
 
     def node_ip(self, number: int) -> str:
-        """Address of node ``number``, counted from 1."""
+        """Return the address of node ``number``, counted from 1."""
         return f"10.250.0.{10 + number}"
 
     def pods_of(self, number: int) -> str:
-        """Pod range of node ``number``."""
+        """Return the pod range of node ``number``."""
         return f"10.244.{number}.0/24"
 
     def client_environment(self) -> dict[str, str]:
-        """What leads the usual command line tools to this machine; the learner's shell and each build have it."""
+        """Return the variables that direct command line tools to this machine, for the learner and the builds."""
         bundle = str(self.ca_bundle)
         no_proxy = f"127.0.0.1,localhost,{self.region_ip},{self.vpc_cidr},{self.load_balancer_cidr}"
         return {
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "AWS_ENDPOINT_URL": self.aws_url,
-            # get-token signs for the genuine name, which is the only one that aws-iam-authenticator takes.
+            # `aws eks get-token` must sign for the real name, because aws-iam-authenticator accepts no other.
             "AWS_ENDPOINT_URL_STS": f"https://{self.sts_host}",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CA_BUNDLE": bundle,
@@ -203,7 +203,7 @@ class Settings:
         }
 
     def root_environment(self) -> dict[str, str]:
-        """Credentials of the rehearsal's own internals; MiniStack takes an account id as that account's root."""
+        """Return root credentials, for the rehearsal's internals; MiniStack accepts the account id as root's key."""
         return {
             "AWS_ACCESS_KEY_ID": self.account,
             "AWS_SECRET_ACCESS_KEY": "test",

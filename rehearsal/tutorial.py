@@ -13,11 +13,12 @@ from typing import Any
 import boto3
 import httpx
 
+from rehearsal import executions, waiting
 from rehearsal.emulator.client import root
 from rehearsal.progress import Progress, StepFailed
 from rehearsal.settings import settings
 
-#: Bounds, in seconds; far above what the slowest machine that was tried needs, so that only a hang meets them.
+#: Bounds in seconds, far above what the slowest machine tried so far needs, so that only a hang exceeds them.
 SETUP_TIMEOUT = 420.0
 STACK_TIMEOUT = 180.0
 RELEASE_TIMEOUT = 300.0
@@ -31,7 +32,7 @@ ROLE = "UdacityFlaskDeployCBKubectlRole"
 
 @dataclass
 class Push:
-    """A pushed commit and the moments it passed, in seconds after ``git push`` was given."""
+    """A pushed commit; ``moments`` are durations and times after ``git push`` began, in seconds."""
 
     commit: str
     pushed: float
@@ -46,23 +47,23 @@ class Tutorial:
         self.env = env
         self.checkout = checkout
 
-    # Steps of the README
+    # Steps
 
     def setup_cluster(self) -> None:
-        """Steps 1 to 3: the cluster, the role and its authorisation."""
-        self._script("Create cluster and role, authorise the role", ["scripts/setup-cluster.sh"], SETUP_TIMEOUT)
+        """Create the cluster and the kubectl role, and authorize the role in the cluster."""
+        self._script("Create the cluster and the role, authorize the role", ["scripts/setup-cluster.sh"], SETUP_TIMEOUT)
 
     def create_role(self) -> None:
-        """The kubectl role alone, where there is no cluster to authorise it in."""
+        """Create only the kubectl role, without a cluster to authorize it in."""
         self._script("Create the role", ["scripts/create-role.sh"], 120)
 
     def create_stack(self) -> None:
-        """Step 4: ECR, S3, Lambda, CodeBuild and CodePipeline from the template."""
+        """Create ECR, S3, Lambda, CodeBuild and CodePipeline from the template."""
         self._script("Create the stack", ["scripts/create-stack.sh"], STACK_TIMEOUT)
 
     def first_release(self) -> None:
-        """A new pipeline starts by itself; wait until its first commit answers."""
-        with self.progress.step("First commit goes live by itself") as show:
+        """Wait until the app answers from the first commit; a new pipeline starts automatically."""
+        with self.progress.step("See the first commit go live") as show:
             commit = self._git("rev-parse", "HEAD")
             self._await_execution(commit, show)
             answer = self.await_answer(lambda got: got.get("version") == commit, 60)
@@ -71,23 +72,26 @@ class Tutorial:
             )
 
     def first_source(self) -> None:
-        """A new pipeline starts by itself; without a cluster its stage Source is as far as it can get."""
-        with self.progress.step("The pipeline takes the first commit from GitHub") as show:
+        """Wait until the pipeline has fetched the first commit; without a cluster it gets no further than Source."""
+        codepipeline = self._client("codepipeline")
+
+        def source() -> dict[str, Any]:
+            state: dict[str, Any] = codepipeline.get_pipeline_state(name=PIPELINE)["stageStates"][0]["actionStates"][0]
+            return state
+
+        def has_succeeded() -> bool:
+            return bool(source().get("latestExecution", {}).get("status") == "Succeeded")
+
+        with self.progress.step("See the pipeline fetch the first commit from GitHub") as show:
             commit = self._git("rev-parse", "HEAD")
-            end = time.monotonic() + 60
-            while time.monotonic() < end:
-                stage = self._client("codepipeline").get_pipeline_state(name=PIPELINE)["stageStates"][0]
-                action = stage["actionStates"][0]
-                if action.get("latestExecution", {}).get("status") == "Succeeded":
-                    if action["currentRevision"]["revisionId"] != commit:
-                        raise StepFailed(f"the pipeline took {action['currentRevision']['revisionId']}, not {commit}")
-                    show(f"= {commit[:7]} lies in the artifact bucket")
-                    return
-                time.sleep(0.25)
-            raise StepFailed(f"stage Source did not succeed: {stage}")
+            waiting.until(has_succeeded, 60, "stage Source to succeed", lambda: f"Its state: {source()}", pause=0.25)
+            fetched = source()["currentRevision"]["revisionId"]
+            if fetched != commit:
+                raise StepFailed(f"the pipeline fetched {fetched}, not {commit}")
+            show(f"= {commit[:7]} is in the artifact bucket")
 
     def delete_stack_and_role(self) -> None:
-        """What teardown.sh deletes beside the cluster, by the same calls."""
+        """Delete what teardown.sh deletes besides the cluster, by the same calls."""
         with self.progress.step("Delete the stack and the role") as show:
             for args in (
                 ["aws", "cloudformation", "delete-stack", "--stack-name", PIPELINE],
@@ -98,7 +102,7 @@ class Tutorial:
                 self.progress.run(args, env=self.env, cwd=self.checkout, timeout=120, show=show)
 
     def push_change(self) -> Push:
-        """Change the greeting, push it and follow it until the load balancer's address answers with it."""
+        """Change the greeting, push the commit, and wait until the load balancer's address answers with it."""
         with self.progress.step("Push a commit, see it live") as show:
             push = self._push("Greet from EKS", {"app.py": ("Hello, World!", "Hello, EKS!")})
             seen = threading.Thread(target=self._note_live, args=(push,), daemon=True)
@@ -106,13 +110,13 @@ class Tutorial:
             execution = self._await_execution(push.commit, show)
             seen.join(60)
             if "live" not in push.moments:
-                raise StepFailed(f"the pipeline is green, but {self.address()} does not answer with {push.commit[:7]}")
+                raise StepFailed(f"the pipeline succeeded, but {self.address()} does not answer from {push.commit[:7]}")
             self._note_stages(push, execution)
             show(f"= live {push.moments['live']:.1f} s after git push")
             return push
 
     def push_bad_change(self) -> None:
-        """Push a commit that never becomes ready; the pipeline must be red and the old version keep answering."""
+        """Push a commit that never becomes ready; the pipeline must fail and the old version must keep answering."""
         with self.progress.step("Push a bad commit, see it undone") as show:
             before = self.answer()
             stop = threading.Event()
@@ -120,7 +124,7 @@ class Tutorial:
             watch = threading.Thread(target=self._count_lost, args=(stop, lost), daemon=True)
             watch.start()
             try:
-                push = self._push("Look for readiness where there is none", {"deployment.yml": ("/readyz", "/missing")})
+                push = self._push("Probe a path that does not exist", {"deployment.yml": ("/readyz", "/missing")})
                 execution = self._await_execution(push.commit, show, wanted="Failed")
             finally:
                 stop.set()
@@ -137,46 +141,46 @@ class Tutorial:
             )
 
     def status(self) -> None:
-        """The one screen that says what there is."""
-        self._script("Ask for the status", ["scripts/status.sh"], 120)
+        """Show the state of everything on one screen."""
+        self._script("Show the status", ["scripts/status.sh"], 120)
 
     def teardown(self) -> None:
-        """Last step: delete everything, and have the script look for what is left."""
+        """Delete everything; the script then checks that nothing is left."""
         self._script("Tear everything down", ["scripts/teardown.sh", "--yes"], TEARDOWN_TIMEOUT)
 
     # Observations
 
     def address(self) -> str:
-        """URL of the app's Service, or an empty string as long as it has no address."""
+        """Return the URL of the app's Service, or an empty string while it has no address."""
         query = "jsonpath={.status.loadBalancer.ingress[0]['hostname','ip']}"
         got = self._output(["kubectl", "get", "service", APP, "--namespace", NAMESPACE, "--output", query])
         return f"http://{got.strip()}/" if got.strip() else ""
 
     def answer(self) -> dict[str, Any]:
-        """What the app says now, as JSON."""
+        """Return the app's answer, which is JSON."""
         got = httpx.get(self.address(), headers={"Accept": "application/json"}, timeout=3, trust_env=False)
         got.raise_for_status()
         body: dict[str, Any] = got.json()
         return body
 
     def await_answer(self, good: Callable[[dict[str, Any]], bool], patience: float) -> dict[str, Any]:
-        """Ask until an answer is good.
+        """Call the app until an answer is good, and return that answer.
 
         Raises:
-            StepFailed: none was within ``patience`` seconds.
+            TimeoutError: none was within ``patience`` seconds; the message ends with the last answer or error.
         """
-        end = time.monotonic() + patience
         last: object = "nothing"
-        while time.monotonic() < end:
+
+        def ask() -> dict[str, Any]:
+            nonlocal last
             try:
-                body = self.answer()
-                if good(body):
-                    return body
-                last = body
+                last = body = self.answer()
             except (httpx.HTTPError, ValueError) as error:
                 last = error
-            time.sleep(0.2)
-        raise StepFailed(f"the app did not answer as expected within {patience:.0f} s; last: {last}")
+                return {}
+            return body if good(body) else {}
+
+        return waiting.until(ask, patience, "the app to answer as expected", lambda: f"Last answer: {last}", pause=0.2)
 
     # Parts
 
@@ -199,7 +203,7 @@ class Tutorial:
             path = self.checkout / name
             text = path.read_text(encoding="utf-8")
             if old not in text:
-                raise StepFailed(f"{name} does not contain {old!r}, which this step edits")
+                raise StepFailed(f"{name} does not contain {old!r}, which this step replaces")
             path.write_text(text.replace(old, new), encoding="utf-8")
         self._git("commit", "--quiet", "--all", "--message", subject)
         began = time.monotonic()
@@ -216,30 +220,23 @@ class Tutorial:
         )
 
     def _await_execution(self, commit: str, show: Callable[[str], None], wanted: str = "Succeeded") -> dict[str, Any]:
-        pipelines = self._client("codepipeline")
-        end = time.monotonic() + RELEASE_TIMEOUT
-        status = "not started"
-        while time.monotonic() < end:
-            found = pipelines.list_pipeline_executions(pipelineName=PIPELINE)["pipelineExecutionSummaries"]
-            for execution in found:
-                revisions = [source.get("revisionId") for source in execution.get("sourceRevisions", [])]
-                if commit not in revisions:
-                    continue
-                status = execution["status"]
-                if status == wanted:
-                    return dict(execution)
-                if status in ("Failed", "Stopped", "Superseded", "Succeeded", "Cancelled"):
-                    raise StepFailed(f"the execution for {commit[:7]} is {status}, not {wanted}", self.build_log())
-            show(self._doing())
-            time.sleep(0.25)
-        raise StepFailed(f"the execution for {commit[:7]} is {status} after {RELEASE_TIMEOUT:.0f} s", self.build_log())
+        codepipeline = self._client("codepipeline")
+        try:
+            execution = executions.follow(
+                codepipeline, PIPELINE, commit, RELEASE_TIMEOUT, lambda: show(self._last_build_line())
+            )
+        except TimeoutError as error:
+            raise StepFailed(str(error), self.build_log()) from error
+        if execution["status"] != wanted:
+            raise StepFailed(f"the execution of {commit[:7]} is {execution['status']}, not {wanted}", self.build_log())
+        return execution
 
     def build_log(self) -> list[str]:
         """Return the newest build's last lines."""
         logs = sorted((settings.run / "builds").glob("*.log"), key=lambda path: path.stat().st_mtime)
         return logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-30:] if logs else []
 
-    def _doing(self) -> str:
+    def _last_build_line(self) -> str:
         lines = [line for line in self.build_log() if line.strip()]
         return lines[-1].strip() if lines else ""
 
@@ -247,7 +244,7 @@ class Tutorial:
         try:
             self.await_answer(lambda got: got.get("version") == push.commit, RELEASE_TIMEOUT)
             push.moments["live"] = time.monotonic() - push.pushed
-        except StepFailed:
+        except (StepFailed, TimeoutError):
             return
 
     def _count_lost(self, stop: threading.Event, lost: list[str]) -> None:
@@ -259,8 +256,8 @@ class Tutorial:
                 lost.append(f"{type(error).__name__}: {error}")
 
     def _note_stages(self, push: Push, execution: Mapping[str, Any]) -> None:
-        """Add the durations of the pipeline's actions and the build's phases, as AWS reports them."""
-        # As the account's root: the learner's policy has no right that only this table would need.
+        """Add the durations of the pipeline's actions and of the build's phases, as AWS reports them."""
+        # As the account's root, because the learner's policy does not have the rights that only this table needs.
         details = root("codepipeline").list_action_executions(
             pipelineName=PIPELINE, filter={"pipelineExecutionId": execution["pipelineExecutionId"]}
         )["actionExecutionDetails"]

@@ -1,7 +1,7 @@
-"""The part of the rehearsal that needs neither root nor Docker: AWS and GitHub as plain programs of this user.
+"""The part of the rehearsal that needs neither root nor Docker: AWS and GitHub as ordinary processes of this user.
 
-The machine's namespaces need root. Without them there are no nodes and no Docker Engine, so the pipeline takes its source
-and can go no further; role, stack, Lambda and webhook are as in the whole rehearsal.
+The sandbox needs root. Without it there are no nodes and no Docker Engine, so the pipeline fetches its source and gets
+no further. Role, stack, Lambda and webhook work as in the whole rehearsal.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from collections.abc import Iterator
 
 from rehearsal import aws
 from rehearsal.fronts import proxy, tls_front
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import lifecycle
 from rehearsal.settings import settings
 
-#: What a rehearsal without a cluster leaves out, told to the learner at its end.
+#: What a rehearsal without a cluster leaves out; shown to the learner at its end.
 LEFT_OUT = (
     "the EKS cluster: scripts/create-cluster.sh and scripts/authorize-role.sh",
-    "the build, the image and the deployment: CodePipeline stops after its stage Source",
-    "the undo of a bad commit, and the proof that the machine is as it was",
+    "the build, the image and the deployment: the pipeline stops after its stage Source",
+    "the undo of a bad commit, and the check that nothing is left on this machine",
 )
 
-#: Ends a program with the process that started it, also by kill -9. Linux only; elsewhere the orderly end has to do.
+#: Ends a program with the process that started it, even if that one is killed with SIGKILL. Linux only.
 _BOUND = ["setpriv", "--pdeathsig", "KILL"]
 
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Start AWS, the proxy and the TLS front; end them, and remove RUN, with the block."""
-    machine.check_ports()
+    """Start AWS, the proxy and the TLS front; after the block, stop them and remove RUN."""
+    lifecycle.check_ports()
     shutil.rmtree(settings.run, ignore_errors=True)
     for name in ("log", "tmp"):
         (settings.run / name).mkdir(parents=True)
     bound = _BOUND if shutil.which("setpriv") else []
-    environment = {name: os.environ[name] for name in machine.KEPT if name in os.environ}
+    environment = {name: os.environ[name] for name in lifecycle.KEPT if name in os.environ}
     environment |= {"PATH": f"{settings.venv_bin}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
     processes = []
     try:

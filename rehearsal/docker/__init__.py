@@ -1,1 +1,1 @@
-"""The Docker Engine of CodeBuild's build environment, and the base image that the tutorial's Dockerfile starts from."""
+"""The Docker Engine of CodeBuild's build environment, and the base image of the tutorial's Dockerfile."""

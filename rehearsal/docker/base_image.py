@@ -1,12 +1,12 @@
 """The base image that the tutorial's Dockerfile starts from, made without an image registry.
 
 On AWS ``FROM public.ecr.aws/docker/library/python:3.13-slim`` is pulled from a public registry. The rehearsal makes a
-stand-in of the same name with debootstrap(8): Debian trixie, whose own Python is 3.13, with ``python``, ``python3`` and
+stand-in of the same name with debootstrap(8): Debian trixie, whose Python is 3.13, with ``python``, ``python3`` and
 ``pip`` where the official image has them (https://hub.docker.com/_/python). It is made once and kept in the cache.
 
-Differs from the official image: Python is Debian's build, in /usr, with its standard library and no ``idle``; the
-machine's own certificate authorities are added, so that pip works behind a proxy that opens TLS; its layers and digest
-are its own.
+Differs from the official image: Python is Debian's build, in /usr, with its standard library and without ``idle``; this
+machine's certificate authorities are added, so that pip works behind a proxy that intercepts TLS; the layers and the
+digest are different.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import re
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.sandbox.authorities import machine_bundle
 from rehearsal.settings import settings
 
 NAME = "public.ecr.aws/docker/library/python:3.13-slim"
-#: Changes of ``docker import`` that make the official image's configuration.
+#: The official image's configuration, as changes for ``docker import``.
 CONFIGURATION = (
     "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
     "ENV LANG=C.UTF-8",
@@ -33,11 +33,11 @@ CONFIGURATION = (
 )
 SUITE = "trixie"
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
-#: Counted up when the recipe below changes, so that no old image is taken for a new one.
+#: Increase when the recipe below changes, so that an image of an older recipe is not used.
 RECIPE = 1
 TIMEOUT = 900.0
 
-#: Not needed to run anything; Debian's own slim images leave out the first four as well.
+#: Not needed at run time; Debian's slim images leave out the first four as well.
 UNNEEDED = (
     "usr/share/doc",
     "usr/share/man",
@@ -49,7 +49,7 @@ UNNEEDED = (
     "var/log",
 )
 
-#: Run inside the new root: Debian forbids pip outside a venv, the official image does not.
+#: Runs inside the new root. Unlike the official image, Debian forbids pip outside a virtual environment.
 FINISH = """set -eu
 rm -f /usr/lib/python3.*/EXTERNALLY-MANAGED
 wheel=$(echo /usr/share/python-wheels/pip-*.whl)
@@ -66,8 +66,10 @@ class BaseImageError(RuntimeError):
 
 
 def path() -> Path:
-    """Where the image's root file system is kept; the name tells recipe and certificate authorities apart."""
-    key = hashlib.sha256(f"{RECIPE} {SUITE} {UNNEEDED} {FINISH}".encode() + _machine_bundle().encode()).hexdigest()[:12]
+    """Where the image's root file system is kept; the name depends on the recipe and the certificate authorities."""
+    key = hashlib.sha256(f"{RECIPE} {SUITE} {UNNEEDED} {FINISH}".encode() + _host_authorities().encode()).hexdigest()[
+        :12
+    ]
     return settings.cache / f"base-image-{key}.tar"
 
 
@@ -77,10 +79,10 @@ def is_made() -> bool:
 
 
 def make(show: Callable[[str], None]) -> Path:
-    """Make the image, telling ``show`` what is being done, and return its path.
+    """Make the image and return its path; ``show`` is called with what is being done.
 
     Raises:
-        BaseImageError: debootstrap is missing, or failed.
+        BaseImageError: debootstrap is missing or failed.
     """
     if not shutil.which("debootstrap"):
         raise BaseImageError("debootstrap is missing; install it with scripts/dev/packages.sh")
@@ -102,7 +104,7 @@ def make(show: Callable[[str], None]) -> Path:
 
 
 def _debootstrap(root: Path, show: Callable[[str], None]) -> None:
-    """Install the packages; in namespaces of its own, so that nothing it mounts or starts can stay."""
+    """Install the packages, in separate namespaces so that nothing it mounts or starts can remain."""
     packages = "--include=python3,python3-venv,ca-certificates"
     command = ["debootstrap", "--variant=minbase", packages, SUITE, str(root), MIRROR]
     process = subprocess.Popen(
@@ -113,18 +115,16 @@ def _debootstrap(root: Path, show: Callable[[str], None]) -> None:
         text=True,
         errors="replace",
     )
-    timer = threading.Timer(TIMEOUT, process.kill)
-    timer.start()
     last = ""
     try:
-        for line in process.stdout or ():
-            last = line.strip() or last
-            show(last.removeprefix("I: "))
+        with waiting.limit(TIMEOUT, process.kill):
+            for line in process.stdout or ():
+                last = line.strip() or last
+                show(last.removeprefix("I: "))
     finally:
-        timer.cancel()
         process.kill()
     if process.wait() != 0:
-        raise BaseImageError(f"debootstrap from {MIRROR} failed ({last}); DEBIAN_MIRROR names another mirror")
+        raise BaseImageError(f"debootstrap from {MIRROR} failed ({last}); set DEBIAN_MIRROR to use another mirror")
 
 
 def _trim(root: Path) -> None:
@@ -136,15 +136,15 @@ def _trim(root: Path) -> None:
 
 
 def _add_authorities(root: Path) -> None:
-    """Append those of the machine's certificate authorities that Debian does not have."""
+    """Append this machine's certificate authorities that Debian does not have."""
     bundle = root / "etc/ssl/certs/ca-certificates.crt"
     known = set(_CERTIFICATE.findall(bundle.read_text(encoding="utf-8")))
-    own = [one for one in _CERTIFICATE.findall(_machine_bundle()) if one not in known]
+    own = [one for one in _CERTIFICATE.findall(_host_authorities()) if one not in known]
     with bundle.open("a", encoding="utf-8") as file:
         file.writelines(one + "\n" for one in own)
 
 
-def _machine_bundle() -> str:
+def _host_authorities() -> str:
     return machine_bundle().read_text(encoding="utf-8", errors="replace")
 
 

@@ -1,12 +1,13 @@
-"""The Docker Engine of CodeBuild's build environment: a real one, in the machine's own network and mount namespaces.
+"""The Docker Engine of CodeBuild's build environment: a real one, in its own namespaces of the sandbox.
 
 CodeBuild's images start dockerd when the project's ``privilegedMode`` is true
 (https://docs.aws.amazon.com/codebuild/latest/userguide/troubleshooting.html, "Cannot connect to the Docker daemon").
-Here one engine runs for as long as the machine, and a privileged build is given its socket. Its way out is the
-rehearsal's HTTPS proxy, which leads the real ECR name to the stand-in; so images are pushed under their real names.
+Here one engine runs as long as the sandbox, and a privileged build gets its socket. The engine reaches the network only
+through the rehearsal's HTTPS proxy, which resolves the real ECR name to the stand-in; so images are pushed under their
+real names.
 
-Differs from AWS: builds share the engine, so that layers of an earlier build are found as with a local Docker layer
-cache; the version is the machine's.
+Differs from AWS: builds share the engine and so reuse the layers of earlier builds, as with a local Docker layer cache;
+the version is the one installed on this machine.
 """
 
 from __future__ import annotations
@@ -16,40 +17,41 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.docker import base_image
-from rehearsal.sandbox import cgroups
-from rehearsal.sandbox.machine import MachineError, Program, wait_until
+from rehearsal.sandbox import SandboxError, cgroups
+from rehearsal.sandbox.programs import Program, last_words
 from rehearsal.settings import settings
 
-#: Debian's programs first: dockerd starts the containerd and runc that it finds, and another version may not suit.
+#: Debian's programs come first: dockerd starts the containerd and runc that it finds, and others may be incompatible.
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_TIMEOUT = 30.0
 LOAD_TIMEOUT = 120.0
 
-#: Releases up to 20.10 write /etc/docker/key.json, which belongs to the host's engine. The hosts file is the engine's own:
-#: before each push and pull it looks the registry's address up, and no name server can be reached from here.
+#: Covers /etc/docker, because releases up to 20.10 write key.json there and it belongs to the host's engine. The engine
+#: gets its own hosts file: it resolves the registry's name before each push and pull, and cannot reach a name server.
 _START = '[ ! -d /etc/docker ] || mount -t tmpfs tmpfs /etc/docker; mount --bind "$0" /etc/hosts; exec "$@"'
 
 
 def client() -> str:
-    """Path of the docker command that belongs to the engine.
+    """Return the path of the docker command.
 
     Raises:
-        MachineError: there is none.
+        SandboxError: it is not installed.
     """
     found = shutil.which("docker", path=SYSTEM_PATH) or shutil.which("docker")
     if not found:
-        raise MachineError("the Docker client is missing; install it with scripts/dev/packages.sh")
+        raise SandboxError("the Docker client is missing; install it with scripts/dev/packages.sh")
     return found
 
 
 def proxy_url() -> str:
-    """The rehearsal's HTTPS proxy as the engine and its containers see it."""
+    """Return the address of the rehearsal's HTTPS proxy for the engine and its containers."""
     return f"http://{settings.region_ip}:{settings.ports.proxy}"
 
 
 def program() -> Program:
-    """dockerd, with all of its state under RUN and the machine's /run."""
+    """Return dockerd as a program that keeps all its state under RUN and the sandbox's /run."""
     daemon = shutil.which("dockerd", path=SYSTEM_PATH) or shutil.which("dockerd") or "dockerd"
     options = [
         f"--data-root={settings.run / 'docker'}",
@@ -60,7 +62,7 @@ def program() -> Program:
         "--storage-driver=overlay2",
         f"--cgroup-parent=/{cgroups.NAME}/engine",
         "--exec-opt=native.cgroupdriver=cgroupfs",
-        # Nothing answers there, at once; containers that ask for a name would wait for the host's name server in vain.
+        # Refuses at once. With the host's name server, which it cannot reach, a container's query would time out.
         f"--dns={settings.region_ip}",
     ]
     environment = {
@@ -74,18 +76,19 @@ def program() -> Program:
 
 
 def load_base_image() -> None:
-    """Wait for the engine and give it the base image.
+    """Wait for the engine and import the base image.
 
     Raises:
-        MachineError: the engine does not answer, or refuses the image.
+        SandboxError: the engine refuses the image.
+        TimeoutError: the engine does not answer.
         base_image.BaseImageError: the image is not in the cache and cannot be made.
     """
-    wait_until(_answers, START_TIMEOUT, "the Docker Engine", _last_words)
+    waiting.until(_answers, START_TIMEOUT, "the Docker Engine", lambda: last_words("docker"))
     archive = base_image.path() if base_image.is_made() else base_image.make(lambda _: None)
     changes = [word for change in base_image.CONFIGURATION for word in ("--change", change)]
     result = _docker("image", "import", *changes, str(archive), base_image.NAME, timeout=LOAD_TIMEOUT)
     if result.returncode:
-        raise MachineError(f"the Docker Engine refuses the base image: {result.stderr.strip()}")
+        raise SandboxError(f"the Docker Engine refused the base image: {result.stderr.strip()}")
 
 
 def _answers() -> bool:
@@ -103,12 +106,12 @@ def _docker(*args: str, timeout: float) -> subprocess.CompletedProcess[str]:
 
 
 def _configuration() -> Path:
-    """An empty configuration file, in place of the one of the host's own engine."""
+    """Write an empty configuration file, so that dockerd does not read the host's."""
     return _file("docker.json", "{}\n")
 
 
 def _hosts() -> Path:
-    """A hosts file with the registry at an address that is not loopback, which Docker would not insist on TLS for."""
+    """Write a hosts file with the registry off loopback, because Docker does not require TLS on loopback."""
     return _file("docker.hosts", f"127.0.0.1 localhost\n{settings.region_ip} {settings.registry}\n")
 
 
@@ -117,9 +120,3 @@ def _file(name: str, content: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     return path
-
-
-def _last_words() -> str:
-    log = settings.run / "log" / "docker.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return "It said: " + " / ".join(lines[-3:]) if lines else "It said nothing."

@@ -1,1 +1,1 @@
-"""A real Kubernetes cluster inside the machine, in EKS's place: a control plane and nodes in network namespaces."""
+"""A real Kubernetes cluster in place of EKS: a control plane and nodes in network namespaces of the sandbox."""

@@ -1,4 +1,4 @@
-"""``python -m rehearsal.kubernetes``: build the programs, and bring the cluster up or down inside the machine."""
+"""``python -m rehearsal.kubernetes``: builds the programs, and creates or removes the cluster inside the sandbox."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import subprocess
 import sys
 
 from rehearsal.kubernetes import build, cluster
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import SandboxError, identity
 from rehearsal.settings import settings
 
 MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
 
 
 def main() -> int:
-    """Parse the command line and return an exit code: 0 done, 1 failed, 2 the call is wrong."""
+    """Parse the command line and return an exit code: 0 done, 1 failed, 2 wrong arguments."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal.kubernetes")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("build", help="build the programs, once")
-    making = verbs.add_parser("up", help="make the cluster")
+    making = verbs.add_parser("up", help="create the cluster")
     making.add_argument("--name", required=True)
     making.add_argument("--version", required=True)
     making.add_argument("--nodes", type=int, default=2)
@@ -29,22 +29,22 @@ def main() -> int:
         return build.main()
     if given.verb == "up":
         if given.version != settings.kubernetes_version.rpartition(".")[0]:
-            parser.error(f"this machine builds {settings.kubernetes_version}, not {given.version}")
+            parser.error(f"the rehearsal builds Kubernetes {settings.kubernetes_version}, not {given.version}")
         if not 1 <= given.nodes <= 8:
-            parser.error("--nodes may be 1 to 8")
+            parser.error("--nodes must be between 1 and 8")
     return _inside(given)
 
 
 def _inside(given: argparse.Namespace) -> int:
-    if not machine.inside():
-        print("the cluster lives inside the machine: use rehearsal.sandbox.machine.run", file=sys.stderr)
+    if not identity.inside():
+        print("the cluster runs inside the sandbox: use rehearsal.sandbox.entry.run", file=sys.stderr)
         return 2
     try:
         if given.verb == "up":
             cluster.up(given.name, given.nodes, given.authentication_mode)
         else:
             cluster.down()
-    except machine.MachineError as error:
+    except (SandboxError, TimeoutError) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:

@@ -1,4 +1,4 @@
-"""A few calls to the API server with an administrator's certificate."""
+"""Calls the API server with an administrator's certificate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rehearsal.settings import settings
 
 
 def client(user: str = "admin") -> httpx.Client:
-    """Return an HTTP client that speaks to the API server as ``admin`` or ``super-admin``."""
+    """Return an HTTP client for the API server that authenticates as ``admin`` or ``super-admin``."""
     context = ssl.create_default_context(cafile=str(pki.certificate("ca.crt")))
     context.load_cert_chain(pki.directory() / f"{user}.certificate", pki.directory() / f"{user}.key")
     return httpx.Client(base_url=settings.api_url, verify=context, trust_env=False, timeout=10)
 
 
 def create(api: httpx.Client, path: str, manifest: Mapping[str, Any]) -> None:
-    """Create an object; one that exists already is left as it is.
+    """Create an object, unless it exists already.
 
     Raises:
         httpx.HTTPStatusError: the API server refused it.
@@ -31,7 +31,7 @@ def create(api: httpx.Client, path: str, manifest: Mapping[str, Any]) -> None:
 
 
 def items(api: httpx.Client, path: str) -> list[dict[str, Any]]:
-    """List a collection."""
+    """Return the objects of a collection."""
     answer = api.get(path)
     answer.raise_for_status()
     found: list[dict[str, Any]] = answer.json()["items"]

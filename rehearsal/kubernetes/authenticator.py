@@ -1,13 +1,13 @@
 """The real aws-iam-authenticator, the program that EKS runs, as the API server's token webhook.
 
-It asks STS under its genuine name, which Go's HTTP client reaches through the rehearsal's proxy; it watches aws-auth
-in the cluster and the access entries that eks.py writes. Which of the two count is in a file that eks.py changes with
-the cluster's authentication mode: entries first, so that they win where both name a principal (EKS user guide,
-"API_AND_CONFIG_MAP").
+It calls STS by its real name, which Go's HTTP client reaches through the rehearsal's proxy. It watches aws-auth in the
+cluster and the access entries that emulator/eks.py writes. That module also writes the file that says which of the two
+sources to use in the cluster's authentication mode. Entries come first, so that they win where both name a principal
+(EKS user guide, "API_AND_CONFIG_MAP").
 
-The API server needs three flags; ``api_server_flags`` has them. The program starts without an API server and tries to
-reach one every five seconds. It also opens port 21363 on every address for its health, which cannot be turned off; it
-answers "ok" and no more, and where that port is taken it does without.
+The program starts without an API server and tries to reach one every five seconds. For its health check it also listens
+on port 21363 of every address, which cannot be turned off. It answers only "ok" there, and runs without it if the port
+is taken.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from rehearsal.settings import settings
 
 NAME = "authenticator"
 
-#: Seconds for which the API server remembers an answer; short, so that a changed mapping shows. EKS's is not published.
+#: Seconds for which the API server caches an answer; short, so that a changed mapping takes effect soon. EKS does not
+#: publish its value.
 CACHE_TTL = 2
 
 
 def state() -> Path:
-    """Return where the program's certificate, made on its first start, and its configuration lie."""
+    """Return the directory of the program's configuration and of the certificate that it makes on its first start."""
     return settings.run / "kubernetes" / "authenticator"
 
 
@@ -39,7 +40,7 @@ def webhook_kubeconfig() -> Path:
 
 
 def api_server_flags() -> list[str]:
-    """Return what kube-apiserver must be told. The program answers in v1beta1 only."""
+    """Return kube-apiserver's flags for the webhook. The authenticator answers only in v1beta1."""
     return [
         f"--authentication-token-webhook-config-file={webhook_kubeconfig()}",
         f"--authentication-token-webhook-cache-ttl={CACHE_TTL}s",
@@ -48,7 +49,7 @@ def api_server_flags() -> list[str]:
 
 
 def program(cluster: str, kubeconfig: Path) -> Program:
-    """Configure the authenticator of one cluster; ``kubeconfig`` must be able to read kube-system's ConfigMaps."""
+    """Configure the authenticator of a cluster; ``kubeconfig`` must have the right to read kube-system's ConfigMaps."""
     state().mkdir(parents=True, exist_ok=True)
     file = state() / "config.yaml"
     file.write_text(yaml.safe_dump(configuration(cluster, kubeconfig)), encoding="utf-8")
@@ -57,7 +58,7 @@ def program(cluster: str, kubeconfig: Path) -> Program:
         "AWS_REGION": settings.region,
         "AWS_EC2_METADATA_DISABLED": "true",
         "HTTPS_PROXY": settings.proxy_url,
-        # The API server is reached directly; it is not on loopback, which alone Go never proxies.
+        # For the API server: Go bypasses the proxy on its own only for loopback.
         "NO_PROXY": f"127.0.0.1,localhost,{settings.vpc_cidr}",
         "SSL_CERT_FILE": str(settings.ca),
         "SSL_CERT_DIR": "/nonexistent",
@@ -85,7 +86,7 @@ def configuration(cluster: str, kubeconfig: Path) -> dict[str, object]:
 
 
 def is_ready() -> bool:
-    """Whether the program answers on its TLS port with the certificate that the API server was given."""
+    """Whether the program answers on its TLS port with the certificate that the API server expects."""
     certificate = state() / "cert.pem"
     if not (certificate.exists() and webhook_kubeconfig().exists()):
         return False

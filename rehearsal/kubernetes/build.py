@@ -1,8 +1,8 @@
-"""Builds the cluster's programs from their Go modules: once, with an honest progress, safe to interrupt.
+"""Builds the cluster's programs from their Go modules, once.
 
-``modules/`` has one Go module for each project whose programs are needed, so that each is built with the dependencies
-that it was released with. go.sum pins every byte. The programs land in ``settings.bin`` in one rename; what the Go
-build cache has by then is not lost when a build is interrupted.
+``modules/`` has one Go module for each project, so that its programs are built with the dependencies that it was
+released with. go.sum pins every byte. A build can be interrupted at any time: the programs get into ``settings.bin`` by
+one rename, and the next build continues with Go's build cache.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.kubernetes import image, toolchain
 from rehearsal.sandbox import locks
 from rehearsal.settings import settings
 
 MODULES = Path(__file__).with_name("modules")
 PAUSE_IMAGE = "localhost/pause:1"
-#: Bytes that a first build takes: modules 2 GB, build cache 5 GB, programs 1 GB.
+#: Bytes that a first build needs: modules 2 GB, build cache 5 GB, programs 1 GB, and a reserve.
 SPACE_NEEDED = 9_000_000_000
 LIST_TIMEOUT = 1200
 BUILD_TIMEOUT = 3600
-#: The last lines of a failed build that are shown.
+#: Lines shown of the end of a failed build's output.
 EXCERPT = 15
 
 
 class BuildError(RuntimeError):
-    """The programs could not be built; the message says why, ``excerpt`` has the compiler's last lines."""
+    """The programs could not be built; the message says why, ``excerpt`` is the end of the compiler's output."""
 
     def __init__(self, message: str, excerpt: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -41,7 +42,7 @@ class BuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class Batch:
-    """Programs that one ``go build`` makes: ``programs`` maps the name of each to its package."""
+    """Programs that one ``go build`` makes; ``programs`` maps the name of each to its package."""
 
     module: str
     programs: Mapping[str, str]
@@ -52,7 +53,7 @@ class Batch:
 
 @dataclass
 class Count:
-    """How far a build is: packages compiled and programs linked, of how many that the build cache does not have."""
+    """Progress of a build, counting only the packages that the build cache does not have."""
 
     packages: int = 0
     programs: int = 0
@@ -103,7 +104,7 @@ def batches(version: str) -> list[Batch]:
 
 
 def version_flags(version: str) -> str:
-    """Return the linker's flags that tell the programs their version; without it kubectl cannot parse its own."""
+    """Return the linker flags that set the programs' version; kubectl fails to parse an empty one."""
     major, minor, _ = version.split(".")
     values = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
@@ -111,7 +112,7 @@ def version_flags(version: str) -> str:
 
 
 def is_built() -> bool:
-    """Whether the programs that the repository describes now are there."""
+    """Whether the programs exist and are those that the repository describes."""
     try:
         return _marker().read_text(encoding="ascii") == _key()
     except OSError:
@@ -119,7 +120,7 @@ def is_built() -> bool:
 
 
 def build(show: Callable[[str], None] = print) -> None:
-    """Build all programs, if they are not there; ``show`` is told in one line how far it is.
+    """Build all programs, unless they exist; ``show`` is called with the progress in one line.
 
     Raises:
         BuildError: a module could not be fetched or compiled, the disk is too small, or another build is running.
@@ -147,7 +148,7 @@ def _build(show: Callable[[str], None]) -> None:
     free = shutil.disk_usage(stage).free
     if count.packages > 1000 and free < SPACE_NEEDED:
         raise BuildError(
-            f"a first build needs {SPACE_NEEDED / 1e9:.0f} GB in {settings.cache}; {free / 1e9:.1f} GB are free"
+            f"the first build needs {SPACE_NEEDED / 1e9:.0f} GB in {settings.cache}; {free / 1e9:.1f} GB are free"
         )
     compiled: set[str] = set()
     for batch, expected in zip(todo, stale, strict=True):
@@ -158,7 +159,7 @@ def _build(show: Callable[[str], None]) -> None:
             elif package.startswith(LINKED):
                 count.linked += 1
             show(str(count))
-        # What was compiled for an earlier batch is not compiled again, and so was not named again.
+        # Packages that an earlier batch has compiled are not compiled again, so go did not name them.
         compiled |= set(expected.values())
         count.compiled = len(compiled)
     image.write(stage / "pause.tar", PAUSE_IMAGE, {"/pause": stage / "pause"}, ["/pause"])
@@ -169,36 +170,37 @@ def _build(show: Callable[[str], None]) -> None:
     show(f"= {count.programs} programs, {size / 1e9:.1f} GB in {settings.bin}")
 
 
-#: What ``_compile`` puts before the name of a program that is ready.
+#: Prefix of ``_compile`` for the name of a linked program.
 LINKED = "linked "
 
 
 def _compile(go: Path, environment: Mapping[str, str], batch: Batch, stage: Path) -> Iterator[str]:
-    """Run one ``go build``; yields each package as it is compiled and each program as it is linked."""
+    """Run one ``go build``; yields each package when it is compiled and each program when it is linked."""
     single = len(batch.programs) == 1
     target = stage / next(iter(batch.programs)) if single else stage
     args = ["build", "-v", *batch.flags, "-ldflags", batch.ldflags, "-o", f"{target}{'' if single else '/'}"]
     missing = set(batch.programs)
     other: list[str] = []
     process = _go(go, args + list(batch.programs.values()), environment, batch)
-    deadline = time.monotonic() + BUILD_TIMEOUT
     try:
-        for line in process.stderr or ():
-            words = line.split()
-            if len(words) == 1:
-                yield words[0]
-            else:
-                other.append(line.rstrip())
-            for name in sorted(name for name in missing if (stage / name).exists()):
-                missing.remove(name)
-                yield LINKED + name
-            if time.monotonic() > deadline:
-                raise BuildError(f"building {batch.module} took longer than {BUILD_TIMEOUT} s")
-        if process.wait():
-            raise BuildError(f"go build failed in {MODULES / batch.module}", other[-EXCERPT:])
+        with waiting.limit(BUILD_TIMEOUT, process.kill) as expired:
+            for line in process.stderr or ():
+                words = line.split()
+                if len(words) == 1:
+                    yield words[0]
+                else:
+                    other.append(line.rstrip())
+                for name in sorted(name for name in missing if (stage / name).exists()):
+                    missing.remove(name)
+                    yield LINKED + name
+            code = process.wait()
     finally:
         process.kill()
         process.wait()
+    if expired.is_set():
+        raise BuildError(f"building {batch.module} took longer than {BUILD_TIMEOUT} s", other[-EXCERPT:])
+    if code:
+        raise BuildError(f"go build failed in {MODULES / batch.module}", other[-EXCERPT:])
     for name in sorted(missing):
         yield LINKED + name
 
@@ -206,12 +208,12 @@ def _compile(go: Path, environment: Mapping[str, str], batch: Batch, stage: Path
 def _stale_of_all(
     go: Path, environment: Mapping[str, str], todo: Sequence[Batch], show: Callable[[str], None]
 ) -> list[dict[str, str]]:
-    """Return what each batch has to compile (see ``stale``); fetches the modules, which only this step needs to do."""
+    """Fetch the modules, and return what each batch has to compile (see ``stale``)."""
     found = []
     fetched = 0
     for batch in todo:
-        show(f"look for what {batch.module} needs" + (f"; {fetched} modules fetched" if fetched else ""))
-        # Without a reason a package is in the build cache; the last one means a program that only lacks its file.
+        show(f"find what {batch.module} needs" + (f"; {fetched} modules fetched" if fetched else ""))
+        # go gives a reason for each package that is not up to date; see ``stale`` for the one that does not count.
         form = "{{if .StaleReason}}{{.ImportPath}}\t{{with .Module}}{{.Version}}{{end}}\t{{.StaleReason}}{{end}}"
         args = ["list", "-deps", "-f", form, *batch.flags, "-ldflags", batch.ldflags, *batch.programs.values()]
         with (
@@ -232,12 +234,12 @@ def _stale_of_all(
 
 
 def stale(lines: Iterable[str]) -> dict[str, str]:
-    """Return the packages to compile from ``go list``'s lines of import path, version and reason.
+    """Return the packages to compile, from ``go list``'s lines of import path, version and reason.
 
-    The value is package and version, which tells apart what two modules compile of the same name.
+    The value is the package with its version, because two modules may compile different versions of one package.
     """
     fields = [line.rstrip("\n").split("\t") for line in lines if line.count("\t") == 2]
-    cached = "not installed but available in build cache"
+    cached = "not installed but available in build cache"  # only the program's file is missing
     return {package: f"{package}@{version}" for package, version, reason in fields if reason != cached}
 
 
@@ -256,7 +258,7 @@ def _go(
 
 
 def _key() -> str:
-    """Return a digest of all that the programs are made from."""
+    """Return a digest of everything that the programs are built from."""
     digest = hashlib.sha256(repr(batches(settings.kubernetes_version)).encode())
     for path in sorted(MODULES.rglob("*")):
         if path.suffix in (".mod", ".sum", ".go"):
@@ -269,7 +271,7 @@ def _marker() -> Path:
 
 
 def main() -> int:
-    """Build, and show it in the terminal or as a line every 15 seconds."""
+    """Build, and show the progress on one line of the terminal, or every 15 seconds if there is none."""
     last, shown = "", 0.0
 
     def show(message: str) -> None:

@@ -1,4 +1,4 @@
-"""Brings the cluster up inside the running machine, and takes it down; run there by ``python -m rehearsal.kubernetes``."""
+"""Creates and removes the cluster; ``python -m rehearsal.kubernetes`` runs this inside the sandbox."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from pathlib import Path
 
 import httpx
 
+from rehearsal import waiting
 from rehearsal.kubernetes import api, authenticator, control_plane, loadbalancer, metrics, node, pki
 from rehearsal.kubernetes.node import Node
-from rehearsal.sandbox import cgroups, machine, network
+from rehearsal.sandbox import SandboxError, cgroups, network, supervisor
+from rehearsal.sandbox.programs import last_words
 from rehearsal.settings import settings
 
 READY_TIMEOUT = 60.0
@@ -25,48 +27,51 @@ STOP_TIMEOUT = 20.0
 
 
 def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) -> None:
-    """Make a cluster whose nodes are Ready, and write ``settings.cluster_record``.
+    """Create a cluster, wait until its nodes are Ready, and write ``settings.cluster_record``.
 
     Raises:
-        machine.MachineError: there is one already, or a part did not come up within its time.
-        subprocess.CalledProcessError: a command refused; its standard error is in the exception.
+        SandboxError: there is a cluster already, or a node's containerd refused an image.
+        TimeoutError: a part did not start in time.
+        subprocess.CalledProcessError: a command failed; the exception has its standard error.
     """
     if pki.directory().exists():
-        raise machine.MachineError("there is a cluster already; the rehearsal has one at a time")
+        raise SandboxError("there is a cluster already; a rehearsal has one at a time")
     pki.directory().mkdir()
     all_nodes = [Node(number) for number in range(1, nodes + 1)]
     with ThreadPoolExecutor() as pool:
-        show("make certificates, networks and container runtimes")
+        show("create certificates and networks, start the container runtimes")
         made = pool.submit(pki.create, [each.name for each in all_nodes])
         _start_runtimes(all_nodes)
         images = [pool.submit(each.import_image, settings.bin / "pause.tar") for each in all_nodes]
         made.result()
         show("start the control plane and the nodes")
         _start_api_server(name)
-        machine.declare(each.programs()["kubelet"] for each in all_nodes)
+        supervisor.declare(each.programs()["kubelet"] for each in all_nodes)
         _start_controllers()
-        machine.declare(
+        supervisor.declare(
             [*(each.programs()["kube-proxy"] for each in all_nodes), loadbalancer.program(), metrics.program()]
         )
         for image in images:
             image.result()
     with api.client() as client:
-        machine.wait_until(lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes", pause=0.1)
+        waiting.until(lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes to be ready", pause=0.1)
     _record(name, mode)
 
 
 def down() -> None:
-    """Remove the cluster and all that runs in it; does nothing where there is none.
+    """Remove the cluster and everything that runs in it; does nothing if there is none.
 
     Raises:
-        machine.MachineError: a process or mount would not go within its time.
+        TimeoutError: a process did not end in time.
     """
     settings.cluster_record.unlink(missing_ok=True)
     others = (loadbalancer.NAME, metrics.NAME, authenticator.NAME)
-    names = [name for name, _, _ in machine.programs() if name.startswith(("kube-", "node-", "etcd")) or name in others]
-    machine.forget(names)
+    names = [
+        name for name, _, _ in supervisor.states() if name.startswith(("kube-", "node-", "etcd")) or name in others
+    ]
+    supervisor.forget(names)
     nodes = sorted(path.name for path in pki.directory().glob("node-?"))
-    machine.wait_until(lambda: not set().union(*map(_kill_all_of, nodes)), STOP_TIMEOUT, f"what ran on {nodes}")
+    waiting.until(lambda: not set().union(*map(_kill_all_of, nodes)), STOP_TIMEOUT, f"the containers of {nodes} to end")
     for mount in _mounts_of(nodes):
         subprocess.run(["umount", "--lazy", mount], check=True, timeout=10)
     for path in Path("/run/netns").glob("cni-*"):
@@ -80,7 +85,7 @@ def down() -> None:
 
 
 def _kill_all_of(name: str) -> set[int]:
-    """Kill every container of a node, and what else is in the node's network; returns who was there."""
+    """Kill the processes in a node's cgroup and in its network namespace, and return their PIDs."""
     network_of_node = Path(f"/run/netns/{name}").stat().st_ino
     found = cgroups.processes(f"{cgroups.NAME}/{name}")
     for process in Path("/proc").glob("[0-9]*"):
@@ -106,35 +111,33 @@ def _start_runtimes(nodes: list[Node]) -> None:
         each.prepare()
     for each in nodes:
         each.route_to(nodes)
-    machine.declare([each.programs()["containerd"] for each in nodes])
+    supervisor.declare([each.programs()["containerd"] for each in nodes])
 
 
 def _start_api_server(name: str) -> None:
-    """Start what the API server needs, then itself, and wait for its port."""
-    machine.declare([control_plane.etcd(), authenticator.program(name, pki.kubeconfig("admin"))])
-    machine.start_program(authenticator.NAME)
-    machine.wait_until(lambda: _listens("127.0.0.1", settings.ports.etcd), READY_TIMEOUT, "etcd")
-    machine.wait_until(authenticator.webhook_kubeconfig().exists, READY_TIMEOUT, "the authenticator's kubeconfig")
-    machine.declare([control_plane.api_server(authenticator.api_server_flags())])
-    machine.wait_until(
-        lambda: _listens(settings.region_ip, settings.api_port), READY_TIMEOUT, "the API server", _api_log
-    )
+    """Start what the API server needs, then the API server, and wait for its port."""
+    supervisor.declare([control_plane.etcd(), authenticator.program(name, pki.kubeconfig("admin"))])
+    supervisor.start(authenticator.NAME)
+    waiting.until(lambda: _listens("127.0.0.1", settings.ports.etcd), READY_TIMEOUT, "etcd")
+    waiting.until(authenticator.webhook_kubeconfig().exists, READY_TIMEOUT, "the authenticator's kubeconfig")
+    supervisor.declare([control_plane.api_server(authenticator.api_server_flags())])
+    waiting.until(lambda: _listens(settings.region_ip, settings.api_port), READY_TIMEOUT, "the API server", _api_log)
 
 
 def _start_controllers() -> None:
-    """Wait for the API server's own roles, add ours, and start who needs them."""
+    """Wait for the API server's default roles, bind the rehearsal's, and start the controllers that need them."""
     with api.client("super-admin") as client:
-        machine.wait_until(lambda: _is_up(client), READY_TIMEOUT, "the API server", _api_log, pause=0.05)
+        waiting.until(lambda: _is_up(client), READY_TIMEOUT, "the API server", _api_log)
         for binding in (
             ("kubeadm:cluster-admins", "cluster-admin", "Group", "kubeadm:cluster-admins"),
             ("kubelet-api", "system:kubelet-api-admin", "User", "kube-apiserver-kubelet-client"),
         ):
             body = api.cluster_role_binding(*binding)
             api.create(client, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", body)
-        machine.declare([control_plane.controller_manager(), control_plane.scheduler()])
+        supervisor.declare([control_plane.controller_manager(), control_plane.scheduler()])
         metrics.register(client)
-    # Its watch of aws-auth failed as long as there was no API server, and it waits 5 s before it tries again.
-    machine.kill_program(authenticator.NAME)
+    # It could not watch aws-auth without an API server and would wait 5 s before the next attempt.
+    supervisor.kill(authenticator.NAME)
 
 
 def _record(name: str, mode: str) -> None:
@@ -169,6 +172,4 @@ def _listens(address: str, port: int) -> bool:
 
 
 def _api_log() -> str:
-    log = settings.run / "log" / "kube-apiserver.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return "It said: " + " / ".join(lines[-3:]) if lines else ""
+    return last_words("kube-apiserver")

@@ -1,10 +1,11 @@
-"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler: what EKS runs out of sight.
+"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler: the part of a cluster that EKS manages.
 
-They use the host's network. The API server listens on the region's address, which only this host and the rehearsal's
-namespaces can reach; all else listens on loopback. The state is thrown away with the cluster, so etcd does not wait
-for the disk, and no program is asked to end gracefully.
+They use the host's network. The API server listens on the region's address, which only this host and the sandbox's
+namespaces can reach; the others listen on loopback. The state is deleted with the cluster, so etcd does not wait for
+the disk, and every program is stopped with SIGKILL.
 
-Differs from EKS: one API server and one etcd; no OIDC provider; etcd is not encrypted; Metadata audit log in a file.
+Differs from EKS: one API server and one etcd; no OIDC provider; no encryption of etcd; the audit log is a file, at level
+Metadata.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rehearsal.settings import settings
 
 LOOPBACK = "127.0.0.1"
 
-#: What the cluster does by itself is left out of the audit log, so that what remains was asked for by somebody.
+#: Leaves out what the cluster's own components do, so that the audit log has only the calls of people and the pipeline.
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -47,7 +48,7 @@ AUDIT_POLICY = {
 
 
 def etcd() -> Program:
-    """Etcd with one member, reachable with the API server's certificate only."""
+    """Etcd with one member, which accepts only the API server's certificate."""
     client, peer = (f"https://{LOOPBACK}:{port}" for port in (settings.ports.etcd, settings.ports.etcd_peer))
     key = pki.certificate
     return _program(
@@ -104,10 +105,10 @@ def api_server(authentication: Sequence[str]) -> Program:
         "--requestheader-username-headers=X-Remote-User",
         "--requestheader-group-headers=X-Remote-Group",
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-        # metrics-server runs outside the cluster's network: its endpoint is asked, not its Service's address.
+        # metrics-server runs outside the cluster's network: call its endpoint, not its Service's address.
         "--enable-aggregator-routing",
         "--authorization-mode=Node,RBAC",
-        # As on EKS, it is pod security admission that refuses privileged pods, where a namespace asks for it.
+        # As on EKS: pod security admission rejects privileged pods, in namespaces with such a label.
         "--allow-privileged",
         "--enable-admission-plugins=NodeRestriction",
         f"--audit-policy-file={policy}",
@@ -134,7 +135,7 @@ def controller_manager() -> Program:
         "--use-service-account-credentials",
         "--leader-elect=false",
         f"--cert-dir={pki.directory() / 'controller-manager'}",
-        # Its default is a directory of this host, which it makes.
+        # By default, it creates a directory on this host.
         f"--flex-volume-plugin-dir={pki.directory() / 'volume-plugins'}",
     )
 
@@ -152,7 +153,7 @@ def scheduler() -> Program:
 
 
 def audit_log() -> Path:
-    """One JSON event a line for each call that a person or the pipeline made."""
+    """File with one JSON event per line for each call that a person or the pipeline made."""
     return settings.run / "log" / "audit.log"
 
 

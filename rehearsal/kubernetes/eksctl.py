@@ -1,15 +1,15 @@
-"""Stand-in for eksctl 0.231: the command lines and the config file that the tutorial uses, and no others.
+"""Stand-in for eksctl 0.231 that accepts only the command lines and the config file that the tutorial uses.
 
     eksctl version
     eksctl create cluster -f FILE
     eksctl create cluster --name=N --version=V --nodes=2 --instance-types=T --region=R
     eksctl delete cluster --name N --region R [--wait] [...]
 
-Follows https://eksctl.io/usage/schema (``eksctl.io/v1alpha5``). What it makes: the roles that eksctl's own stacks make, the
-EKS record by ``CreateCluster`` with the caller's credentials, the Kubernetes cluster on this machine, ``aws-auth``
-with the nodes' role as EKS writes it, and the caller's kubeconfig.
+Follows https://eksctl.io/usage/schema (``eksctl.io/v1alpha5``). It creates the roles that eksctl's stacks create, the
+EKS cluster's record by ``CreateCluster`` with the caller's credentials, the Kubernetes cluster on this machine,
+``aws-auth`` with the nodes' role as EKS writes it, and the caller's kubeconfig.
 
-Differs: makes no VPC, no CloudFormation stacks and no EC2 instances; takes seconds where EKS takes a quarter of an hour.
+Differs from eksctl: no VPC, no CloudFormation stacks, no EC2 instances; seconds where EKS takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import boto3
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import entry
 from rehearsal.settings import settings
 
 VERSION = "0.231.0"
 MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
 
-#: Keys of the config file that are understood, by their path; a ``[]`` stands for the items of a list.
+#: Supported keys of the config file, by their path; ``[]`` means the items of a list.
 KNOWN_KEYS = {
     "": {"apiVersion", "kind", "metadata", "upgradePolicy", "accessConfig", "vpc", "managedNodeGroups", "addonsConfig"},
     "metadata": {"name", "region", "version", "tags"},
@@ -50,12 +50,12 @@ KNOWN_KEYS = {
 
 
 class Refused(Exception):
-    """The call or the config file is not one that the stand-in knows."""
+    """The command or the config file is not one that the stand-in supports."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster is made of, as the tutorial asks for it."""
+    """The properties of a cluster that the tutorial sets."""
 
     name: str
     region: str
@@ -70,7 +70,7 @@ def read_config(text: str) -> Cluster:
     """Return the cluster that a ClusterConfig describes.
 
     Raises:
-        Refused: it is not YAML, has a key that is not known here, or a value that the rehearsal cannot make.
+        Refused: it is not YAML, or has an unsupported key or value.
     """
     try:
         config = yaml.safe_load(text)
@@ -103,16 +103,16 @@ def _check_keys(value: object, path: str) -> None:
     elif isinstance(value, dict) and path in KNOWN_KEYS:
         unknown = sorted(set(value) - KNOWN_KEYS[path])
         if unknown:
-            raise Refused(f"the stand-in does not know {(path + '.' + str(unknown[0])).lstrip('.')}")
+            raise Refused(f"the stand-in does not support {(path + '.' + str(unknown[0])).lstrip('.')}")
         for key, item in value.items():
             _check_keys(item, f"{path}.{key}".lstrip("."))
 
 
 def check(cluster: Cluster) -> None:
-    """Refuse what the rehearsal could not make as asked.
+    """Check that the rehearsal can create this cluster.
 
     Raises:
-        Refused: names the value and what it may be.
+        Refused: it cannot; the message names the value and the supported ones.
     """
     minor = ".".join(settings.kubernetes_version.split(".")[:2])
     if not cluster.name:
@@ -120,7 +120,7 @@ def check(cluster: Cluster) -> None:
     if cluster.region != settings.region:
         raise Refused(f"the rehearsal's region is {settings.region}, not {cluster.region!r}")
     if cluster.version != minor:
-        raise Refused(f"invalid version {cluster.version!r}; this machine has built Kubernetes {minor}")
+        raise Refused(f"invalid version {cluster.version!r}; the rehearsal has Kubernetes {minor}")
     if cluster.nodes != 2:
         raise Refused(f"the rehearsal has 2 nodes, not {cluster.nodes}")
     if cluster.mode not in MODES:
@@ -130,12 +130,12 @@ def check(cluster: Cluster) -> None:
 
 
 def create(cluster: Cluster) -> None:
-    """Make the cluster; an existing one of that name is refused, as by eksctl."""
+    """Create the cluster; like eksctl, refuse if it exists."""
     check(cluster)
     eks, iam = boto3.client("eks"), boto3.client("iam")
     if cluster.name in eks.list_clusters()["clusters"]:
-        raise Refused(f"cluster {cluster.name!r} exists already in {cluster.region}")
-    log(f"making the roles of cluster {cluster.name!r}")
+        raise Refused(f"cluster {cluster.name!r} already exists in {cluster.region}")
+    log(f"creating the roles of cluster {cluster.name!r}")
     service_role = _role(iam, f"eksctl-{cluster.name}-cluster-ServiceRole", "eks.amazonaws.com")
     node_role = _role(iam, f"eksctl-{cluster.name}-nodegroup-NodeInstanceRole", "ec2.amazonaws.com")
     log(f"building cluster {cluster.name!r}: Kubernetes {cluster.version}, {cluster.nodes} nodes")
@@ -152,7 +152,7 @@ def create(cluster: Cluster) -> None:
 
 
 def _bring_up(cluster: Cluster, node_role: str) -> None:
-    """Start Kubernetes with its nodes, let them in and let the caller in."""
+    """Start Kubernetes and its nodes, authorize the nodes' role, and give the caller a kubeconfig."""
     _inside("up", "--name", cluster.name, "--version", cluster.version, "--nodes", str(cluster.nodes),
             "--authentication-mode", cluster.mode)  # fmt: skip
     if cluster.mode != "API":
@@ -161,14 +161,14 @@ def _bring_up(cluster: Cluster, node_role: str) -> None:
 
 
 def create_nodes(cluster: Cluster) -> None:
-    """Bring up the nodes of a cluster whose creation was interrupted after its record was made."""
+    """Start the nodes of a cluster whose creation was interrupted after its record was created."""
     check(cluster)
     node_role = _role(boto3.client("iam"), f"eksctl-{cluster.name}-nodegroup-NodeInstanceRole", "ec2.amazonaws.com")
     _bring_up(cluster, node_role)
 
 
 def delete(name: str, region: str) -> None:
-    """Delete the cluster, its record and its roles; what is gone already is passed over."""
+    """Delete the cluster, its record and its roles, if they exist; clean up the caller's kubeconfig."""
     if region != settings.region:
         raise Refused(f"the rehearsal's region is {settings.region}, not {region!r}")
     eks, iam = boto3.client("eks"), boto3.client("iam")
@@ -191,7 +191,7 @@ def delete(name: str, region: str) -> None:
 
 
 def write_kubeconfig(cluster: Cluster) -> None:
-    """Merge the cluster into the caller's kubeconfig by the AWS CLI, as a person would."""
+    """Add the cluster to the caller's kubeconfig with the AWS CLI."""
     subprocess.run(
         ["aws", "eks", "update-kubeconfig", "--name", cluster.name, "--region", cluster.region],
         check=True, timeout=60, stdout=subprocess.DEVNULL,
@@ -199,7 +199,7 @@ def write_kubeconfig(cluster: Cluster) -> None:
 
 
 def log(message: str) -> None:
-    """Say what is done, as eksctl does."""
+    """Print what is being done, in eksctl's format."""
     print(f"[i]  {message}", flush=True)
 
 
@@ -211,17 +211,17 @@ def _role(iam: Any, name: str, service: str) -> str:
     try:
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
     except iam.exceptions.EntityAlreadyExistsException:
-        log(f"role {name} is there from an earlier try")
+        log(f"role {name} already exists")
     return str(iam.get_role(RoleName=name)["Role"]["Arn"])
 
 
 def _inside(*args: str) -> None:
-    """Run the cluster's own command inside the rehearsal's namespaces, showing what it says."""
-    machine.run([str(settings.venv_bin / "python"), "-m", "rehearsal.kubernetes", *args])
+    """Run the cluster's command inside the sandbox; its output goes to the caller."""
+    entry.run([str(settings.venv_bin / "python"), "-m", "rehearsal.kubernetes", *args])
 
 
 def _seed_aws_auth(node_role: str) -> None:
-    """Write the ConfigMap that EKS writes when the first managed node group joins."""
+    """Create the ConfigMap that EKS creates when the first managed node group joins."""
     node = {"rolearn": node_role, "groups": ["system:bootstrappers", "system:nodes"],
             "username": "system:node:{{EC2PrivateDNSName}}"}  # fmt: skip
     document = {
@@ -237,7 +237,7 @@ def _seed_aws_auth(node_role: str) -> None:
 
 
 def parse(args: list[str]) -> Mapping[str, Any]:
-    """Return what the command line asks for; unknown words are refused by name."""
+    """Parse the command line; an unknown argument ends the program with a message that names it."""
     parser = argparse.ArgumentParser(prog="eksctl", allow_abbrev=False, description=__doc__.split("\n", 1)[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("version")
@@ -257,10 +257,10 @@ def parse(args: list[str]) -> Mapping[str, Any]:
 
 
 def wanted_cluster(given: Mapping[str, Any]) -> Cluster:
-    """Return the cluster that ``eksctl create cluster`` names by file or by flags, never both."""
+    """Return the cluster that ``eksctl create cluster`` describes, either by a file or by flags."""
     if given["file"]:
         if any(given[name] for name in ("name", "version", "region", "nodes", "instance_types", "node_type")):
-            raise Refused("--config-file and the flags that describe a cluster exclude each other")
+            raise Refused("--config-file cannot be combined with the flags that describe a cluster")
         text = sys.stdin.read() if given["file"] == "-" else Path(given["file"]).read_text(encoding="utf-8")
         return read_config(text)
     return Cluster(
@@ -273,7 +273,7 @@ def wanted_cluster(given: Mapping[str, Any]) -> Cluster:
 
 
 def main() -> int:
-    """Run the command line; 0 done, 1 refused or failed."""
+    """Run the command and return an exit code: 0 done, 1 refused or failed."""
     given = parse(sys.argv[1:])
     try:
         if given["verb"] == "version":

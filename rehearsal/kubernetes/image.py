@@ -1,4 +1,4 @@
-"""Container images made from files, without an engine or a registry (OCI image layout 1.0 in a tar)."""
+"""Writes container images from files, without an engine or a registry (OCI image layout 1.0 in a tar)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def write(archive: Path, name: str, files: Mapping[str, Path], entrypoint: Sequence[str], user: str = "65535") -> None:
-    """Write ``archive`` with one image ``name`` of one layer; ``files`` maps paths in the image to files here.
+    """Write an image with one layer to ``archive``; ``files`` maps paths in the image to local files.
 
     The same files give the same archive, byte for byte.
     """

@@ -1,12 +1,13 @@
-"""The load balancer controller: gives Services of type LoadBalancer an address and leads it to the nodes.
+"""The load balancer controller: gives each Service of type LoadBalancer an address and routes it to the nodes.
 
-The counterpart of the AWS cloud provider's service controller. An address of the load balancers' range is routed, by
-this host, over the nodes that are ready; kube-proxy there does the rest, as behind an AWS load balancer with instance
-targets. Cordoned nodes stay, so that a drain cuts no connection
-(https://github.com/kubernetes/enhancements/issues/3458); a finalizer makes deleting a Service wait for its address.
+The counterpart of the AWS cloud provider's service controller. This host routes an address of the load balancers'
+range over the nodes that are ready, and kube-proxy there forwards it to the pods, as behind an AWS load balancer with
+instance targets. Cordoned nodes stay targets, so that a drain cuts no connection
+(https://github.com/kubernetes/enhancements/issues/3458). Because of a finalizer, deleting a Service waits until its
+route is gone.
 
 Differs from AWS: an address instead of a DNS name, at once instead of after minutes; no health checks of its own; one
-way per client, for the kernel spreads addresses and not connections; annotations are ignored.
+node per client, because the kernel distributes addresses and not connections; annotations are ignored.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 WATCHED = ("/api/v1/services", "/api/v1/nodes")
-#: Seconds after which everything is looked at again without an event.
+#: Seconds after which the controller reconciles even without an event.
 RESYNC = 30.0
 
 
 def program() -> Program:
-    """This module as a supervised program."""
+    """Return this module as a supervised program."""
     return Program(
         NAME, [sys.executable, "-m", "rehearsal.kubernetes.loadbalancer"], autostart=True, stop_signal="KILL"
     )
 
 
 def is_ours(service: Mapping[str, Any]) -> bool:
-    """Whether a Service asks this controller for an address; another class is another controller's."""
+    """Whether a Service requests an address from this controller, not from that of another class."""
     spec = service["spec"]
     return spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass") and not is_leaving(service)
 
@@ -56,14 +57,17 @@ def is_leaving(service: Mapping[str, Any]) -> bool:
 
 
 def address_of(service: Mapping[str, Any]) -> str | None:
-    """Return the address that a Service's status names."""
+    """Return the address in a Service's status, if there is one."""
     ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or [{}]
     address: str | None = ingress[0].get("ip")
     return address
 
 
 def assign(services: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the address of each of our Services by UID; who has one keeps it, the oldest of the others comes first."""
+    """Return the address of each of this controller's Services by UID: its own if it has one, else the next free one.
+
+    The oldest Service without an address comes first.
+    """
     ours = [service for service in services if is_ours(service)]
     found = {service["metadata"]["uid"]: address_of(service) for service in ours}
     assigned = {uid: address for uid, address in found.items() if address}
@@ -80,7 +84,7 @@ def assign(services: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def targets(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the addresses of the nodes that traffic may go to."""
+    """Return the addresses of the nodes that can receive traffic."""
     return sorted(
         address["address"]
         for node in nodes
@@ -93,17 +97,17 @@ def targets(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 class Controller:
-    """Brings routes, status and finalizers to what Services and Nodes ask for."""
+    """Keeps routes, statuses and finalizers in line with the Services and Nodes."""
 
     def __init__(self) -> None:
         self.api = api.client()
         self.routes: dict[str, list[str]] = {}
 
     def reconcile(self) -> None:
-        """Do once all that is to do.
+        """Make every change that is due.
 
         Raises:
-            httpx.HTTPError: the API server did not take a change; doing it all again is safe.
+            httpx.HTTPError: the API server did not accept a change; it is safe to reconcile again.
         """
         services = api.items(self.api, WATCHED[0])
         gateways = targets(api.items(self.api, WATCHED[1]))
@@ -118,7 +122,7 @@ class Controller:
                 if address_of(service) != address:
                     self._set_status(service, [{"ip": address}])
             elif has:
-                # Deleted, or of another type now; its route is gone already.
+                # The Service is being deleted or has another type now. Its route is gone already.
                 if not is_leaving(service):
                     self._set_status(service, [])
                 self._set_finalizer(service, present=False)
@@ -148,7 +152,7 @@ class Controller:
 
 
 def watch(path: str, changed: threading.Event) -> None:
-    """Set ``changed`` whenever something under ``path`` changes, for ever."""
+    """Set ``changed`` whenever something under ``path`` changes; never returns."""
     client = api.client()
     while True:
         try:
@@ -156,13 +160,13 @@ def watch(path: str, changed: threading.Event) -> None:
                 for _ in answer.iter_lines():
                     changed.set()
         except httpx.HTTPError as error:
-            print(f"watching {path}: {error}", flush=True)
+            print(f"the watch of {path} failed: {error}", flush=True)
         time.sleep(0.5)
         changed.set()
 
 
 def main() -> None:
-    """Reconcile after each change, until killed."""
+    """Reconcile after each change until killed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     changed = threading.Event()
     for path in WATCHED:
@@ -173,7 +177,7 @@ def main() -> None:
         try:
             controller.reconcile()
         except httpx.HTTPError as error:
-            print(f"will try again: {error}", flush=True)
+            print(f"reconciling failed and is tried again: {error}", flush=True)
             time.sleep(0.5)
             changed.set()
         changed.wait(RESYNC)

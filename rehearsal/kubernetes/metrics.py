@@ -1,7 +1,7 @@
 """metrics-server: CPU and memory of pods and nodes, for ``kubectl top`` and the HorizontalPodAutoscaler.
 
-EKS offers it as an add-on that runs in pods; here it runs beside the control plane, registered by a Service without
-a selector (https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors).
+On EKS it is an add-on that runs in pods. Here it runs next to the control plane, behind a Service without a selector
+(https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMESPACE = "kube-system"
 
 
 def program() -> Program:
-    """metrics-server with its shortest interval, 10 s; the kubelets' certificates are their own, so unchecked."""
+    """Return metrics-server with its shortest interval, 10 s; it trusts the kubelets' self-signed certificates."""
     admin = pki.kubeconfig("admin")
     flags = [
         f"--kubeconfig={admin}",
@@ -37,13 +37,13 @@ def program() -> Program:
 
 
 def register(client: httpx.Client) -> None:
-    """Tell the API server where ``metrics.k8s.io`` is served."""
+    """Register ``metrics.k8s.io`` with the API server."""
     for path, manifest in manifests().items():
         api.create(client, path, manifest)
 
 
 def manifests() -> dict[str, dict[str, Any]]:
-    """Return what to create at which path."""
+    """Return the objects to create, by the path of their collection."""
     metadata = {"name": NAME, "namespace": NAMESPACE}
     service = {
         "apiVersion": "v1",

@@ -1,10 +1,10 @@
-"""One node, in EC2's and the AMI's place: a network namespace with containerd, kubelet and kube-proxy.
+"""A node, in place of an EC2 instance with EKS's AMI: a network namespace with containerd, kubelet and kube-proxy.
 
-Pods get addresses that the whole VPC can route, as from Amazon's VPC CNI (https://docs.aws.amazon.com/eks/latest/userguide/pod-networking.html);
-here by the reference plug-ins ptp and host-local. Labels are those that EKS's nodes carry.
+Pods get addresses that the whole VPC can route, as from Amazon's VPC CNI (https://docs.aws.amazon.com/eks/latest/userguide/pod-networking.html),
+but from the reference plug-ins ptp and host-local. The labels are those of EKS's nodes.
 
-Differs from EKS: both nodes share this machine's CPUs, memory and disk, and report all of them; pods have no way out
-of the VPC; no host ports; no DNS for pods.
+Differs from EKS: both nodes share this machine's CPUs, memory and disk, and each reports all of them; pods cannot reach
+anything outside the VPC; no host ports; no DNS for pods.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import Any
 
 import yaml
 
+from rehearsal import waiting
 from rehearsal.kubernetes import pki
 from rehearsal.kubernetes.build import PAUSE_IMAGE
-from rehearsal.sandbox import cgroups, machine, network
+from rehearsal.sandbox import SandboxError, cgroups, network
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
-#: Directories where distributions put the CNI plug-ins.
+#: Directories where distributions install the CNI plug-ins.
 PLUGIN_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
-#: A t3.medium's: 3 interfaces of 6 addresses (https://github.com/awslabs/amazon-eks-ami, eni-max-pods.txt).
+#: The limit of a t3.medium, with 3 interfaces of 6 addresses (https://github.com/awslabs/amazon-eks-ami, eni-max-pods.txt).
 MAX_PODS = 17
 INSTANCE_TYPE = "t3.medium"
 DNS = "10.96.0.10"
@@ -50,12 +51,12 @@ class Node:
 
     @property
     def directory(self) -> Path:
-        """Files that stay until the cluster goes."""
+        """Directory of the node's files, kept until the cluster is removed."""
         return pki.directory() / self.name
 
     @property
     def short(self) -> Path:
-        """Directory for sockets, whose paths must be short; in the machine's own /run."""
+        """Directory for sockets, whose paths must be short; in the sandbox's own /run."""
         return Path("/run") / self.name
 
     @property
@@ -65,7 +66,7 @@ class Node:
 
     @property
     def zone(self) -> str:
-        """Availability zone; the nodes are spread over them."""
+        """Availability zone; the nodes alternate between two."""
         return settings.region + "ab"[(self.number - 1) % 2]
 
     def programs(self) -> dict[str, Program]:
@@ -97,7 +98,7 @@ class Node:
         }
 
     def labels(self) -> dict[str, str]:
-        """Return the labels that EKS's nodes have and that a kubelet may set itself."""
+        """Return those labels of EKS's nodes that a kubelet may set itself."""
         return {
             "topology.kubernetes.io/region": settings.region,
             "topology.kubernetes.io/zone": self.zone,
@@ -106,7 +107,7 @@ class Node:
         }
 
     def prepare(self) -> None:
-        """Make the node's network, control group and configuration files."""
+        """Create the node's network, control group and configuration files."""
         self.directory.mkdir(parents=True)
         self.short.mkdir(exist_ok=True)
         network.join(self.name, self.address)
@@ -120,26 +121,27 @@ class Node:
         self._write("proxy.yaml", yaml.safe_dump(self.proxy()))
 
     def route_to(self, others: list[Node]) -> None:
-        """Route the other nodes' pods, as the VPC does."""
+        """Add routes to the other nodes' pods, as in a VPC."""
         for other in others:
             if other != self:
                 network.route(self.name, settings.pods_of(other.number), [other.address])
 
     def import_image(self, archive: Path) -> None:
-        """Put an image from a tar into containerd, under the name that the tar gives it.
+        """Import an image from a tar into containerd, under its name in the tar.
 
         Raises:
-            machine.MachineError: containerd does not answer, or refuses the image.
+            SandboxError: containerd refuses the image.
+            TimeoutError: containerd does not answer.
         """
-        machine.wait_until(self._answers, TIMEOUT, f"containerd of {self.name}")
-        # Pinned, so that no image garbage collection takes what no registry could give back.
+        waiting.until(self._answers, TIMEOUT, f"containerd of {self.name}")
+        # Pinned, because no registry has the image if garbage collection removes it.
         pin = ["--label", "io.cri-containerd.pinned=pinned"]
         done = self._ctr("-n", "k8s.io", "images", "import", *pin, str(archive))
         if done.returncode:
-            raise machine.MachineError(f"containerd of {self.name} refuses {archive.name}: {done.stderr.strip()}")
+            raise SandboxError(f"containerd of {self.name} refused {archive.name}: {done.stderr.strip()}")
 
     def cni(self) -> dict[str, Any]:
-        """Return the CNI configuration: each pod on a link of its own, no address translation inside the VPC."""
+        """Return the CNI configuration: a link for each pod, no address translation inside the VPC."""
         ipam = {
             "type": "host-local",
             "dataDir": str(self.short / "ipam"),
@@ -149,7 +151,7 @@ class Node:
         return {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}]}
 
     def containerd(self) -> str:
-        """Return containerd's configuration; images come from the rehearsal's registry and from nowhere else."""
+        """Return containerd's configuration, which pulls images only from the rehearsal's registry."""
         directories = ", ".join(f'"{directory}"' for directory in PLUGIN_DIRECTORIES)
         return f"""version = 3
 root = "{self.directory / "containerd"}"
@@ -177,7 +179,8 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
     def kubelet(self) -> dict[str, Any]:
         """Return the kubelet's configuration.
 
-        EKS's AMI evicts at 10 % of free disk; here a fuller disk is the learner's own, and only its end counts.
+        EKS's AMI evicts pods at 10 % of free disk. Here the disk is the learner's own and may be fuller, so the limits
+        are low.
         """
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -207,7 +210,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
         }
 
     def proxy(self) -> dict[str, Any]:
-        """Return kube-proxy's configuration; connection tracking limits are the host kernel's, so they are left alone."""
+        """Return kube-proxy's configuration; it does not change the connection tracking limits of the host's kernel."""
         return {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
@@ -231,17 +234,17 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
 
 
 def labels_flag(labels: dict[str, str]) -> str:
-    """Return labels as the kubelet's flag wants them."""
+    """Return labels in the format of the kubelet's flag."""
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def registries() -> Path:
-    """Directory of hosts.toml files (https://github.com/containerd/containerd/blob/main/docs/hosts.md)."""
+    """Return the directory of hosts.toml files (https://github.com/containerd/containerd/blob/main/docs/hosts.md)."""
     return pki.directory() / "registries"
 
 
 def write_registries() -> None:
-    """Lead pulls of the account's ECR name to the read-only front; there is no server to fall back to."""
+    """Direct pulls from the account's ECR name to the read-only front, with no server to fall back to."""
     directory = registries() / settings.registry
     directory.mkdir(parents=True)
     front = f"http://{settings.region_ip}:{settings.ports.pull}"

@@ -1,4 +1,4 @@
-"""Certificates and kubeconfigs of the cluster, made by kubeadm's phases as in any cluster that kubeadm makes.
+"""Certificates and kubeconfigs of the cluster, made by kubeadm's phases as in any kubeadm cluster.
 
 https://kubernetes.io/docs/reference/setup-tools/kubeadm/kubeadm-init-phase/
 """
@@ -19,25 +19,25 @@ TIMEOUT = 30
 
 
 def directory() -> Path:
-    """Where all of the cluster's files lie."""
+    """Return the directory of the cluster's files."""
     return settings.run / "kubernetes"
 
 
 def certificate(name: str) -> Path:
-    """Path of a file of kubeadm's PKI (``ca.crt``, ``etcd/server.key``)."""
+    """Return the path of a file of kubeadm's PKI (``ca.crt``, ``etcd/server.key``)."""
     return directory() / "pki" / name
 
 
 def kubeconfig(name: str) -> Path:
-    """Path of a component's kubeconfig (``admin``, ``scheduler``, ``node-1``)."""
+    """Return the path of a component's kubeconfig (``admin``, ``scheduler``, ``node-1``)."""
     return directory() / f"{name}.conf"
 
 
 def create(nodes: list[str]) -> None:
-    """Make the authority, all certificates, and a kubeconfig for each component and node.
+    """Create the authority, all certificates, and a kubeconfig for each component and node.
 
     Raises:
-        subprocess.CalledProcessError: kubeadm refused; its standard error is in the exception.
+        subprocess.CalledProcessError: kubeadm failed; the exception has its standard error.
     """
     configs = {name: directory() / f"kubeadm-{name}.yaml" for name in nodes}
     for name, path in configs.items():
@@ -70,7 +70,7 @@ def configuration(node: str) -> list[dict[str, Any]]:
             "kubernetesVersion": f"v{settings.kubernetes_version}",
             "certificatesDir": str(directory() / "pki"),
             "controlPlaneEndpoint": f"{settings.region_ip}:{settings.api_port}",
-            # Keys of this kind are made in no time.
+            # Much faster to generate than RSA keys.
             "encryptionAlgorithm": "ECDSA-P256",
             "networking": {"podSubnet": settings.pod_cidr, "serviceSubnet": settings.service_cidr},
             "apiServer": {"certSANs": ["127.0.0.1", "localhost"]},
@@ -97,7 +97,7 @@ def _user(name: str, user: str, config: Path) -> None:
 
 
 def _extract_admin() -> None:
-    """Put the administrators' certificates into files, as an HTTP client wants them."""
+    """Write the administrators' certificates and keys to files, for an HTTP client."""
     for name in ("admin", "super-admin"):
         user = yaml.safe_load(kubeconfig(name).read_text(encoding="utf-8"))["users"][0]["user"]
         for kind in ("certificate", "key"):

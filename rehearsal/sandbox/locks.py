@@ -1,4 +1,4 @@
-"""Locks that the kernel drops with the last process that has them, so that none is ever stale."""
+"""Locks that the kernel releases with the last process that holds them, so that none is ever stale."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
+from rehearsal.sandbox import SandboxError
 
-class Locked(RuntimeError):
+
+class Locked(SandboxError):
     """Another process holds the lock."""
 
 
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[int]:
-    """Hold a file's lock (flock(2)) and give its descriptor, which a child may inherit to hold it on.
+    """Hold a file's lock (flock(2)) and yield its descriptor; a child that inherits it keeps the lock.
 
     Raises:
         Locked: another process holds it.
@@ -24,12 +26,12 @@ def hold(path: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Locked(f"another rehearsal is at work on this machine ({path} is locked)") from None
+            raise Locked(f"another rehearsal is running on this machine ({path} is locked)") from None
         yield file.fileno()
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the file's lock."""
+    """Whether a process holds the file's lock."""
     try:
         with hold(path):
             return False

@@ -1,9 +1,9 @@
-"""The rehearsal's network: a bridge in a namespace of its own, so that the host keeps its rules and settings.
+"""The sandbox's network: a bridge in a namespace of its own, so that the host keeps its rules and settings.
 
-The host gets one link and a few routes over it. Nodes and the Docker Engine are namespaces on the bridge ``vpc``,
-as instances in a VPC's subnet are; nothing forwards through the host, which is the region's side (API server,
-registry, proxy). All of it goes when the machine's process 1 does: a namespace ends with its last process and mount,
-and a veth pair ends with either end (namespaces(7), veth(4)).
+The host gets one link and a few routes over it. Each node and the Docker Engine is a namespace on the bridge ``vpc``,
+like an instance in a VPC's subnet. The host is the region's side (API server, registry, proxy) and forwards nothing.
+Everything disappears with process 1: a namespace ends with its last process and mount, and a veth pair ends with either
+end (namespaces(7), veth(4)).
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rehearsal.sandbox import SandboxError
 from rehearsal.settings import settings
 
 HOST_LINK = "rehearsal0"
 VPC = "vpc"
 ENGINE = "engine"
-#: What leads into the rehearsal, and never out by the host's default route.
+#: Ranges that the host routes into the sandbox and never to its default gateway.
 ROUTED = (settings.load_balancer_cidr, settings.pod_cidr)
 
 
-class AddressTakenError(RuntimeError):
-    """The machine uses an address or a link that the rehearsal needs; the message says which."""
+class AddressTakenError(SandboxError):
+    """The host uses an address or a link that the rehearsal needs; the message says which."""
 
 
 def exists() -> bool:
-    """Whether the host's end of the network is there."""
+    """Whether the host's end of the network exists."""
     return bool(_ip_json("link", "show", HOST_LINK))
 
 
 def check_free() -> None:
-    """Find out whether the rehearsal's addresses are free on this host.
+    """Check that the rehearsal's addresses are free on this host.
 
     Raises:
-        AddressTakenError: they are not; the message names the link that has them.
+        AddressTakenError: they are not; the message names the link that uses them.
     """
     if exists():
         raise AddressTakenError(f"the link {HOST_LINK} exists: another rehearsal runs on this machine")
@@ -48,7 +49,10 @@ def check_free() -> None:
 
 
 def overlapping(routes: Iterable[dict[str, Any]]) -> tuple[str, str, str] | None:
-    """Return the first of our ranges that one of ``routes`` (``ip -json route``) touches, with route and link."""
+    """Return the first range of the rehearsal that overlaps one of ``routes``, with that route and its link.
+
+    ``routes`` has the form of ``ip -json route``.
+    """
     for found in routes:
         for ours in (settings.vpc_cidr, *ROUTED):
             if _within(found["dst"], (ours,)):
@@ -57,7 +61,7 @@ def overlapping(routes: Iterable[dict[str, Any]]) -> tuple[str, str, str] | None
 
 
 def _within(destination: str, ranges: Iterable[str]) -> bool:
-    """Whether a route's destination touches one of ``ranges``; the default route touches none."""
+    """Whether a route's destination overlaps one of ``ranges``; the default route overlaps none."""
     if destination == "default":
         return False
     network = ipaddress.ip_network(destination, strict=False)
@@ -65,7 +69,7 @@ def _within(destination: str, ranges: Iterable[str]) -> bool:
 
 
 def create_vpc() -> None:
-    """Make the bridge's namespace, the host's link to it and the engine's namespace."""
+    """Create the bridge's namespace, the host's link to it and the engine's namespace."""
     _ip("netns", "add", VPC)
     _batch(
         VPC,
@@ -85,7 +89,7 @@ def create_vpc() -> None:
 
 
 def join(name: str, address: str) -> None:
-    """Make a network namespace, put it on the bridge with ``address`` and route it over the region's address."""
+    """Create a network namespace with ``address`` on the bridge, and route its traffic over the region's address."""
     _ip("netns", "add", name)
     _ip("-n", VPC, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
     _batch(VPC, f"link set {name} master vpc up")
@@ -99,13 +103,13 @@ def join(name: str, address: str) -> None:
 
 
 def leave(name: str) -> None:
-    """Remove a network namespace and its link; does nothing if there is none."""
+    """Remove a network namespace and its link; does nothing if it does not exist."""
     subprocess.run(["ip", "netns", "delete", name], check=False, timeout=10, capture_output=True)
     subprocess.run(["ip", "-n", VPC, "link", "delete", name], check=False, timeout=10, capture_output=True)
 
 
 def route(namespace: str | None, cidr: str, gateways: Sequence[str]) -> None:
-    """Route ``cidr`` in a namespace (None: the host's) over all of ``gateways``, or nowhere if there are none."""
+    """Route ``cidr`` in a namespace (None: the host's) over all of ``gateways``; without any, remove the route."""
     where = [] if namespace is None else ["-n", namespace]
     if gateways:
         _ip(*where, "route", "replace", cidr, *next_hops(gateways))
@@ -114,25 +118,25 @@ def route(namespace: str | None, cidr: str, gateways: Sequence[str]) -> None:
 
 
 def forget_gateways() -> None:
-    """Drop the host's routes over nodes; what leads to pods and load balancers then ends at the link."""
+    """Remove the host's routes over nodes; traffic to pods and load balancers then ends at the link."""
     for found in _ip_json("-4", "route", "show", "table", "main"):
         if _within(found["dst"], ROUTED) and found["dst"] not in ROUTED:
             route(None, found["dst"], [])
 
 
 def next_hops(gateways: Sequence[str]) -> list[str]:
-    """Return ip-route(8)'s words for one gateway, or for several of equal weight."""
+    """Return the arguments of ip-route(8) for one gateway, or for several of equal weight."""
     if len(gateways) == 1:
         return ["via", gateways[0]]
     return [word for gateway in gateways for word in ("nexthop", "via", gateway, "weight", "1")]
 
 
 def guard(namespace: str, pods: str, api_port: int) -> None:
-    """Let a node's pods reach the API server on the region's address, and nothing else of this host or the engine.
+    """Let a node's pods reach the API server on the region's address, and nothing else on this host or the engine.
 
-    And drop what comes for a load balancer before kube-proxy knows it: were it sent on, the connection would be
-    tracked as one without a translation, and its repeated packets could never arrive either. The rules are those of
-    the node's namespace; the host's are not touched.
+    Also drop packets to a load balancer's address that kube-proxy does not know yet. If the node forwarded one,
+    conntrack would record the connection without translation, and its retransmitted packets could not arrive either.
+    The rules are in the node's namespace; the host's do not change.
     """
     rules = (
         ["-s", pods, "-d", settings.region_ip, "-p", "tcp", "!", "--dport", str(api_port), "-j", "REJECT"],

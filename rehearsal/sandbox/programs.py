@@ -1,7 +1,7 @@
-"""The long-running programs of the rehearsal, and how supervisord is told of them.
+"""The long-running programs of the rehearsal, their logs, and supervisord's configuration for them.
 
-A part of the rehearsal that runs for long has a function that returns its ``Program``. ``machine.start`` takes those that
-run from the start; others are declared when they are needed (``machine.declare``).
+Each part of the rehearsal that keeps running has a function that returns its ``Program``. ``lifecycle.start`` takes
+those that run from the start; the others are declared when they are needed (``supervisor.declare``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rehearsal.settings import settings
 
-#: Inside the machine, /run is its own; short, because a socket's path may have 107 characters and no more.
+#: In the sandbox's own /run. The path is short because a socket's path can have at most 107 characters.
 SOCKET = Path("/run/supervisor.sock")
 
 
@@ -21,9 +21,9 @@ SOCKET = Path("/run/supervisor.sock")
 class Program:
     """One supervised program.
 
-    ``environment`` is added to the machine's small one. ``netns`` names a network namespace of the machine
-    (``node-1``, ``node-2``, ``engine``); None is the host's. ``stop_wait`` is how many seconds ``stop_signal`` is given
-    before SIGKILL. A program that ends by itself is started again.
+    ``environment`` is added to the sandbox's small one. ``netns`` names a network namespace of the sandbox
+    (``node-1``, ``node-2``, ``engine``); None is the host's. ``stop_wait`` is the number of seconds between
+    ``stop_signal`` and SIGKILL. A program that exits is restarted.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Program:
 
     @property
     def log(self) -> Path:
-        """Standard output and error of the program."""
-        return settings.run / "log" / f"{self.name}.log"
+        """File with the program's standard output and error."""
+        return log_file(self.name)
 
     def render(self) -> str:
         """Return this program's section of supervisord's configuration.
 
         Raises:
-            ValueError: the configuration file's format cannot carry one of the values.
+            ValueError: the configuration file's format cannot express one of the values.
         """
         enter = ["nsenter", f"--net=/run/netns/{self.netns}"] if self.netns else []
         command = shlex.join([*enter, *map(str, self.command)])
@@ -56,7 +56,7 @@ class Program:
                 f"directory={_value(str(settings.root))}",
                 f"autostart={str(self.autostart).lower()}",
                 "autorestart=true",
-                # One that ends within a second is started again after ever longer pauses.
+                # A program that exits within a second is restarted after ever longer pauses.
                 "startsecs=1",
                 "startretries=1000000",
                 f"stopsignal={self.stop_signal}",
@@ -71,8 +71,20 @@ class Program:
         )
 
 
+def log_file(name: str) -> Path:
+    """Return the path of a program's log."""
+    return settings.run / "log" / f"{name}.log"
+
+
+def last_words(name: str) -> str:
+    """Return the end of a program's log as a sentence for an error message."""
+    log = log_file(name)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return "Its log ends: " + " / ".join(lines[-3:]) if lines else "Its log is empty."
+
+
 def render_daemon() -> str:
-    """Return the configuration of supervisord itself; each program has a file of its own under ``supervisor.d``."""
+    """Return the configuration of supervisord itself; each program has its own file under ``supervisor.d``."""
     lines = [
         "[supervisord]",
         "nodaemon=true",
@@ -94,9 +106,9 @@ def render_daemon() -> str:
 
 
 def _value(text: str, *, quoted: bool = False) -> str:
-    """Escape ``text`` for supervisord's INI dialect, which cuts comments off inside values and expands ``%``."""
+    """Escape ``text`` for supervisord's INI dialect, which strips comments inside values and expands ``%``."""
     bad = ["\n", "\r", " ;", " #"] + (['"', "\\"] if quoted else [])
     for part in bad:
         if part in text:
-            raise ValueError(f"supervisord's configuration cannot carry {part!r} in {text!r}")
+            raise ValueError(f"supervisord's configuration cannot express {part!r} in {text!r}")
     return text.replace("%", "%%")

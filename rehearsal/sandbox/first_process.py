@@ -1,7 +1,7 @@
-"""Process 1 of the machine: makes the mounts and networks that everything inside shares, then becomes supervisord.
+"""Process 1 of the sandbox: sets up the mounts and networks that everything inside shares, then becomes supervisord.
 
-Run by machine.py as ``unshare --mount --pid python -m rehearsal.sandbox.init LOCK``: unshare(1) alone leaves the caller
-outside the new PID namespace, so the process forks once, and the child is process 1.
+lifecycle.py runs it as ``unshare --mount --pid python -m rehearsal.sandbox.first_process LOCK``. unshare(1) leaves its
+own process outside the new PID namespace, so this one forks once, and the child is process 1.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rehearsal.sandbox import cgroups, machine, network
+from rehearsal.sandbox import cgroups, identity, network
 from rehearsal.settings import settings
 
-#: supervisord closes every inherited descriptor from 5 on; the lock must outlive that.
+#: Below 5, because supervisord closes every inherited descriptor from 5 on.
 LOCK_DESCRIPTOR = 3
 
-#: Values that the kubelet insists on and would write to the host's kernel. It is shown them instead: the files are
-#: covered, in this mount namespace only, by ordinary ones. (kubelet: setupKernelTunables)
+#: Values that the kubelet requires and would otherwise write to the host's kernel (kubelet: setupKernelTunables).
+#: Ordinary files with these values cover the real ones, in this mount namespace only.
 KERNEL_TUNABLES = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -28,19 +28,19 @@ KERNEL_TUNABLES = {
     "kernel/keys/root_maxbytes": "25000000",
 }
 
-#: Directories of the host where some program insists on writing; each is covered by an empty one ...
+#: Directories of the host that some program always writes to; each is covered by an empty one.
 COVERED = ("/var/log", "/etc/docker", "/etc/cni")
-#: ... and these by a layer that takes what is written, for the directories to be covered need not exist in them.
+#: These are covered by a layer that takes the writes, because the directories that programs write to may not exist yet.
 LAYERED = ("/var/lib", "/opt")
 
 
 def main() -> None:
-    """Fork, and let the child become the machine's process 1."""
+    """Fork, and let the child become process 1 of the sandbox."""
     lock = int(sys.argv[1])
     if os.fork():
         os._exit(0)
-    # /proc is still the host's here, and shows this process under the host's number.
-    machine.record(int(Path("/proc/self").readlink().name))
+    # /proc is still the host's here, so this is the PID as the host sees it.
+    identity.record(int(Path("/proc/self").readlink().name))
     os.dup2(lock, LOCK_DESCRIPTOR, inheritable=True)
     if lock != LOCK_DESCRIPTOR:
         os.close(lock)
@@ -48,11 +48,11 @@ def main() -> None:
     cgroups.create()
     network.create_vpc()
     daemon = [sys.executable, "-m", "supervisor.supervisord", "-c", str(settings.run / "supervisord.conf")]
-    os.execv(sys.executable, daemon)  # noqa: S606  # process 1 has to become supervisord, not to start it
+    os.execv(sys.executable, daemon)  # noqa: S606  # process 1 must become supervisord, not start it
 
 
 def mount_private() -> None:
-    """Give the machine its own /proc and /run, and cover what it must not change on the host."""
+    """Give the sandbox its own /proc and /run, and cover what it must not change on the host."""
     resolver = Path("/etc/resolv.conf").read_bytes()
     _mount("-t", "proc", "proc", "/proc")
     _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
@@ -75,7 +75,7 @@ def mount_private() -> None:
 
 
 def _layer(directory: Path) -> None:
-    """Put a layer of memory over a directory (overlayfs); on the host it stays as it is."""
+    """Mount a layer in memory over a directory (overlayfs), so that writes do not reach the host."""
     parts = {name: Path("/run/layers") / directory.name / name for name in ("upper", "work")}
     for part in parts.values():
         part.mkdir(parents=True)
@@ -84,7 +84,7 @@ def _layer(directory: Path) -> None:
 
 
 def _keep_resolver(content: bytes) -> None:
-    """Where /etc/resolv.conf is a link into /run, put its content there again."""
+    """If /etc/resolv.conf is a link into /run, restore its content there."""
     target = Path(os.path.realpath("/etc/resolv.conf"))
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
