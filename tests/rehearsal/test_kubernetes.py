@@ -23,7 +23,6 @@ from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metr
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import entry, lifecycle, supervisor
 from rehearsal.settings import settings
-from rehearsal.waiting import until
 from tests.support.paths import ROOT
 
 MODULES = ROOT / "rehearsal" / "kubernetes" / "modules"
