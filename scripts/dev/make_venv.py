@@ -55,8 +55,8 @@ def _install(group: str, target: Path) -> None:
         command = [python, "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
     else:
         uv = str(environment("uv") / "bin" / "uv")
-        export = [uv, "export", "--quiet", "--frozen", "--no-header", "--no-annotate", "--python", sys.executable]
-        pins = _output([*export, "--only-group", group])
+        export = [uv, "export", "--quiet", "--frozen", "--only-group", group, "--no-header", "--no-annotate"]
+        pins = subprocess.check_output([*export, "--python", sys.executable], text=True)
         # The rehearsal's services write no bytecode: without it, each start of aws takes three times as long.
         command = [uv, "pip", "install", "--compile-bytecode", "--python", python]
     count = len(re.findall(r"^\S+==", pins, re.MULTILINE))
@@ -65,11 +65,11 @@ def _install(group: str, target: Path) -> None:
     venv.create(target, with_pip=by_pip, symlinks=True)
     file = target / "pins.txt"
     file.write_text(pins, encoding="utf-8")
-    _output([*command, "--no-deps", "--require-hashes", "--requirement", str(file)])
+    _run([*command, "--no-deps", "--require-hashes", "--requirement", str(file)])
 
 
-def _output(command: list[str]) -> str:
-    """Return what a command prints; on a terminal, show its latest line meanwhile."""
+def _run(command: list[str]) -> None:
+    """Run a command: on a terminal, show the latest line of its output; where it fails, the last twenty."""
     # As pip does, trust the system's certificate authorities and use the Python that is there.
     env = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"} | os.environ
     said: list[str] = []
@@ -81,7 +81,6 @@ def _output(command: list[str]) -> str:
     if running.returncode:
         sys.stderr.writelines(said[-20:])
         raise subprocess.CalledProcessError(running.returncode, command)
-    return "".join(said)
 
 
 if __name__ == "__main__":
