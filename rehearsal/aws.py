@@ -53,7 +53,7 @@ def extensions(*parts: Register) -> Extensions:
 
 
 def program() -> Program:
-    """Return AWS as a program of the machine."""
+    """Return AWS as a program of the sandbox."""
     return Program("aws", [sys.executable, "-m", "rehearsal.aws"])
 
 

@@ -169,7 +169,7 @@ class Settings:
 
     @property
     def authenticator_backends(self) -> Path:
-        """The file that lists the backends that aws-iam-authenticator queries, in order."""
+        """JSON with the backends that aws-iam-authenticator queries, in order."""
         return self.run / "authenticator-backends.json"
 
     def node_ip(self, number: int) -> str:

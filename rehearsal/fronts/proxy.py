@@ -171,7 +171,7 @@ async def serve() -> None:
 
 
 def program() -> Program:
-    """Return the proxy as a program of the machine, with the variables that name the user's own proxy."""
+    """Return the proxy as a program of the sandbox, with the variables that name the user's own proxy."""
     own = {name: os.environ[name] for name in PROXY_VARIABLES if os.environ.get(name)}
     return Program("proxy", [sys.executable, "-m", "rehearsal.fronts.proxy"], own)
 

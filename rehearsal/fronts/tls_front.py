@@ -60,7 +60,7 @@ async def serve() -> None:
 
 
 def program() -> Program:
-    """Return the front as a program of the machine, with the variables that name the machine's own authorities."""
+    """Return the front as a program of the sandbox, with the variables that name the machine's own authorities."""
     own = {name: os.environ[name] for name in BUNDLE_VARIABLES if os.environ.get(name)}
     return Program("front", [sys.executable, "-m", "rehearsal.fronts.tls_front"], own)
 

@@ -16,15 +16,22 @@ FOLDERS = ("benchmarks", "rehearsal", "scripts", "tests")
 
 #: A module of MiniStack, as an import or in a string; its paths and variables; its distribution's name in a string.
 MINISTACK_NAME = re.compile(
-    r"^\s*(?:from|import)\s+ministack\b|\bministack\.(?:app|core|services)\b|_ministack\b|\bMINISTACK_|[\"']ministack[\"']",
+    r"^\s*(?:from|import)\s+ministack\b|\bministack\.(?:app|core|services)\b|_ministack\b|\bMINISTACK_|version\\([\"']ministack[\"']",
     re.MULTILINE,
 )
 
-#: What each package may import of the rehearsal, besides itself.
-BELOW = {
-    "emulator": {"settings", "waiting"},
-    "fronts": {"settings", "sandbox", "emulator", "github"},
-}
+#: The rehearsal's packages and modules from the bottom up: each may import those above it in this list, and no others.
+LAYERS = (
+    ("settings", "waiting"),
+    ("executions", "progress", "sandbox", "emulator", "github"),
+    ("console", "docker", "fronts", "kubernetes", "tutorial"),
+    ("codebuild", "learner"),
+    ("codepipeline",),
+    ("aws",),
+    ("without_cluster",),
+    ("rehearse",),
+    ("__main__",),
+)
 
 
 def test_one_module_names_parts_of_ministack() -> None:
@@ -56,15 +63,24 @@ def test_refuses_another_version_of_ministack(monkeypatch: pytest.MonkeyPatch) -
         ministack.check_version()
 
 
-@pytest.mark.parametrize("package", BELOW)
-def test_imports_point_down(package: str) -> None:
-    found = {
-        name.split(".")[1]
-        for file in (ROOT / "rehearsal" / package).rglob("*.py")
-        for name in imports(file.read_text())
-        if name.startswith("rehearsal.")
-    }
-    assert found - {package} <= BELOW[package]
+def test_layers_name_every_package() -> None:
+    found = {path.stem for path in (ROOT / "rehearsal").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
+    assert found - {"__init__"} == {name for layer in LAYERS for name in layer}
+
+
+@pytest.mark.parametrize("level", range(len(LAYERS)))
+def test_imports_point_down(level: int) -> None:
+    below = {name for layer in LAYERS[:level] for name in layer}
+    for name in LAYERS[level]:
+        package = ROOT / "rehearsal" / name
+        files = package.rglob("*.py") if package.is_dir() else [package.with_suffix(".py")]
+        found = {
+            each.split(".")[1]
+            for file in files
+            for each in imports(file.read_text())
+            if each.startswith("rehearsal.")
+        }
+        assert found - {name} <= below, name
 
 
 def imports(source: str) -> set[str]:
