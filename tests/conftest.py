@@ -26,6 +26,7 @@ FIRST = ("test_sandbox", "test_kubernetes", "test_rehearse", "test_readme")
 #: Run last: files that count lost requests, when no other tests compete for the processors. The one that cuts off nodes
 #: comes at the very end.
 LAST = ("test_zero_downtime", "test_releases")
+assert {*FIRST, *LAST} <= MACHINE, "a file was renamed"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

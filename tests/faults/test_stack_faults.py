@@ -144,10 +144,10 @@ def _empty_buckets(aws: Aws) -> None:
 @pytest.mark.parametrize("mood", ["fails", "dies"])
 def test_function_fails_on_create(mood: str, learner: Learner, figure: Figure) -> None:
     learner.let(Create=mood)
-    told = learner.bad("create-stack.sh")
-    assert "KubectlRoleTrust: " in told
-    assert ("planted at Create" in told) == (mood == "fails")
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is ROLLBACK_COMPLETE: fix the errors above")
+    errors = learner.bad("create-stack.sh")
+    assert "KubectlRoleTrust: " in errors
+    assert ("planted at Create" in errors) == (mood == "fails")
+    assert errors.splitlines()[-1].startswith("stack aws-pipeline is ROLLBACK_COMPLETE: fix the errors above")
     assert learner.state() == "aws-pipeline, ROLLBACK_COMPLETE"
     learner.let()
     said = learner.good("create-stack.sh")
@@ -161,13 +161,13 @@ def test_function_fails_on_update(learner: Learner, figure: Figure) -> None:
     learner.aws.remove_role(ROLE)
     learner.aws.make_role()
     learner.let(Update="fails")
-    told = learner.bad("create-stack.sh")
-    assert "KubectlRoleTrust: OSError: planted at Update" in told
+    errors = learner.bad("create-stack.sh")
+    assert "KubectlRoleTrust: OSError: planted at Update" in errors
     # The rollback invokes the function again, which fails again.
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is UPDATE_ROLLBACK_FAILED: fix the errors above")
+    assert errors.splitlines()[-1].startswith("stack aws-pipeline is UPDATE_ROLLBACK_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, UPDATE_ROLLBACK_FAILED"
-    told = learner.bad("create-stack.sh")
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is UPDATE_ROLLBACK_FAILED: fix the errors above")
+    errors = learner.bad("create-stack.sh")
+    assert errors.splitlines()[-1].startswith("stack aws-pipeline is UPDATE_ROLLBACK_FAILED: fix the errors above")
     learner.let()
     assert "==> Finish the rollback of an earlier update" in learner.good("create-stack.sh")
     assert learner.restricted()
@@ -178,9 +178,9 @@ def test_function_fails_on_update(learner: Learner, figure: Figure) -> None:
 def test_function_fails_on_delete(mood: str, learner: Learner, figure: Figure) -> None:
     learner.let(Delete=mood)
     learner.good("create-stack.sh")
-    told = learner.bad("teardown.sh", "--yes")
-    assert "KubectlRoleTrust: " in told
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: fix the errors above")
+    errors = learner.bad("teardown.sh", "--yes")
+    assert "KubectlRoleTrust: " in errors
+    assert errors.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, DELETE_FAILED"
     learner.let()
     # AWS keeps what a failed resource needs, so the function can be invoked again. The emulator does not, so retain the
@@ -227,10 +227,10 @@ def test_bucket_that_is_not_empty(then: str, learner: Learner, figure: Figure) -
     (bucket,) = [each["Name"] for each in s3.list_buckets()["Buckets"]]
     s3.put_object(Bucket=bucket, Key="Source/a.zip", Body=b"one")
     learner.let(Delete="forgets")
-    told = learner.bad("teardown.sh", "--yes")
-    assert "    ArtifactBucket: " in told
-    assert "not empty" in told.lower() or "BucketNotEmpty" in told
-    assert told.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: fix the errors above")
+    errors = learner.bad("teardown.sh", "--yes")
+    assert "    ArtifactBucket: " in errors
+    assert "not empty" in errors.lower() or "BucketNotEmpty" in errors
+    assert errors.splitlines()[-1].startswith("stack aws-pipeline is DELETE_FAILED: fix the errors above")
     assert learner.state() == "aws-pipeline, DELETE_FAILED"
     _empty_buckets(learner.aws)
     learner.let()
