@@ -16,7 +16,7 @@ FOLDERS = ("benchmarks", "rehearsal", "scripts", "tests")
 
 #: A module of MiniStack, as an import or in a string; its paths and variables; its distribution's name in a string.
 MINISTACK_NAME = re.compile(
-    r"^\s*(?:from|import)\s+ministack\b|\bministack\.(?:app|core|services)\b|_ministack\b|\bMINISTACK_|version\\([\"']ministack[\"']",
+    r"^\s*(?:from|import)\s+ministack\b|\bministack\.(?:app|core|services)\b|_ministack\b|\bMINISTACK_|version\([\"']ministack[\"']",
     re.MULTILINE,
 )
 
@@ -75,10 +75,7 @@ def test_imports_point_down(level: int) -> None:
         package = ROOT / "rehearsal" / name
         files = package.rglob("*.py") if package.is_dir() else [package.with_suffix(".py")]
         found = {
-            each.split(".")[1]
-            for file in files
-            for each in imports(file.read_text())
-            if each.startswith("rehearsal.")
+            each.split(".")[1] for file in files for each in imports(file.read_text()) if each.startswith("rehearsal.")
         }
         assert found - {name} <= below, name
 
