@@ -9,7 +9,7 @@
 #   --without-cluster  only the steps that need neither root nor Docker: AWS, GitHub and the stack
 #   status             show what a kept rehearsal runs, and where
 #   env                print the environment of a kept rehearsal: eval "$(scripts/rehearse.sh env)"
-#   stop               end a kept rehearsal and remove everything it created
+#   stop               end a kept rehearsal and clean up after it
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
