@@ -237,7 +237,7 @@ def test_bucket_that_is_not_empty(then: str, learner: Learner, figure: Figure) -
     if then == "teardown.sh":
         assert learner.good(then, "--yes").splitlines()[-1] == "==> Nothing is left"
     else:
-        assert "the stack is DELETE_FAILED" in learner.good(then)
+        assert "Delete the stack of an earlier attempt, which is DELETE_FAILED" in learner.good(then)
         assert learner.restricted()
     figure("a bucket that is not empty is reported, and the next run succeeds once it is empty", f"{then}: yes")
 
