@@ -15,6 +15,7 @@ from benchmarks import delivery, releases, report, rollouts, second_runs
 from benchmarks.__main__ import times
 from benchmarks.figures import Context, Curve, Figure, Goal, Timeline, read, write
 from rehearsal.codebuild.buildspec import parse
+from tests.support.environments import environment
 from tests.support.paths import ROOT
 
 FACTS = {"machine": "2 cores", "when": "1 May 2030", "repetitions": 3}
@@ -203,15 +204,7 @@ def test_rejects_unknown_arguments(arguments: list[str]) -> None:
 @pytest.mark.slow
 def test_picture_shows_timelines_and_curves(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(write(context(), SAMPLE)))
-    venv = subprocess.run(
-        ["scripts/dev/venv.sh", "benchmarks"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=True,
-    ).stdout.strip()
-    command = [f"{venv}/bin/python", "-m", "benchmarks.picture", str(tmp_path)]
+    command = [environment("benchmarks") / "python", "-m", "benchmarks.picture", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     assert (tmp_path / "table.md").read_text() == report.table(FACTS, SAMPLE)
     words = (tmp_path / "picture.svg").read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.environments import environment
 from tests.support.paths import ROOT
 
 BIN = Path(sys.executable).parent
@@ -55,14 +56,6 @@ def test_linter_finds_nothing(name: str) -> None:
 @pytest.mark.timeout(600)  # the first run makes its environment
 @pytest.mark.parametrize("what", ["files", "manifests"])
 def test_checkov_finds_nothing(what: str, tmp_path: Path) -> None:
-    venv = subprocess.run(
-        ["scripts/dev/venv.sh", "checkov"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=True,
-    ).stdout.strip()
     options = ["--quiet", "--compact", "--skip-download"]
     if what == "files":
         options += ["--directory", ".", "--config-file", ".github/checkov.yml"]
@@ -71,7 +64,12 @@ def test_checkov_finds_nothing(what: str, tmp_path: Path) -> None:
         skipped = ",".join(yaml.safe_load((ROOT / ".github/checkov.yml").read_text())["skip-check"])
         options += ["--directory", str(tmp_path), "--framework", "kubernetes", "--skip-check", skipped]
     done = subprocess.run(
-        [f"{venv}/bin/checkov", *options], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        [environment("checkov") / "checkov", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
