@@ -203,7 +203,7 @@ def test_unreadable_aws_auth_is_unchanged_and_the_copy_restores_it(desk: Desk) -
     assert done.returncode == 1
     assert done.stderr.startswith("aws-auth: mapRoles cannot be read (line 2: ")
     assert desk.read() == before, "nothing was written"
-    copy = done.stderr.split("A copy is in ")[1].split(": ")[0]
+    copy = done.stderr.split("A copy is in ")[1].split(". Fix it")[0]
     desk.write({"mapRoles": "[]"})
     desk.kubectl("replace", "-f", copy)
     assert (desk.read() or {})["data"] == broken
