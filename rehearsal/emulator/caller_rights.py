@@ -140,10 +140,15 @@ def actions(type_name: str, operation: str, properties: Json) -> list[str]:
         # The schema still has the service's old name; ARNs and policies have the new one.
         action.replace("codestar-connections:", "codeconnections:")
         for handler in HANDLERS[operation]
-        for action in _handlers(type_name).get(handler, [])
+        for action in permissions(type_name, handler)
         if _is_taken(action, used) or (handler == "read" and not action.startswith("kms:"))
     ]
     return [action for action in dict.fromkeys(listed) if service_reference.details(action)]
+
+
+def permissions(type_name: str, handler: str) -> list[str]:
+    """Return the actions that AWS lists for a type's handler: create, read, update or delete."""
+    return _handlers(type_name).get(handler, [])
 
 
 def resources(action: str, type_name: str, name: str, properties: Json) -> list[str]:
