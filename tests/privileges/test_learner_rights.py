@@ -111,7 +111,9 @@ def _run(aws: Aws, roles: None) -> Run:
     for given in UPDATES:
         assert learner.change("update", STACK, **given) == "UPDATE_COMPLETE", learner.reasons(STACK)
     before = len(updates(aws))
-    assert learner.change("update", STACK, changed_template(), **UPDATES[-1]) == "UPDATE_COMPLETE", learner.reasons(STACK)
+    assert learner.change("update", STACK, changed_template(), **UPDATES[-1]) == "UPDATE_COMPLETE", learner.reasons(
+        STACK
+    )
     changed_last = set(updates(aws)[before:])
     function = function_policies(aws)
     s3 = aws.root("s3")
@@ -166,7 +168,9 @@ def test_learner_policy_suffices_for_all_forms_of_the_stack(run: Run, figure: Fi
 def test_learner_policy_suffices_to_update_every_resource(run: Run, figure: Figure) -> None:
     assert run.changed >= set(TEMPLATE["Resources"])
     assert set(CHANGES) == {each["Type"] for each in TEMPLATE["Resources"].values()}
-    figure("the learner's policy suffices to update each resource of the stack", f"{len(TEMPLATE['Resources'])} resources")
+    figure(
+        "the learner's policy suffices to update each resource of the stack", f"{len(TEMPLATE['Resources'])} resources"
+    )
 
 
 def test_every_permission_for_cloudformation_is_needed(run: Run, figure: Figure) -> None:

@@ -30,20 +30,27 @@ def by_parliament(policy: Json) -> list[str]:
 
 def by_cloudsplaining(policy: Json) -> list[str]:
     judged = scan_policy(policy)
-    return [f"{risk}: {each}" for risk, about in judged.items() if isinstance(about, dict) for each in about["findings"]]
+    return [
+        f"{risk}: {each}" for risk, about in judged.items() if isinstance(about, dict) for each in about["findings"]
+    ]
 
 
 JUDGES: dict[str, Callable[[Json], list[str]]] = {"parliament": by_parliament, "cloudsplaining": by_cloudsplaining}
 
 
-@pytest.mark.parametrize("judge", JUDGES)
-def test_judge_finds_nothing_without_a_reason(judge: str, figure: Figure) -> None:
-    found = {(name, each) for name, policy in POLICIES.items() for each in JUDGES[judge](policy)}
-    exempt = {(each["policy"], each["finding"]) for each in EXEMPTIONS if each["judge"] == judge}
+def test_judges_find_nothing_without_a_reason(figure: Figure) -> None:
+    found = {
+        (judge, name, each) for judge, by in JUDGES.items() for name, policy in POLICIES.items() for each in by(policy)
+    }
+    exempt = {(each["judge"], each["policy"], each["finding"]) for each in EXEMPTIONS}
     assert found - exempt == set()
     assert exempt - found == set(), "exemptions without effect"
     assert len(POLICIES) == 10
-    figure(f"{judge} finds nothing in the policies", f"{len(POLICIES)} policies; {len(exempt)} findings have a reason")
+    counts = ", ".join(f"{judge} {len([each for each in exempt if each[0] == judge])}" for judge in JUDGES)
+    figure(
+        "independent judges find nothing in the policies that has no reason",
+        f"0 in {len(POLICIES)} policies; with a reason: {counts}",
+    )
 
 
 def test_every_exemption_has_a_judge_and_a_reason() -> None:
@@ -53,4 +60,6 @@ def test_every_exemption_has_a_judge_and_a_reason() -> None:
 
 @pytest.mark.parametrize("judge", JUDGES)
 def test_judge_reports_a_bad_policy(judge: str) -> None:
-    assert JUDGES[judge]({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})
+    assert JUDGES[judge](
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    )

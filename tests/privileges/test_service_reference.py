@@ -49,7 +49,9 @@ def unfit(action: str, resources: list[str]) -> list[str]:
     types = (service_reference.details(action) or {})["resourceTypes"]
     if not types:
         return [] if "*" in resources else [f"{action} has no resource types: its Resource must be *"]
-    missing = [each["name"] for each in types if not any(fits(one, arn_form(action, each["name"])) for one in resources)]
+    missing = [
+        each["name"] for each in types if not any(fits(one, arn_form(action, each["name"])) for one in resources)
+    ]
     required = {each["name"] for each in types if each["required"]}
     if required & set(missing) or len(missing) == len(types):
         return [f"{action} needs a resource of the type {', '.join(sorted(required & set(missing) or missing))}"]

@@ -321,7 +321,7 @@ def learner(aws: Aws) -> Json:
         (
             "iam",
             "create_policy_version",
-            {"PolicyArn": "arn:aws:iam::111122223333:policy/learner", "PolicyDocument": "{}"},
+            {"PolicyArn": "arn:aws:iam::111122223333:policy/tutorial-scripts", "PolicyDocument": "{}"},
         ),
         ("eks", "list_access_entries", {"clusterName": "eksctl-demo"}),
         ("ecr", "get_authorization_token", {}),
@@ -564,6 +564,20 @@ def test_added_service_needs_permission(aws: Aws) -> None:
     keys = aws.role("no-quotas")
     with pytest.raises(ClientError, match="servicequotas:GetServiceQuota"):
         aws.client("service-quotas", keys).get_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")
+
+
+def test_action_without_resource_types_needs_a_star(aws: Aws) -> None:
+    connections = f"arn:aws:codeconnections:{aws.settings.region}:{aws.settings.account}:*"
+    named = aws.role("names-connections", allow("codeconnections:CreateConnection", connections))
+    with pytest.raises(ClientError, match="not authorized to perform: codeconnections:CreateConnection"):
+        aws.client("codeconnections", named).create_connection(ProviderType="GitHub", ConnectionName="named")
+    anything = aws.role("names-a-star", allow("codeconnections:CreateConnection", "*"))
+    assert aws.client("codeconnections", anything).create_connection(ProviderType="GitHub", ConnectionName="star")
+
+
+def test_learner_may_create_a_connection(aws: Aws, learner: Json) -> None:
+    made = aws.client("codeconnections", learner).create_connection(ProviderType="GitHub", ConnectionName="learner")
+    assert aws.client("codeconnections", learner).get_connection(ConnectionArn=made["ConnectionArn"])
 
 
 def test_instance_types_are_offered_by_zone(aws: Aws) -> None:
