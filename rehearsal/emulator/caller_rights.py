@@ -54,6 +54,8 @@ TAKEN_BY = {
     "iam:*GroupPolicy": ("Groups",),
     "iam:*UserPolicy": ("Users",),
     "iam:*tachRolePolicy": ("Roles", "ManagedPolicyArns"),
+    "iam:PutRolePolicy": ("Policies",),
+    "iam:DeleteRolePolicy": ("Policies",),
     "iam:*PermissionsBoundary": ("PermissionsBoundary",),
     "lambda:PutFunctionConcurrency": ("ReservedConcurrentExecutions",),
     "lambda:DeleteFunctionConcurrency": ("ReservedConcurrentExecutions",),
@@ -169,6 +171,15 @@ def resources(action: str, type_name: str, name: str, properties: Json) -> list[
     return [arn.removesuffix(":log-stream:") if action == "logs:ListTagsForResource" else arn]
 
 
+def contexts(action: str, type_name: str, properties: Json) -> list[Json]:
+    """Return the condition keys of each call of an action on a resource."""
+    if action == "iam:PassRole":
+        return [{"iam:passedtoservice": PASSED_TO.get(type_name, "")}]
+    if action.endswith("tachRolePolicy") and "ManagedPolicyArns" in properties:
+        return [{"iam:policyarn": arn} for arn in properties["ManagedPolicyArns"]]
+    return [{}]
+
+
 def name_of(type_name: str, logical_id: str, properties: Json, stack: str) -> str:
     """Return a resource's name: the one in the template, or one in the form that CloudFormation generates."""
     given = next((properties[key] for key in NAMES if key in properties), "")
@@ -187,11 +198,9 @@ def register(extensions: Extensions) -> None:
         properties = {key: value for key, value in properties.items() if key != "Tags"} | ({"Tags": own} if own else {})
         name = name_of(type_name, logical_id, properties, stack)
         for action in actions(type_name, operation, properties):
-            context: Json = {"aws:calledvia": ["cloudformation.amazonaws.com"]}
-            if action == "iam:PassRole":
-                context["iam:passedtoservice"] = PASSED_TO.get(type_name, "")
             for arn in resources(action, type_name, name, properties):
-                ministack.require(action, arn, context)
+                for context in contexts(action, type_name, properties):
+                    ministack.require(action, arn, {"aws:calledvia": ["cloudformation.amazonaws.com"]} | context)
 
     extensions.before_resource(check)
 

@@ -29,7 +29,9 @@ CALL = re.compile(r"\baws ([a-z0-9-]+) ([a-z-]+)(?: ([a-z-]+))?")
 
 #: The permissions of AWS CLI commands that are not named after them; None if they need no permission.
 RIGHT_OF = {
+    "s3api delete-objects": "s3:DeleteObject",
     "s3api list-buckets": "s3:ListAllMyBuckets",
+    "s3api list-object-versions": "s3:ListBucketVersions",
     "service-quotas get-service-quota": "servicequotas:GetServiceQuota",
     "iam wait": "iam:GetRole",
     "eks update-kubeconfig": "eks:DescribeCluster",
@@ -65,6 +67,9 @@ OTHER_USES = {
     "codepipeline:RetryStageExecution": "the console, to retry a stage",
     "codepipeline:StartPipelineExecution": "the documents, to start the pipeline by hand",
     "freetier:GetAccountPlanState": "preflight.sh, to ask for the account's plan",
+    "s3:DeleteObject": "teardown.sh, a commit that came after the stack's function had emptied the bucket",
+    "s3:DeleteObjectVersion": "teardown.sh, as above",
+    "s3:ListBucketVersions": "teardown.sh, as above",
     "iam:PassRole": "CloudFormation, which passes each service its role",
     "logs:FilterLogEvents": "the documents, aws logs tail",
     "logs:GetLogEvents": "the console, a build's log",

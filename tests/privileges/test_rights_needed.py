@@ -304,7 +304,9 @@ def test_every_action_of_the_roles_is_needed(pipeline: Pipeline, figure: Figure)
 ELSEWHERE = {
     "scripts/create-stack.sh, after a failure": ("cloudformation:ContinueUpdateRollback", "cloudformation:DescribeStackEvents"),
     "scripts/create-stack.sh, with other parameters": ("cloudformation:GetTemplate", "cloudformation:UpdateStack"),
-    "scripts/teardown.sh": ("cloudformation:DeleteStack", "iam:DeleteRole", "iam:DeleteRolePolicy"),
+    "scripts/teardown.sh": (
+        "cloudformation:DeleteStack", "iam:DeleteRole", "iam:DeleteRolePolicy", "s3:DeleteObject*", "s3:ListBucketVersions",
+    ),
     "scripts/authorize-role.sh, in a cluster of mode API": ("eks:*AccessEntry", "arn:aws:eks:*:access-entry/*"),
     "the documents, the approval": ("codepipeline:PutApprovalResult", "arn:aws:codepipeline:*:aws-pipeline/*"),
     "the documents and the console, the connection": ("codeconnections:*",),
