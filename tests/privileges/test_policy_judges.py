@@ -6,7 +6,6 @@ What they find is fixed, or is in exemptions.toml with its reason. Neither judge
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +54,7 @@ def test_judges_find_nothing_without_a_reason(figure: Figure) -> None:
 
 def test_every_exemption_has_a_judge_and_a_reason() -> None:
     assert {each["judge"] for each in EXEMPTIONS} <= set(JUDGES)
-    assert [each for each in EXEMPTIONS if not re.search(r"\w\.$", each["reason"])] == []
+    assert [each for each in EXEMPTIONS if len(each["reason"].split()) < 5] == []
 
 
 @pytest.mark.parametrize("judge", JUDGES)
