@@ -17,7 +17,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from rehearsal.emulator import service_reference
+from rehearsal.emulator import caller_rights, service_reference
 from tests.support.account import rendered
 from tests.support.names import ACCOUNT, CLUSTER, REGION
 from tests.support.paths import ROOT
@@ -288,3 +288,15 @@ def test_learner_policy_covers_every_resource_type() -> None:
         service = arn.split(":")[2]
         assert any(fnmatchcase(arn, pattern) for pattern in statement["Resource"]), arn
         assert any(action.startswith(f"{service}:") for action in statement["Action"]), service
+
+
+@pytest.mark.parametrize("operation", caller_rights.HANDLERS)
+def test_stack_policy_has_what_each_resource_needs(operation: str) -> None:
+    given = [action for each in LEARNER["stack"]["Statement"] for action in as_list(each["Action"])]
+    missing = {
+        action
+        for resource in TEMPLATE["Resources"].values()
+        for action in caller_rights.actions(resource["Type"], operation, resource["Properties"])
+        if not any(fnmatchcase(action, pattern) for pattern in given)
+    }
+    assert missing == set()
