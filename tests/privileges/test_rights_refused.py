@@ -39,7 +39,7 @@ OPEN = {
 }
 ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 OTHER_BUCKET = "privilege-test-payroll"
-DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError")
+DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation")
 
 
 @dataclass

@@ -612,9 +612,9 @@ def test_principal_arn_of_a_session_is_its_role(aws: Aws) -> None:
 # --- stacks
 
 
-def create_stack(aws: Aws, name: str, template: Json, **parameters: str) -> Json:
+def create_stack(aws: Aws, name: str, template: Json, keys: Json | None = None, **parameters: str) -> Json:
     """Create a stack, wait until that has ended, and describe it."""
-    cloudformation = aws.client("cloudformation")
+    cloudformation = aws.client("cloudformation", keys)
     given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
     body = json.dumps(template)
     cloudformation.create_stack(StackName=name, TemplateBody=body, Parameters=given, Capabilities=["CAPABILITY_IAM"])
@@ -688,6 +688,23 @@ def test_stack_does_not_delete_a_bucket_that_is_not_empty(aws: Aws) -> None:
 
 
 @pytest.mark.usefixtures("repositories")
+@pytest.mark.parametrize(
+    ("attached", "status"),
+    [("AmazonEKSClusterPolicy", "CREATE_COMPLETE"), ("AdministratorAccess", "ROLLBACK_COMPLETE")],
+)
+def test_learner_gives_roles_of_eksctls_stacks_only_eks_policies(
+    aws: Aws, learner: Json, attached: str, status: str
+) -> None:
+    trust = {"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    properties = {
+        "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
+        "ManagedPolicyArns": [f"arn:aws:iam::aws:policy/{attached}"],
+    }
+    role = {"Type": "AWS::IAM::Role", "Properties": properties}
+    stack = create_stack(aws, f"eksctl-eksctl-demo-{attached}", {"Resources": {"ServiceRole": role}}, learner)
+    assert stack["StackStatus"] == status
+
+
 def test_stack_does_not_take_over_a_repository(aws: Aws) -> None:
     repository = {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "other"}}
     assert create_stack(aws, "taken", {"Resources": {"R": repository}})["StackStatus"] == "ROLLBACK_COMPLETE"
