@@ -21,6 +21,7 @@ from rehearsal.emulator import (
     ministack,
     quotas,
     s3_buckets,
+    service_reference,
 )
 from rehearsal.emulator.extensions import Extensions
 from rehearsal.sandbox.programs import Program
@@ -38,6 +39,7 @@ CORRECTIONS: tuple[Register, ...] = (
     log_arns.register,
     quotas.register,
     s3_buckets.register,
+    service_reference.register,
 )
 
 #: Services that MiniStack lacks, or keeps records of without running anything.

@@ -25,37 +25,9 @@ OWNER = "learner"
 REPOSITORY = "aws_pipeline"
 BRANCH = "master"
 
-#: The learner's IAM user, and the document of its policy.
+#: The learner's IAM user, and the documents of its policies.
 USER = "learner"
-POLICY = settings.root / "docs" / "learner-policy.json"
-#: The cluster's name, from settings.sh; the policy names it too.
-CLUSTER = "eksctl-demo"
-#: The calls that the stand-in for eksctl makes. On AWS, a learner attaches eksctl's minimum policies instead.
-EKSCTL_POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": [
-                "cloudformation:DeleteStack",
-                "cloudformation:DescribeStackEvents",
-                "cloudformation:DescribeStacks",
-                "eks:CreateCluster",
-                "eks:DeleteCluster",
-                "eks:DescribeCluster",
-                "iam:CreateRole",
-                "iam:DeleteRole",
-                "iam:GetRole",
-                "iam:PassRole",
-            ],
-            "Resource": [
-                f"arn:aws:cloudformation:{settings.region}:{settings.account}:stack/eksctl-{CLUSTER}-*",
-                f"arn:aws:eks:{settings.region}:{settings.account}:cluster/{CLUSTER}",
-                f"arn:aws:iam::{settings.account}:role/eksctl-{CLUSTER}-*",
-            ],
-        }
-    ],
-}
+POLICIES = settings.root / "docs" / "policies"
 
 #: Variables that the learner's commands inherit from the shell that started the rehearsal; all others are left out, so
 #: that a run does not depend on them.
@@ -73,12 +45,12 @@ def create_user() -> Mapping[str, str]:
     """
     wait_until_ready()
     iam = root("iam")
-    # A learner replaces the placeholder with their account.
-    document = json.loads(POLICY.read_text(encoding="utf-8").replace("<ACCOUNT_ID>", settings.account))
     iam.create_user(UserName=USER)
-    policy = iam.create_policy(PolicyName=USER, PolicyDocument=json.dumps(document))["Policy"]
-    iam.attach_user_policy(UserName=USER, PolicyArn=policy["Arn"])
-    iam.put_user_policy(UserName=USER, PolicyName="eksctl", PolicyDocument=json.dumps(EKSCTL_POLICY))
+    for path in sorted(POLICIES.glob("*.json")):
+        # A learner replaces the placeholder with their account.
+        document = path.read_text(encoding="utf-8").replace("<ACCOUNT_ID>", settings.account)
+        policy = iam.create_policy(PolicyName=f"tutorial-{path.stem}", PolicyDocument=document)["Policy"]
+        iam.attach_user_policy(UserName=USER, PolicyArn=policy["Arn"])
     key: Mapping[str, str] = iam.create_access_key(UserName=USER)["AccessKey"]
     return key
 

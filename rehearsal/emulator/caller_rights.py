@@ -2,8 +2,8 @@
 
 The permissions that a type needs are AWS's own list, ``handlers.*.permissions`` of the type's schema
 (https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html), which cfn-lint carries.
-The list covers every property. Permissions whose property is not set are left out here (``TAKEN_BY``), except for those
-of reading, which has to find out what is set.
+The list covers every property, and names some actions that IAM does not have. Those are left out here, and permissions
+whose property is not set (``TAKEN_BY``), except for those of reading, which has to find out what is set.
 
 Differs from AWS: a generated name is checked in the form that CloudFormation gives it, without the real random suffix;
 the tags ``aws:cloudformation:*`` need no permission.
@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rehearsal.emulator import ministack
+from rehearsal.emulator import ministack, service_reference
 from rehearsal.emulator.extensions import Extensions, Json
 from rehearsal.settings import settings
 
@@ -48,9 +48,14 @@ TAKEN_BY = {
     "*:PassConnection": ("ConnectionArn",),
     "ecr:SetRepositoryPolicy": ("RepositoryPolicyText",),
     "ecr:DeleteRepositoryPolicy": ("RepositoryPolicyText",),
+    "ecr:DeleteLifecyclePolicy": ("LifecyclePolicy",),
+    "ecr:PutImageScanningConfiguration": ("ImageScanningConfiguration",),
+    "ecr:PutImageTagMutability": ("ImageTagMutability", "ImageTagMutabilityExclusionFilters"),
     "iam:*GroupPolicy": ("Groups",),
     "iam:*UserPolicy": ("Users",),
     "iam:*tachRolePolicy": ("Roles", "ManagedPolicyArns"),
+    "iam:PutRolePolicy": ("Policies",),
+    "iam:DeleteRolePolicy": ("Policies",),
     "iam:*PermissionsBoundary": ("PermissionsBoundary",),
     "lambda:PutFunctionConcurrency": ("ReservedConcurrentExecutions",),
     "lambda:DeleteFunctionConcurrency": ("ReservedConcurrentExecutions",),
@@ -61,7 +66,6 @@ TAKEN_BY = {
     "lambda:*FunctionScalingConfig": ("FunctionScalingConfig",),
     "lambda:PassCapacityProvider": ("CapacityProviderConfig",),
     "lambda:PublishVersion": ("PublishToLatestPublished",),
-    "lambda:AssociateRuntimeAlias": (),
     "ec2:*": ("VpcConfig",),
     "elasticfilesystem:*": ("FileSystemConfigs",),
     "s3files:*": ("FileSystemConfigs",),
@@ -69,10 +73,13 @@ TAKEN_BY = {
     "logs:PutDataProtectionPolicy": ("DataProtectionPolicy",),
     "logs:DeleteDataProtectionPolicy": ("DataProtectionPolicy",),
     "logs:CreateLogDelivery": ("DataProtectionPolicy",),
-    "s3:REST.PUT.OBJECT": ("DataProtectionPolicy",),
     "firehose:*": ("DataProtectionPolicy",),
     "logs:*ResourcePolic*": ("ResourcePolicyDocument",),
     "logs:*utIndexPolicy": ("FieldIndexPolicies",),
+    "logs:DeleteIndexPolicy": ("FieldIndexPolicies",),
+    "logs:DeleteRetentionPolicy": ("RetentionInDays",),
+    "logs:PutLogGroupDeletionProtection": ("DeletionProtectionEnabled",),
+    "logs:*ssociateKmsKey": ("KmsKeyId",),
     "logs:PutBearerTokenAuthentication": ("BearerTokenAuthenticationEnabled",),
     "sns:*DataProtectionPolicy": ("DataProtectionPolicy",),
     "s3:PutAnalyticsConfiguration": ("AnalyticsConfigurations",),
@@ -85,10 +92,11 @@ TAKEN_BY = {
     "s3:PutBucketAbac": ("AbacStatus",),
     "s3:PutBucketCORS": ("CorsConfiguration",),
     "s3:PutBucketNotification": ("NotificationConfiguration",),
-    "s3:PutBucketWebsite": ("WebsiteConfiguration",),
+    "s3:*BucketWebsite": ("WebsiteConfiguration",),
     "s3:PutBucketLogging": ("LoggingConfiguration",),
     "s3:*BucketAcl": ("AccessControl",),
     "s3:*MetadataTableConfiguration": ("MetadataTableConfiguration",),
+    "s3:UpdateBucketMetadata*": ("MetadataConfiguration",),
     "s3:PutObjectAcl": ("AccessControl",),
     "s3:DeleteObject": (),
     "s3tables:*": ("MetadataTableConfiguration",),
@@ -110,8 +118,8 @@ RESOURCES = {
     "secretsmanager": "secretsmanager:{region}:{account}:secret:{name}-1a2B3c",
     "sns": "sns:{region}:{account}:{name}",
 }
-#: Actions that do not support resource-level permissions.
-EVERYWHERE = ("codepipeline:ListWebhooks", "logs:DescribeResourcePolicies", "secretsmanager:GetRandomPassword")
+#: Actions for which AWS's documents disagree whether a policy may name a resource; with ``*`` it works either way.
+EVERYWHERE = ("codepipeline:ListWebhooks", "sns:Unsubscribe")
 #: Properties that pass a role to the service.
 ROLES = ("Role", "RoleArn", "ServiceRole")
 #: Properties that name the resource, or the resource that a policy belongs to.
@@ -134,10 +142,15 @@ def actions(type_name: str, operation: str, properties: Json) -> list[str]:
         # The schema still has the service's old name; ARNs and policies have the new one.
         action.replace("codestar-connections:", "codeconnections:")
         for handler in HANDLERS[operation]
-        for action in _handlers(type_name).get(handler, [])
+        for action in permissions(type_name, handler)
         if _is_taken(action, used) or (handler == "read" and not action.startswith("kms:"))
     ]
-    return list(dict.fromkeys(listed))
+    return [action for action in dict.fromkeys(listed) if service_reference.details(action)]
+
+
+def permissions(type_name: str, handler: str) -> list[str]:
+    """Return the actions that AWS lists for a type's handler: create, read, update or delete."""
+    return _handlers(type_name).get(handler, [])
 
 
 def resources(action: str, type_name: str, name: str, properties: Json) -> list[str]:
@@ -158,6 +171,15 @@ def resources(action: str, type_name: str, name: str, properties: Json) -> list[
     return [arn.removesuffix(":log-stream:") if action == "logs:ListTagsForResource" else arn]
 
 
+def contexts(action: str, type_name: str, properties: Json) -> list[Json]:
+    """Return the condition keys of each call of an action on a resource."""
+    if action == "iam:PassRole":
+        return [{"iam:passedtoservice": PASSED_TO.get(type_name, "")}]
+    if action.endswith("tachRolePolicy") and "ManagedPolicyArns" in properties:
+        return [{"iam:policyarn": arn} for arn in properties["ManagedPolicyArns"]]
+    return [{}]
+
+
 def name_of(type_name: str, logical_id: str, properties: Json, stack: str) -> str:
     """Return a resource's name: the one in the template, or one in the form that CloudFormation generates."""
     given = next((properties[key] for key in NAMES if key in properties), "")
@@ -176,11 +198,9 @@ def register(extensions: Extensions) -> None:
         properties = {key: value for key, value in properties.items() if key != "Tags"} | ({"Tags": own} if own else {})
         name = name_of(type_name, logical_id, properties, stack)
         for action in actions(type_name, operation, properties):
-            context: Json = {"aws:calledvia": ["cloudformation.amazonaws.com"]}
-            if action == "iam:PassRole":
-                context["iam:passedtoservice"] = PASSED_TO.get(type_name, "")
             for arn in resources(action, type_name, name, properties):
-                ministack.require(action, arn, context)
+                for context in contexts(action, type_name, properties):
+                    ministack.require(action, arn, {"aws:calledvia": ["cloudformation.amazonaws.com"]} | context)
 
     extensions.before_resource(check)
 

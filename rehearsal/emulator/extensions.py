@@ -17,6 +17,8 @@ A module that adds something has one function, which ``rehearsal/aws.py`` calls 
         extensions.amend_resource("AWS::Lambda::Function", refuse_hidden_import)
         # a check before CloudFormation creates, updates or deletes a resource, whatever its type
         extensions.before_resource(check)
+        # a question to IAM, before the emulator answers it
+        extensions.amend_question(asked_on_everything)
         # every question to IAM and its answer
         extensions.on_decision(keep)
 
@@ -136,6 +138,8 @@ Wrap = Callable[[ResourceHandler], ResourceHandler]
 BeforeResource = Callable[[str, str, str, Json, str], None]
 """``before(operation, type_name, logical_id, properties, stack_name)``: operation is create, update or delete; an
 exception refuses. It runs as the caller of the stack's operation."""
+AmendQuestion = Callable[[Question], Question]
+"""``amend(question) -> question``: may change the resource."""
 OnDecision = Callable[[Question, bool], None]
 """``listener(question, allowed)``."""
 
@@ -165,6 +169,7 @@ class Extensions:
     wraps: dict[str, Wrap] = field(default_factory=dict)
     amendments: dict[str, Amend] = field(default_factory=dict)
     checks: list[BeforeResource] = field(default_factory=list)
+    questions: list[AmendQuestion] = field(default_factory=list)
     listeners: list[OnDecision] = field(default_factory=list)
     function_modules: list[Path] = field(default_factory=list)
 
@@ -216,6 +221,10 @@ class Extensions:
     def before_resource(self, check: BeforeResource) -> None:
         """Call ``check``, which may refuse, before CloudFormation touches any resource."""
         self.checks.append(check)
+
+    def amend_question(self, amend: AmendQuestion) -> None:
+        """Pass every question to IAM through ``amend``."""
+        self.questions.append(amend)
 
     def on_decision(self, listener: OnDecision) -> None:
         """Call ``listener`` with every question to IAM and its answer."""

@@ -17,6 +17,7 @@ Any release of MiniStack may change any name used here, so ``serve`` accepts exa
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -25,12 +26,12 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
 
 from rehearsal.emulator.extensions import (
     Amend,
+    AmendQuestion,
     Around,
     BeforeResource,
     Call,
@@ -56,7 +57,7 @@ HEALTH_PATH = "/_ministack/health"
 KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "REHEARSAL_PORT", "TMPDIR", "TZ", "XDG_CACHE_HOME")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Session:
     """Keys of a role's session; ``expires`` is in epoch seconds."""
 
@@ -263,7 +264,7 @@ def _install(extensions: Extensions) -> None:
     _install_types(extensions)
     _check_resources(extensions.checks)
     _resolve_principal_arn()
-    _report_decisions(extensions.listeners)
+    _decide(extensions.questions, extensions.listeners)
     # A policy may require TLS by aws:SecureTransport; here, loopback takes the place of AWS's TLS.
     app = _module("app")
     pin = app.pin_request_origin
@@ -414,14 +415,16 @@ def _resolve_principal_arn() -> None:
     evaluator._resolve_condition_key = resolve
 
 
-def _report_decisions(listeners: list[OnDecision]) -> None:
-    """Call the listeners with every decision of MiniStack's evaluator."""
+def _decide(amendments: list[AmendQuestion], listeners: list[OnDecision]) -> None:
+    """Amend every question to MiniStack's evaluator, and call the listeners with its decision."""
     evaluator = _evaluator()
     original = evaluator.evaluate
 
     def evaluate(context: Any, *policies: Any) -> Any:
-        result = original(context, *policies)
         question = Question(context.principal_arn, context.action, context.resource_arn, context.service_context)
+        for amend in amendments:
+            question = amend(question)
+        result = original(dataclasses.replace(context, resource_arn=question.resource), *policies)
         for listener in listeners:
             listener(question, result.decision == "Allow")
         return result

@@ -1,4 +1,7 @@
-"""trust.json, iam-role-policy.json and docs/learner-policy.json: valid, minimal, and sufficient for the scripts."""
+"""trust.json, iam-role-policy.json and docs/policies: valid, minimal, and sufficient for the scripts.
+
+What eksctl needs, in docs/policies/cluster.json, is in test_cluster_policy.py.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,27 @@ import re
 import subprocess
 import sys
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import botocore.session
 import pytest
 from botocore import xform_name
 
-from tests.support.names import ACCOUNT, CLUSTER, REGION, STACK
+from rehearsal.emulator import caller_rights, service_reference
+from tests.support.account import rendered
+from tests.support.names import ACCOUNT, CLUSTER, REGION
 from tests.support.paths import ROOT
+from tests.support.policies import LEARNER, MADE
+from tests.support.privileges import as_list
 from tests.support.template import TEMPLATE
 
-LEARNER = ROOT / "docs" / "learner-policy.json"
 CALL = re.compile(r"\baws ([a-z0-9-]+) ([a-z-]+)(?: ([a-z-]+))?")
 
 #: The permissions of AWS CLI commands that are not named after them; None if they need no permission.
 RIGHT_OF = {
+    "s3api delete-objects": "s3:DeleteObject",
     "s3api list-buckets": "s3:ListAllMyBuckets",
+    "s3api list-object-versions": "s3:ListBucketVersions",
     "service-quotas get-service-quota": "servicequotas:GetServiceQuota",
     "iam wait": "iam:GetRole",
     "eks update-kubeconfig": "eks:DescribeCluster",
@@ -59,48 +66,33 @@ OTHER_USES = {
     "codepipeline:PutApprovalResult": "the documents, the approval",
     "codepipeline:RetryStageExecution": "the console, to retry a stage",
     "codepipeline:StartPipelineExecution": "the documents, to start the pipeline by hand",
+    "freetier:GetAccountPlanState": "preflight.sh, to ask for the account's plan",
+    "s3:DeleteObject": "teardown.sh, a commit that came after the stack's function had emptied the bucket",
+    "s3:DeleteObjectVersion": "teardown.sh, as above",
+    "s3:ListBucketVersions": "teardown.sh, as above",
     "iam:PassRole": "CloudFormation, which passes each service its role",
     "logs:FilterLogEvents": "the documents, aws logs tail",
     "logs:GetLogEvents": "the console, a build's log",
 }
-#: A name of each resource type in the stack, as CloudFormation generates it.
-MADE = {
-    "AWS::CodeBuild::Project": f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/{STACK}",
-    "AWS::CodePipeline::Pipeline": f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:{STACK}",
-    "AWS::CodePipeline::Webhook": f"arn:aws:codepipeline:us-east-2:{ACCOUNT}:webhook:aws-pipeline-Webhook-1ABC",
-    "AWS::ECR::Repository": f"arn:aws:ecr:us-east-2:{ACCOUNT}:repository/aws-pipeline-ecrrepository-1abc",
-    "AWS::Events::Rule": f"arn:aws:events:us-east-2:{ACCOUNT}:rule/aws-pipeline-NotificationRule-1ABC",
-    "AWS::IAM::ManagedPolicy": f"arn:aws:iam::{ACCOUNT}:policy/aws-pipeline-TrustFunctionPolicy-1ABC",
-    "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/aws-pipeline-CodeBuildRole-1ABC",
-    "AWS::Lambda::Function": f"arn:aws:lambda:us-east-2:{ACCOUNT}:function:aws-pipeline-TrustFunction-1ABC",
-    "AWS::Logs::LogGroup": f"arn:aws:logs:us-east-2:{ACCOUNT}:log-group:aws-pipeline-TrustFunctionLogs-1ABC:*",
-    "AWS::S3::Bucket": "arn:aws:s3:::aws-pipeline-artifactbucket-1abc",
-    "AWS::S3::BucketPolicy": "arn:aws:s3:::aws-pipeline-artifactbucket-1abc",
-    "AWS::SNS::Topic": f"arn:aws:sns:us-east-2:{ACCOUNT}:aws-pipeline-NotificationTopic-1ABC",
-    "AWS::SNS::TopicPolicy": f"arn:aws:sns:us-east-2:{ACCOUNT}:aws-pipeline-NotificationTopic-1ABC",
-    "AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:us-east-2:{ACCOUNT}:secret:WebhookSecret-1ABC-x",
-    "Custom::KubectlRoleTrust": f"arn:aws:lambda:us-east-2:{ACCOUNT}:function:aws-pipeline-TrustFunction-1ABC",
+
+#: The statements of all policies, by the policy's name and their own.
+STATEMENTS: dict[str, Any] = {
+    f"{name}.{statement['Sid']}": statement for name, policy in LEARNER.items() for statement in policy["Statement"]
 }
 
 
-def document(path: Path) -> Any:
-    """Read a document and fill in the account."""
-    return json.loads(path.read_text(encoding="utf-8").replace("<ACCOUNT_ID>", ACCOUNT))
+def own(*names: str) -> set[str]:
+    """Return the permissions of the learner's own commands, without those that CloudFormation uses on their behalf."""
+    return {
+        action
+        for name, statement in STATEMENTS.items()
+        if name.partition(".")[0] in names and "aws:CalledVia" not in json.dumps(statement)
+        for action in as_list(statement["Action"])
+    }
 
 
-def as_list(value: Any) -> list[Any]:
-    """Return a list, since IAM accepts a single value in place of one."""
-    return value if isinstance(value, list) else [value]
-
-
-STATEMENTS: dict[str, Any] = {statement["Sid"]: statement for statement in document(LEARNER)["Statement"]}
-#: The permissions of the learner's own commands, without those that CloudFormation uses on their behalf.
-DIRECT = {
-    action
-    for statement in STATEMENTS.values()
-    if "aws:CalledVia" not in json.dumps(statement)
-    for action in as_list(statement["Action"])
-}
+#: The permissions of commands of the AWS CLI; eksctl's other ones are for its own stacks.
+CALLED = own("scripts", "stack") | {action for action in own("cluster") if action.startswith("eks:")}
 
 
 def setting(name: str) -> str:
@@ -147,7 +139,7 @@ def commands_of_scripts() -> str:
 
 
 def test_trust_policy_allows_the_account_only() -> None:
-    assert document(ROOT / "trust.json") == {
+    assert rendered(ROOT / "trust.json") == {
         "Version": "2012-10-17",
         "Statement": [
             {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
@@ -156,19 +148,21 @@ def test_trust_policy_allows_the_account_only() -> None:
 
 
 def test_role_policy_allows_one_cluster_only() -> None:
-    assert document(ROOT / "iam-role-policy.json") == {
+    assert rendered(ROOT / "iam-role-policy.json") == {
         "Version": "2012-10-17",
         "Statement": [
             {
                 "Effect": "Allow",
                 "Action": "eks:DescribeCluster",
-                "Resource": f"arn:aws:eks:<REGION>:{ACCOUNT}:cluster/<CLUSTER_NAME>",
+                "Resource": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{CLUSTER}",
             }
         ],
     }
 
 
-@pytest.mark.parametrize("name", ["trust.json", "iam-role-policy.json", "docs/learner-policy.json"])
+@pytest.mark.parametrize(
+    "name", ["trust.json", "iam-role-policy.json", *(f"docs/policies/{each}.json" for each in LEARNER)]
+)
 def test_documents_have_known_placeholders_only(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "<ACCOUNT_ID>" in text
@@ -191,17 +185,28 @@ def test_placeholders_can_be_filled_in(name: str) -> None:
     assert json.loads(done.stdout)["Version"] == "2012-10-17"
 
 
-# --- docs/learner-policy.json --------------------------------------------------------------------------------------
+# --- docs/policies ---------------------------------------------------------------------------------------------------
 
 
-def test_learner_policy_fits_a_managed_policy() -> None:
-    assert len(re.sub(r"\s", "", json.dumps(document(LEARNER)))) <= 6144
+@pytest.mark.parametrize("name", LEARNER)
+def test_learner_policies_are_far_from_the_limit_of_a_managed_policy(name: str) -> None:
+    # 6,144 characters without white space, and ten policies for a user (IAM user guide, "IAM and AWS STS quotas").
+    text = (ROOT / "docs" / "policies" / f"{name}.json").read_text(encoding="utf-8")
+    assert len(re.sub(r"\s", "", text)) <= 5000
+    assert len(LEARNER) <= 10
+
+
+def test_learner_policies_are_those_that_the_readme_attaches() -> None:
+    (attached,) = re.findall(
+        r"^for policy in ([a-z ]+); do$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(attached.split()) == sorted(LEARNER)
 
 
 @pytest.mark.parametrize("call", sorted(calls(commands_of_scripts())))
 def test_learner_policy_allows_the_scripts_calls(call: str) -> None:
     needed = right(call)
-    assert needed is None or needed in DIRECT
+    assert needed is None or needed in CALLED
 
 
 def test_learner_policy_allows_the_documents_calls() -> None:
@@ -210,10 +215,10 @@ def test_learner_policy_allows_the_documents_calls() -> None:
     fences = re.findall(r"^```bash[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     by_an_administrator = {"iam create-user", "iam create-policy", "iam attach-user-policy"}
     needed = {right(call) for call in calls("\n".join(fences)) - by_an_administrator} - {None}
-    assert needed <= DIRECT
+    assert needed <= CALLED
 
 
-@pytest.mark.parametrize("action", sorted(DIRECT))
+@pytest.mark.parametrize("action", sorted(own("scripts", "stack")))
 def test_learner_policy_has_no_unused_permission(action: str) -> None:
     called = {right(call) for call in calls(commands_of_scripts())}
     assert (action in called) != (action in OTHER_USES)
@@ -222,39 +227,49 @@ def test_learner_policy_has_no_unused_permission(action: str) -> None:
 def test_learner_policy_allows_no_whole_service() -> None:
     actions = [action for statement in STATEMENTS.values() for action in as_list(statement["Action"])]
     assert not [action for action in actions if action.endswith(":*") or action == "*"]
-    assert not [action for action in DIRECT if "*" in action]
+    assert not [action for action in own(*LEARNER) if "*" in action]
 
 
-def test_account_wide_permissions_are_read_only() -> None:
+def test_account_wide_permissions_are_read_only_or_have_no_narrower_resource() -> None:
     everywhere = [statement for statement in STATEMENTS.values() if "*" in as_list(statement["Resource"])]
-    actions = [action.split(":")[1] for statement in everywhere for action in as_list(statement["Action"])]
-    assert not [action for action in actions if not re.match(r"Describe|List|Get", action)]
+    actions = {action for statement in everywhere for action in as_list(statement["Action"])}
+    changing = {action for action in actions if not re.match(r"Describe|List|Get", action.partition(":")[2])}
+    assert changing == {
+        "cloudformation:CreateUploadBucket",
+        "codeconnections:CreateConnection",
+        "codeconnections:StartOAuthHandshake",
+        "eks:CreateCluster",
+        "sns:Unsubscribe",
+    }
+    required = {action: (service_reference.details(action) or {})["resourceTypes"] for action in changing}
+    assert [action for action, types in required.items() if any(each["required"] for each in types)] == []
 
 
 def test_learner_policy_has_the_settings_names() -> None:
-    text = LEARNER.read_text(encoding="utf-8")
     region, cluster = setting("AWS_REGION"), setting("CLUSTER_NAME")
-    assert STATEMENTS["Cluster"]["Resource"] == [
+    assert STATEMENTS["scripts.Cluster"]["Resource"] == [
         f"arn:aws:eks:{region}:{ACCOUNT}:cluster/{cluster}",
         f"arn:aws:eks:{region}:{ACCOUNT}:access-entry/{cluster}/*",
     ]
-    assert STATEMENTS["KubectlRole"]["Resource"] == f"arn:aws:iam::{ACCOUNT}:role/{setting('KUBECTL_ROLE_NAME')}"
-    stack = setting("STACK_NAME")
-    assert STATEMENTS["Stack"]["Resource"] == f"arn:aws:cloudformation:{region}:{ACCOUNT}:stack/{stack}/*"
-    assert all(
-        stack in resource or "WebhookSecret" in resource for resource in STATEMENTS["StackResources"]["Resource"]
+    assert (
+        STATEMENTS["scripts.KubectlRole"]["Resource"] == f"arn:aws:iam::{ACCOUNT}:role/{setting('KUBECTL_ROLE_NAME')}"
     )
-    assert set(re.findall(r"arn:aws:[a-z]+:([a-z0-9-]+):", text)) == {region}
+    stack = setting("STACK_NAME")
+    assert STATEMENTS["stack.Stack"]["Resource"] == f"arn:aws:cloudformation:{region}:{ACCOUNT}:stack/{stack}/*"
+    assert all(
+        stack in resource or "WebhookSecret" in resource for resource in STATEMENTS["stack.StackResources"]["Resource"]
+    )
+    assert set(re.findall(r"arn:aws:[a-z0-9-]+:([a-z0-9-]+):", json.dumps(LEARNER))) == {region}
 
 
 def test_stack_resources_are_changed_by_cloudformation_only() -> None:
     called_via = {"ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}}
-    assert STATEMENTS["StackResources"]["Condition"] == called_via
-    assert STATEMENTS["StackAsk"]["Condition"] == called_via
+    assert STATEMENTS["stack.StackResources"]["Condition"] == called_via
+    assert STATEMENTS["stack.StackAsk"]["Condition"] == called_via
 
 
 def test_roles_are_passed_to_the_templates_services_only() -> None:
-    statement = STATEMENTS["StackRolesToServices"]
+    statement = STATEMENTS["stack.StackRolesToServices"]
     assert statement["Action"] == "iam:PassRole"
     assumed = [
         each["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["Service"]
@@ -268,8 +283,20 @@ def test_roles_are_passed_to_the_templates_services_only() -> None:
 def test_learner_policy_covers_every_resource_type() -> None:
     types = {each["Type"] for each in TEMPLATE["Resources"].values()}
     assert types == set(MADE)
-    statement = STATEMENTS["StackResources"]
+    statement = STATEMENTS["stack.StackResources"]
     for arn in MADE.values():
         service = arn.split(":")[2]
         assert any(fnmatchcase(arn, pattern) for pattern in statement["Resource"]), arn
         assert any(action.startswith(f"{service}:") for action in statement["Action"]), service
+
+
+@pytest.mark.parametrize("operation", caller_rights.HANDLERS)
+def test_stack_policy_has_what_each_resource_needs(operation: str) -> None:
+    given = [action for each in LEARNER["stack"]["Statement"] for action in as_list(each["Action"])]
+    missing = {
+        action
+        for resource in TEMPLATE["Resources"].values()
+        for action in caller_rights.actions(resource["Type"], operation, resource["Properties"])
+        if not any(fnmatchcase(action, pattern) for pattern in given)
+    }
+    assert missing == set()

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import pytest
 
 from rehearsal.emulator import decision_log
-from tests.support.account import Aws, rendered
+from tests.support.account import Aws
 from tests.support.fixtures import Figure
 from tests.support.names import CONNECTION, OTHER_ROLE, ROLE, STACK, TOKEN
-from tests.support.paths import ROOT
+from tests.support.policies import LEARNER
 from tests.support.privileges import Json, needless, pieces
+from tests.support.template import TEMPLATE
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
-POLICY: Json = rendered(ROOT / "docs" / "learner-policy.json")
+POLICY = LEARNER["stack"]
 #: The statements for what CloudFormation does on the learner's behalf.
 CALLED = ("StackRolesToServices", "StackResources", "StackAsk")
 #: Every form of the stack, by parameters, one after another.
@@ -29,15 +30,50 @@ UPDATES: tuple[dict[str, str], ...] = (
     {"KubectlRoleName": OTHER_ROLE, "NotificationEmail": "ann@example.com", "ApprovalRequired": "true"},
     {"NotificationEmail": "bob@example.com", "GitBranch": "main", "CodeBuildDockerImage": "aws/codebuild/standard:7.0"},
     {"GitHubToken": "", "ConnectionArn": CONNECTION},
-    {"GitHubToken": TOKEN},
+    {"GitHubToken": TOKEN, "NotificationEmail": "bob@example.com"},
 )
+#: The change to a policy: other names of its statements.
+RENAMED: Json = {}
+#: A change to each type of resource, which CloudFormation makes without replacing the resource.
+CHANGES: dict[str, Json] = {
+    "AWS::CodeBuild::Project": {"TimeoutInMinutes": 31},
+    "AWS::CodePipeline::Pipeline": {"ExecutionMode": "QUEUED"},
+    "AWS::CodePipeline::Webhook": {"Filters": [{"JsonPath": "$.ref", "MatchEquals": "refs/heads/changed"}]},
+    "AWS::ECR::Repository": {"ImageScanningConfiguration": {"ScanOnPush": False}},
+    "AWS::Events::Rule": {"Description": "changed"},
+    "AWS::IAM::ManagedPolicy": RENAMED,
+    "AWS::IAM::Role": {"MaxSessionDuration": 7200},
+    "AWS::Lambda::Function": {"MemorySize": 512},
+    "AWS::Logs::LogGroup": {"RetentionInDays": 60},
+    "AWS::S3::Bucket": {"VersioningConfiguration": {"Status": "Suspended"}},
+    "AWS::S3::BucketPolicy": RENAMED,
+    "AWS::SNS::Topic": {"DisplayName": "changed"},
+    "AWS::SNS::TopicPolicy": RENAMED,
+    "AWS::SecretsManager::Secret": {"Description": "changed"},
+    "Custom::KubectlRoleTrust": {"ServiceTimeout": 170},
+}
+
+
+def changed_template() -> str:
+    """Return the template with a change to every resource."""
+    resources = {name: changed(resource) for name, resource in TEMPLATE["Resources"].items()}
+    return json.dumps({**TEMPLATE, "Resources": resources})
+
+
+def changed(resource: Json) -> Json:
+    properties, change = resource["Properties"], CHANGES[resource["Type"]]
+    if change is RENAMED:
+        document = properties["PolicyDocument"]
+        renamed = [{**each, "Sid": f"Changed{number}"} for number, each in enumerate(document["Statement"])]
+        change = {"PolicyDocument": {**document, "Statement": renamed}}
+    return {**resource, "Properties": {**properties, **change}}
 
 
 def make_learner(aws: Aws, policy: Json, name: str) -> Aws:
     """Return the account as seen by a user with only this policy; only CloudFormation is called as that user."""
     iam = aws.root("iam")
     iam.create_user(UserName=name)
-    iam.put_user_policy(UserName=name, PolicyName="tutorial-learner", PolicyDocument=json.dumps(policy))
+    iam.put_user_policy(UserName=name, PolicyName="tutorial-stack", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return Aws(aws.url, aws.records, {"cloudformation": aws.client("cloudformation", **key)})
 
@@ -53,9 +89,12 @@ def _roles(aws: Aws) -> Iterator[None]:
 
 @dataclass
 class Run:
-    """A stack that took all its forms: the questions that IAM answered, and the function's policies."""
+    """A stack that took all its forms: the questions that IAM answered, the resources that the last update changed, and
+    the function's policies.
+    """
 
     questions: list[Json]
+    changed: set[str]
     function: dict[str, Json]
 
     def of(self, name: str) -> list[Json]:
@@ -71,12 +110,24 @@ def _run(aws: Aws, roles: None) -> Run:
     bucket = learner.create(STACK)["ArtifactBucketName"]
     for given in UPDATES:
         assert learner.change("update", STACK, **given) == "UPDATE_COMPLETE", learner.reasons(STACK)
+    before = len(updates(aws))
+    assert learner.change("update", STACK, changed_template(), **UPDATES[-1]) == "UPDATE_COMPLETE", learner.reasons(
+        STACK
+    )
+    changed_last = set(updates(aws)[before:])
     function = function_policies(aws)
     s3 = aws.root("s3")
     s3.put_object(Bucket=bucket, Key="Source/a.zip", Body=b"one")
     s3.delete_object(Bucket=bucket, Key="Source/a.zip")
     learner.delete(STACK)
-    return Run(asked(aws), function)
+    return Run(asked(aws), changed_last, function)
+
+
+def updates(aws: Aws) -> list[str]:
+    """Return the resource of each event that says that a resource was updated, the oldest event first."""
+    pages = aws.root("cloudformation").get_paginator("describe_stack_events").paginate(StackName=STACK)
+    events = [each for page in pages for each in page["StackEvents"]]
+    return [each["LogicalResourceId"] for each in events[::-1] if each["ResourceStatus"] == "UPDATE_COMPLETE"]
 
 
 def function_policies(aws: Aws) -> dict[str, Json]:
@@ -114,6 +165,14 @@ def test_learner_policy_suffices_for_all_forms_of_the_stack(run: Run, figure: Fi
     )
 
 
+def test_learner_policy_suffices_to_update_every_resource(run: Run, figure: Figure) -> None:
+    assert run.changed >= set(TEMPLATE["Resources"])
+    assert set(CHANGES) == {each["Type"] for each in TEMPLATE["Resources"].values()}
+    figure(
+        "the learner's policy suffices to update each resource of the stack", f"{len(TEMPLATE['Resources'])} resources"
+    )
+
+
 def test_every_permission_for_cloudformation_is_needed(run: Run, figure: Figure) -> None:
     policy = POLICY | {"Statement": [each for each in POLICY["Statement"] if each["Sid"] in CALLED]}
     assert needless(policy, run.of(":user/learner")) == []
@@ -141,6 +200,22 @@ def test_stack_reports_missing_permission(aws: Aws, action: str) -> None:
     learner = make_learner(aws, left, f"without-{action.partition(':')[2]}")
     try:
         assert learner.change("create", STACK) != "CREATE_COMPLETE"
+        assert f"is not authorized to perform: {action} on resource: " in aws.reasons(STACK)
+    finally:
+        aws.delete(STACK)
+
+
+@pytest.mark.usefixtures("roles")
+@pytest.mark.parametrize(
+    "action",
+    ["ecr:PutImageTagMutability", "lambda:UpdateFunctionConfiguration", "secretsmanager:UpdateSecret"],
+)
+def test_update_reports_missing_permission(aws: Aws, action: str) -> None:
+    (left,) = [left for name, left in pieces(POLICY) if name.endswith(f": {action}")]
+    learner = make_learner(aws, left, f"without-{action.partition(':')[2]}")
+    aws.create(STACK)
+    try:
+        assert learner.change("update", STACK, changed_template()) != "UPDATE_COMPLETE"
         assert f"is not authorized to perform: {action} on resource: " in aws.reasons(STACK)
     finally:
         aws.delete(STACK)

@@ -32,6 +32,7 @@ from tests.support.fixtures import Figure, Rehearsal
 from tests.support.names import ROLE as KUBECTL_ROLE
 from tests.support.names import STACK
 from tests.support.paths import ROOT
+from tests.support.policies import LEARNER
 from tests.support.privileges import needless, pieces
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -303,10 +304,13 @@ def test_every_action_of_the_roles_is_needed(pipeline: Pipeline, figure: Figure)
 ELSEWHERE = {
     "scripts/create-stack.sh, after a failure": ("cloudformation:ContinueUpdateRollback", "cloudformation:DescribeStackEvents"),
     "scripts/create-stack.sh, with other parameters": ("cloudformation:GetTemplate", "cloudformation:UpdateStack"),
-    "scripts/teardown.sh": ("cloudformation:DeleteStack", "iam:DeleteRole", "iam:DeleteRolePolicy"),
+    "scripts/teardown.sh": (
+        "cloudformation:DeleteStack", "iam:DeleteRole", "iam:DeleteRolePolicy", "s3:DeleteObject*", "s3:ListBucketVersions",
+    ),
     "scripts/authorize-role.sh, in a cluster of mode API": ("eks:*AccessEntry", "arn:aws:eks:*:access-entry/*"),
     "the documents, the approval": ("codepipeline:PutApprovalResult", "arn:aws:codepipeline:*:aws-pipeline/*"),
     "the documents and the console, the connection": ("codeconnections:*",),
+    "scripts/preflight.sh, the account's plan": ("freetier:GetAccountPlanState",),
     "the console, the upload of the template": (
         "cloudformation:CreateUploadBucket", "cloudformation:GetTemplateSummary", "s3:CreateBucket", "s3:GetObject", "s3:PutObject",
         "arn:aws:cloudformation:*", "arn:aws:s3:::cf-templates-*",
@@ -326,12 +330,9 @@ def test_every_permission_of_the_learners_commands_is_needed(stack: Rehearsal, f
         done = stack.run(f"scripts/{script}", check=False)  # two of them exit with 1 while a cluster exists
         assert "not authorized" not in done.stdout + done.stderr
     asked = [each for each in decision_log.read(decision_log.path()) if each["principal"].endswith(":user/learner")]
-    document = (ROOT / "docs" / "learner-policy.json").read_text(encoding="utf-8")
-    policy = json.loads(document.replace("<ACCOUNT_ID>", settings.account))
-    own = [
-        each for each in policy["Statement"] if "aws:CalledVia" not in str(each) and each["Action"] != "iam:PassRole"
-    ]
-    policy["Statement"] = own
+    given = [each for name in ("scripts", "stack") for each in LEARNER[name]["Statement"]]
+    own = [each for each in given if "aws:CalledVia" not in str(each) and each["Action"] != "iam:PassRole"]
+    policy = LEARNER["scripts"] | {"Statement": own}
     unused = [name.partition(": ")[2] for name in needless(policy, asked)]
     known = [pattern for patterns in ELSEWHERE.values() for pattern in patterns]
     assert [name for name in unused if not any(fnmatchcase(name, pattern) for pattern in known)] == []

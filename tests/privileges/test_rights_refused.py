@@ -39,7 +39,7 @@ OPEN = {
 }
 ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 OTHER_BUCKET = "privilege-test-payroll"
-DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError")
+DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation")
 
 
 @dataclass
@@ -153,7 +153,11 @@ CASES = (
     case("learner", "eks.delete_cluster", name="production"),
     case("learner", "eks.create_access_entry", clusterName="production", principalArn=OTHER_ROLE),
     case("learner", "eks.delete_access_entry", clusterName="production", principalArn=OTHER_ROLE),
-    case("learner", "eks.update_cluster_version", name=CLUSTER, version="1.37"),
+    case("learner", "eks.update_cluster_version", name="production", version="1.37"),
+    case("learner", "eks.delete_nodegroup", clusterName="production", nodegroupName="nodes"),
+    case("learner", "eks.create_addon", clusterName="production", addonName="coredns"),
+    case("learner", "ec2.create_vpc", CidrBlock="10.0.0.0/16"),
+    case("learner", "ec2.run_instances", ImageId="ami-0", MinCount=1, MaxCount=1),
     case("learner", "cloudformation.describe_stacks", {"StackName": STACK}, StackName="payroll"),
     case("learner", "cloudformation.delete_stack", StackName="payroll"),
     case("learner", "cloudformation.update_stack", StackName="payroll", TemplateBody="{}"),
@@ -163,6 +167,8 @@ CASES = (
     case("learner", "iam.put_role_policy", RoleName="Admin", **POLICY),
     case("learner", "iam.update_assume_role_policy", RoleName=ROLE, **TRUST),
     case("learner", "iam.attach_role_policy", RoleName=ROLE, PolicyArn=ADMINISTRATOR),
+    case("learner", "iam.attach_role_policy", RoleName=f"eksctl-{CLUSTER}-cluster-ServiceRole", PolicyArn=ADMINISTRATOR),
+    case("learner", "iam.put_role_policy", RoleName=f"eksctl-{CLUSTER}-cluster-ServiceRole", **POLICY),
     # Only CloudFormation may change the stack's resources on the learner's behalf
     case("learner", "iam.put_role_policy", RoleName="{CodeBuildRole}", **POLICY),
     case("learner", "iam.update_assume_role_policy", RoleName="{CodeBuildRole}", **TRUST),

@@ -321,7 +321,7 @@ def learner(aws: Aws) -> Json:
         (
             "iam",
             "create_policy_version",
-            {"PolicyArn": "arn:aws:iam::111122223333:policy/learner", "PolicyDocument": "{}"},
+            {"PolicyArn": "arn:aws:iam::111122223333:policy/tutorial-scripts", "PolicyDocument": "{}"},
         ),
         ("eks", "list_access_entries", {"clusterName": "eksctl-demo"}),
         ("ecr", "get_authorization_token", {}),
@@ -566,6 +566,20 @@ def test_added_service_needs_permission(aws: Aws) -> None:
         aws.client("service-quotas", keys).get_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")
 
 
+def test_action_without_resource_types_needs_a_star(aws: Aws) -> None:
+    connections = f"arn:aws:codeconnections:{aws.settings.region}:{aws.settings.account}:*"
+    named = aws.role("names-connections", allow("codeconnections:CreateConnection", connections))
+    with pytest.raises(ClientError, match="not authorized to perform: codeconnections:CreateConnection"):
+        aws.client("codeconnections", named).create_connection(ProviderType="GitHub", ConnectionName="named")
+    anything = aws.role("names-a-star", allow("codeconnections:CreateConnection", "*"))
+    assert aws.client("codeconnections", anything).create_connection(ProviderType="GitHub", ConnectionName="star")
+
+
+def test_learner_may_create_a_connection(aws: Aws, learner: Json) -> None:
+    made = aws.client("codeconnections", learner).create_connection(ProviderType="GitHub", ConnectionName="learner")
+    assert aws.client("codeconnections", learner).get_connection(ConnectionArn=made["ConnectionArn"])
+
+
 def test_instance_types_are_offered_by_zone(aws: Aws) -> None:
     found = aws.client("ec2").describe_instance_type_offerings(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": ["t3.medium", "t9.huge"]}]
@@ -598,9 +612,9 @@ def test_principal_arn_of_a_session_is_its_role(aws: Aws) -> None:
 # --- stacks
 
 
-def create_stack(aws: Aws, name: str, template: Json, **parameters: str) -> Json:
+def create_stack(aws: Aws, name: str, template: Json, keys: Json | None = None, **parameters: str) -> Json:
     """Create a stack, wait until that has ended, and describe it."""
-    cloudformation = aws.client("cloudformation")
+    cloudformation = aws.client("cloudformation", keys)
     given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
     body = json.dumps(template)
     cloudformation.create_stack(StackName=name, TemplateBody=body, Parameters=given, Capabilities=["CAPABILITY_IAM"])
@@ -674,6 +688,23 @@ def test_stack_does_not_delete_a_bucket_that_is_not_empty(aws: Aws) -> None:
 
 
 @pytest.mark.usefixtures("repositories")
+@pytest.mark.parametrize(
+    ("attached", "status"),
+    [("AmazonEKSClusterPolicy", "CREATE_COMPLETE"), ("AdministratorAccess", "ROLLBACK_COMPLETE")],
+)
+def test_learner_gives_roles_of_eksctls_stacks_only_eks_policies(
+    aws: Aws, learner: Json, attached: str, status: str
+) -> None:
+    trust = {"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    properties = {
+        "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
+        "ManagedPolicyArns": [f"arn:aws:iam::aws:policy/{attached}"],
+    }
+    role = {"Type": "AWS::IAM::Role", "Properties": properties}
+    stack = create_stack(aws, f"eksctl-eksctl-demo-{attached}", {"Resources": {"ServiceRole": role}}, learner)
+    assert stack["StackStatus"] == status
+
+
 def test_stack_does_not_take_over_a_repository(aws: Aws) -> None:
     repository = {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "other"}}
     assert create_stack(aws, "taken", {"Resources": {"R": repository}})["StackStatus"] == "ROLLBACK_COMPLETE"

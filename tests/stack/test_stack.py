@@ -7,14 +7,18 @@ that it leaves nothing behind.
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.account import OPEN, Aws, held, refused, rendered
+from tests.support.account import OPEN, Aws, environment, held, refused
 from tests.support.names import ACCOUNT, CONNECTION, OTHER_ROLE, ROLE, TOKEN
 from tests.support.paths import ROOT
+from tests.support.policies import LEARNER
 
 pytestmark = pytest.mark.services
 
@@ -249,7 +253,21 @@ def test_wrong_parameters_create_nothing(aws: Aws, given: dict[str, str], messag
     assert _everything(aws) == before
 
 
-def test_iam_accepts_the_learner_policy(aws: Aws) -> None:
-    document = json.dumps(rendered(ROOT / "docs" / "learner-policy.json"))
+@pytest.mark.parametrize("name", LEARNER)
+def test_iam_accepts_the_learner_policies(aws: Aws, name: str) -> None:
+    document = json.dumps(LEARNER[name])
     policy = aws.root("iam").create_policy(PolicyName="learner", PolicyDocument=document)["Policy"]
     aws.root("iam").delete_policy(PolicyArn=policy["Arn"])
+
+
+def test_readme_gives_the_user_every_policy(aws: Aws) -> None:
+    (fence,) = re.findall(
+        r"^```bash account\n(ACCOUNT_ID=.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    shell = {**os.environ, **environment(aws), "AWS_DEFAULT_REGION": "us-east-2", "AWS_PAGER": ""}
+    subprocess.run(["bash", "-euc", fence], cwd=ROOT, env=shell, timeout=250, check=True, capture_output=True)
+    attached = aws.root("iam").list_attached_user_policies(UserName="learner")["AttachedPolicies"]
+    assert {each["PolicyName"] for each in attached} == {f"tutorial-{name}" for name in LEARNER}
+    (stack,) = [each["PolicyArn"] for each in attached if each["PolicyName"] == "tutorial-stack"]
+    version = aws.root("iam").get_policy_version(PolicyArn=stack, VersionId="v1")["PolicyVersion"]
+    assert version["Document"] == LEARNER["stack"]

@@ -77,12 +77,12 @@ class Aws:
         iam.delete_role_policy(RoleName=name, PolicyName="eks-describe")
         iam.delete_role(RoleName=name)
 
-    def change(self, verb: str, stack: str, **given: str) -> str:
+    def change(self, verb: str, stack: str, template: str = "", **given: str) -> str:
         """Create or update a stack with a user, a token and the ``given`` parameters; return its final status."""
         values = {"GitHubUser": "octocat", "GitHubToken": TOKEN} | given
         getattr(self.root("cloudformation"), f"{verb}_stack")(
             StackName=stack,
-            TemplateBody=FILE.read_text(encoding="utf-8"),
+            TemplateBody=template or FILE.read_text(encoding="utf-8"),
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
             Capabilities=["CAPABILITY_IAM"],
         )
