@@ -1,4 +1,4 @@
-"""Builds the cluster's programs from one Go module, once.
+"""Gets the cluster's programs, once: as their projects publish them, else built from one Go module.
 
 ``programs/`` is the module of all programs: what two of them import is compiled once, and one ``go build`` keeps every
 core busy to its end. The price is that a program may get newer dependencies than it was released with. go.sum pins every
@@ -9,6 +9,7 @@ continues with Go's build cache.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal import waiting
-from rehearsal.kubernetes import pause, toolchain
+from rehearsal.kubernetes import official, pause, toolchain
+from rehearsal.kubernetes.download import NotAvailable
 from rehearsal.sandbox import locks
 from rehearsal.settings import settings
 
@@ -50,6 +52,8 @@ TAGS = "no_btrfs,no_zfs,no_devmapper,nri_no_wasm,no_tracing,urfave_cli_no_docs"
 SPACE_NEEDED = 6_500_000_000
 LIST_TIMEOUT = 1200
 BUILD_TIMEOUT = 3600
+#: Where programs come from.
+COMPILED, DOWNLOADED = "compiled", "downloaded"
 #: Lines shown of the end of a failed build's output.
 EXCERPT = 15
 
@@ -102,16 +106,29 @@ def version_flags(version: str) -> str:
     return " ".join(f"-X {package}.{name}={value}" for package in packages for name, value in values.items())
 
 
+def must_compile() -> bool:
+    """Whether the setting REHEARSAL_BUILD says to build in any case.
+
+    Raises:
+        ValueError: it has another value than 0 and 1.
+    """
+    value = os.environ.get("REHEARSAL_BUILD", "")
+    if value not in ("", "0", "1"):
+        raise ValueError(f"REHEARSAL_BUILD must be 0 or 1, not {value!r}")
+    return value == "1"
+
+
 def is_built() -> bool:
     """Whether the programs exist and are those that the repository describes."""
+    wanted = [COMPILED] if must_compile() else [COMPILED, DOWNLOADED]
     try:
-        return _marker().read_text(encoding="ascii") == _key()
+        return _marker().read_text(encoding="ascii") in [_key(origin) for origin in wanted]
     except OSError:
         return False
 
 
 def build(show: Callable[[str], None] = print) -> None:
-    """Build all programs, unless they exist; ``show`` is called with the progress in one line.
+    """Get all programs, unless they exist; ``show`` is called with the progress in one line.
 
     Raises:
         BuildError: a module could not be fetched or compiled, the disk is too small, or another build is running.
@@ -127,14 +144,30 @@ def build(show: Callable[[str], None] = print) -> None:
 
 def _build(show: Callable[[str], None]) -> None:
     stage = settings.bin.with_name(settings.bin.name + ".new")
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True)
-    count = _compile_all(stage, show)
+    origin, note = COMPILED, ""
+    _empty(stage)
+    if not must_compile():
+        try:
+            official.fetch(stage, show)
+            origin = DOWNLOADED
+        except NotAvailable as error:
+            note = f" ({error})"
+            show(f"compile, because {error}")
+            _empty(stage)
+    if origin == COMPILED:
+        _compile_all(stage, show)
+    count = len(list(stage.iterdir()))
     pause.write_image(stage / pause.ARCHIVE)
-    (stage / _marker().name).write_text(_key(), encoding="ascii")
+    (stage / _marker().name).write_text(_key(origin), encoding="ascii")
     shutil.rmtree(settings.bin, ignore_errors=True)
     stage.rename(settings.bin)
-    show(f"= {count} programs, {_size(settings.bin) / 1e9:.1f} GB in {settings.bin}")
+    shutil.rmtree(official.kept(), ignore_errors=True)
+    show(f"= {count} programs {origin}, {_size(settings.bin) / 1e9:.1f} GB{note}")
+
+
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
 
 
 def _size(directory: Path) -> int:
@@ -143,8 +176,8 @@ def _size(directory: Path) -> int:
     return sum(files.values())
 
 
-def _compile_all(stage: Path, show: Callable[[str], None]) -> int:
-    """Compile all programs into ``stage``, and return their number."""
+def _compile_all(stage: Path, show: Callable[[str], None]) -> None:
+    """Compile all programs into ``stage``."""
     go, environment = toolchain.find(show)
     missing = _stale(go, environment, show)
     count = Count(packages=len(missing), programs=len(PACKAGES))
@@ -165,7 +198,6 @@ def _compile_all(stage: Path, show: Callable[[str], None]) -> int:
         made.rename(stage / names[0])
         for name in names[1:]:
             (stage / name).hardlink_to(stage / names[0])
-    return sum(map(len, PACKAGES.values()))
 
 
 #: Prefix of ``_compile`` for the name of a linked program.
@@ -182,7 +214,8 @@ def _compile(go: Path, environment: Mapping[str, str], stage: Path) -> Iterator[
     """Run ``go build``; yields each package when it is compiled and each program when it is linked."""
     missing = {file_of(package) for package in PACKAGES}
     other: list[str] = []
-    arguments = ["build", "-v", *flags(settings.kubernetes_version), "-o", f"{stage}/", *PACKAGES]
+    pace = ["-p", str(toolchain.cores())]
+    arguments = ["build", "-v", *pace, *flags(settings.kubernetes_version), "-o", f"{stage}/", *PACKAGES]
     process = _go(go, arguments, {**environment, **toolchain.pace()})
     try:
         with waiting.limit(BUILD_TIMEOUT, process.kill) as expired:
@@ -251,14 +284,16 @@ def _go(
     )
 
 
-def _key() -> str:
-    """Return a digest of everything that the programs are built from."""
-    made_from = (PACKAGES, flags(settings.kubernetes_version), pause.program())
-    digest = hashlib.sha256(repr(made_from).encode())
-    for path in sorted(MODULE.rglob("*")):
-        if path.suffix in (".mod", ".sum", ".go"):
-            digest.update(str(path.relative_to(MODULE)).encode() + path.read_bytes())
-    return digest.hexdigest()
+def _key(origin: str) -> str:
+    """Return a digest of everything that the programs of an origin are made from."""
+    made_from = [origin, pause.program(), official.key() if origin == DOWNLOADED else _sources()]
+    return hashlib.sha256(repr(made_from).encode()).hexdigest()
+
+
+def _sources() -> list[object]:
+    files = [path for path in sorted(MODULE.rglob("*")) if path.suffix in (".mod", ".sum", ".go")]
+    contents = [(str(path.relative_to(MODULE)), path.read_bytes()) for path in files]
+    return [PACKAGES, flags(settings.kubernetes_version), contents]
 
 
 def _marker() -> Path:
@@ -276,7 +311,7 @@ def main() -> int:
         last = message
         if sys.stdout.isatty():
             print(f"\r\033[K{message}", end="", flush=True)
-        elif time.monotonic() - shown > 15 or message.startswith("="):
+        elif time.monotonic() - shown > 15 or message.startswith(("= ", "compile, because")):
             shown = time.monotonic()
             print(message, flush=True)
 

