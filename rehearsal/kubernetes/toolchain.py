@@ -43,6 +43,16 @@ def find(show: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
     return found, environment
 
 
+def shared_caches() -> list[Path]:
+    """Return the directories in which the installed Go keeps modules and compiled packages, if it is used."""
+    own = shutil.which("go")
+    if not own or not is_enough(_version(own)):
+        return []
+    command = [own, "env", "GOMODCACHE", "GOCACHE"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return [Path(line) for line in done.stdout.splitlines() if line]
+
+
 def is_enough(version: str) -> bool:
     """Whether the output of ``go version`` names a Go that can build the modules."""
     match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?", version)
