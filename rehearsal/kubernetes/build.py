@@ -155,7 +155,7 @@ def _build(show: Callable[[str], None]) -> None:
             show(f"compile, because {error}")
             _empty(stage)
     if origin == COMPILED:
-        _compile_all(stage, show)
+        compile_all(stage, show)
     count = len(list(stage.iterdir()))
     pause.write_image(stage / pause.ARCHIVE)
     (stage / _marker().name).write_text(_key(origin), encoding="ascii")
@@ -176,7 +176,7 @@ def _size(directory: Path) -> int:
     return sum(files.values())
 
 
-def _compile_all(stage: Path, show: Callable[[str], None]) -> None:
+def compile_all(stage: Path, show: Callable[[str], None]) -> None:
     """Compile all programs into ``stage``."""
     go, environment = toolchain.find(show)
     missing = _stale(go, environment, show)

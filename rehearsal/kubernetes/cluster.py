@@ -54,7 +54,9 @@ def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) ->
         for image in images:
             image.result()
     with api.client() as client:
-        waiting.until(lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes to be ready", pause=0.1)
+        waiting.until(
+            lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes to be ready", _why_unready, pause=0.1
+        )
     _record(name, mode)
 
 
@@ -151,6 +153,21 @@ def _record(name: str, mode: str) -> None:
     draft = settings.cluster_record.with_suffix(".new")
     draft.write_text(json.dumps(record), encoding="utf-8")
     draft.replace(settings.cluster_record)
+
+
+def _why_unready() -> str:
+    return kubelet_hint(last_words("node-1-kubelet"))
+
+
+def kubelet_hint(words: str) -> str:
+    """Return the end of a kubelet's log, with the remedy if it refuses cgroup v1.
+
+    Kubernetes 1.36 runs on it with ``failCgroupV1: false``; a later version will not
+    (https://github.com/kubernetes/enhancements/issues/5573).
+    """
+    if "cgroup v1" not in words:
+        return words
+    return f"{words} This Kubernetes needs cgroup v2: boot with systemd.unified_cgroup_hierarchy=1."
 
 
 def _all_ready(client: httpx.Client, count: int) -> bool:

@@ -20,6 +20,7 @@ import yaml
 
 from rehearsal import rehearse, waiting
 from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metrics, node, pause, pki, toolchain
+from rehearsal.kubernetes.cluster import kubelet_hint
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import entry, lifecycle, supervisor
 from rehearsal.settings import settings
@@ -151,6 +152,16 @@ def test_each_node_has_its_own_addresses_and_zone() -> None:
     assert {program.netns for program in second.programs().values()} == {"node-2"}
     assert first.kubelet()["maxPods"] == node.MAX_PODS
     assert len(str(second.socket)) < 108
+
+
+def test_kubelet_that_refuses_cgroup_v1_gets_a_remedy() -> None:
+    # What kubelet 1.35 and later say without the setting.
+    words = "kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported"
+    assert Node(1).kubelet()["failCgroupV1"] is False
+    assert (
+        kubelet_hint(words) == f"{words} This Kubernetes needs cgroup v2: boot with systemd.unified_cgroup_hierarchy=1."
+    )
+    assert kubelet_hint("connection refused") == "connection refused"
 
 
 def test_containerd_configuration_is_toml() -> None:

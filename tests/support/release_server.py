@@ -36,6 +36,9 @@ class ReleaseServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients break connections on purpose."""
+
     def wait_for(self, size: int) -> None:
         """Wait until the rate allows ``size`` more bytes."""
         if self.rate is None:
