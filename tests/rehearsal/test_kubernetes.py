@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import ssl
@@ -94,6 +95,19 @@ def test_memory_is_what_the_container_may_have(monkeypatch: pytest.MonkeyPatch, 
     assert toolchain.available_memory() == 1_000_000
     limit.write_text("max\n")
     assert toolchain.available_memory() == pytest.approx(free, rel=0.5)
+
+
+def test_list_and_build_have_the_same_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Otherwise, the progress counts packages that are compiled already."""
+    go = tmp_path / "go"
+    go.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >> {tmp_path}/$1\n")
+    go.chmod(0o755)
+    monkeypatch.setattr(toolchain, "find", lambda _: (go, {}))
+    with contextlib.suppress(FileNotFoundError):  # this go writes no program
+        build.compile_all(tmp_path, lambda _: None)
+    flags = set(build.flags(settings.kubernetes_version)) | set(build.PACKAGES)
+    for verb in ("list", "build"):
+        assert flags <= set((tmp_path / verb).read_text().splitlines())
 
 
 def test_cached_packages_are_not_counted() -> None:

@@ -39,7 +39,7 @@ def sha256(content: bytes) -> str:
 
 def archive(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -251,6 +251,51 @@ def test_slow_network_is_given_up(published: Published, monkeypatch: pytest.Monk
     published.server.rate = 20_000
     with pytest.raises(NotAvailable, match="the downloads bring less than 250 kB a second"):
         published.fetch()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(build.BUILD_TIMEOUT)
+def test_programs_of_real_size_arrive_at_100_mbit_per_second(
+    published: Published, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    """The files of official.toml, with this machine's programs in them."""
+    monkeypatch.undo()
+    build.build(lambda _: None)
+    text = official.PINS.read_text()
+    published.server.files.clear()
+    for source in official.sources(official.architecture()):
+        url, content = publish(published.server, source)
+        section = re.compile(
+            rf'(?ms)^(\[{source.name}\]\n.*?^url = )"[^"]*"(.*?^sha256.amd64 = )"\w*"(\nsha256.arm64 = )"\w*"'
+        )
+        text, found = section.subn(rf'\g<1>"{url}"\g<2>"{sha256(content)}"\g<3>"{sha256(content)}"', text)
+        assert found == 1, source.name
+    pins = published.stage.with_name("real.toml")
+    pins.write_text(text)
+    monkeypatch.setattr(official, "PINS", pins)
+    monkeypatch.setattr(official, "settings", dataclasses.replace(settings, cache=published.stage.parent))
+    published.server.rate = 100e6 / 8
+    began = time.monotonic()
+    published.fetch()
+    took = time.monotonic() - began
+    assert all(path.read_bytes() == (settings.bin / path.name).read_bytes() for path in published.stage.iterdir())
+    size = sum(len(content) for content in published.server.files.values())
+    assert took < 120
+    figure("published programs arrive at 100 Mbit/s", f"{size / 1e6:.0f} MB in {took:.0f} s")
+
+
+def publish(server: ReleaseServer, source: official.Source) -> tuple[str, bytes]:
+    """Put a source with this machine's programs on the server; returns its URL and what its checksum is of."""
+    files = {path: (settings.bin / name).read_bytes() for name, path in source.programs.items()}
+    content = files[""] if "" in files else archive(files)
+    if not source.is_image:
+        server.files[f"/{source.name}"] = content
+        return f"{server.url}/{source.name}", content
+    repository = f"/v2/{source.name}"
+    manifest = json.dumps({"layers": [{"digest": f"sha256:{sha256(content)}"}]}).encode()
+    server.files[f"{repository}/blobs/sha256:{sha256(content)}"] = content
+    server.files[f"{repository}/manifests/sha256:{sha256(manifest)}"] = manifest
+    return f"{server.url}{repository}/manifests/v{{version}}", manifest
 
 
 # What the build makes of it
