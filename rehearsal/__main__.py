@@ -1,4 +1,4 @@
-"""``python -m rehearsal``: runs a rehearsal, or shows or stops a kept one. scripts/rehearse.sh calls this."""
+"""``python -m rehearsal``: runs a rehearsal, shows or stops a kept one, or cleans up. scripts/rehearse.sh calls this."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 
 from rehearsal import rehearse
+from rehearsal.kubernetes import build
 from rehearsal.progress import StepFailed
 from rehearsal.sandbox import SandboxError
 
@@ -15,7 +16,7 @@ from rehearsal.sandbox import SandboxError
 def main() -> int:
     """Parse the command line and return an exit code: 0 done, 1 failed, 2 wrong arguments."""
     parser = argparse.ArgumentParser(prog="scripts/rehearse.sh", description="Rehearse the tutorial on this machine.")
-    parser.add_argument("action", nargs="?", choices=("run", "status", "env", "stop"), default="run")
+    parser.add_argument("action", nargs="?", choices=("run", "status", "env", "stop", "clean"), default="run")
     parser.add_argument(
         "--keep", action="store_true", help="leave everything running, so that you can follow the README by hand"
     )
@@ -26,8 +27,12 @@ def main() -> int:
         parser.error(f"{given.action} takes no options")
     if given.keep and given.without_cluster:
         parser.error("--keep and --without-cluster cannot be combined")
+    try:
+        build.must_compile()
+    except ValueError as error:
+        parser.error(str(error))
     signal.signal(signal.SIGTERM, _interrupt)
-    actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop}
+    actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop, "clean": rehearse.clean}
     try:
         if given.action in actions:
             return actions[given.action]()

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rehearsal import aws, console, github, learner, without_cluster
+from rehearsal import aws, caches, console, github, learner, without_cluster
 from rehearsal.docker import base_image, engine
 from rehearsal.fronts import proxy, tls_front
 from rehearsal.kubernetes import build
@@ -145,10 +145,11 @@ def walk(progress: Progress, tutorial: Tutorial) -> Push:
 
 
 def status() -> int:
-    """Print what a kept rehearsal runs and where."""
+    """Print what a kept rehearsal runs and where, and what rehearsals keep on the disk; returns 1 if none is running."""
     console = Console(highlight=False)
     if not lifecycle.is_running():
         console.print("no rehearsal is running; start one with scripts/rehearse.sh --keep")
+        caches.show(console)
         return 1
     table = Table("program", "state", "since")
     for name, state, since in supervisor.states():
@@ -157,6 +158,7 @@ def status() -> int:
     console.print(f"console page  http://127.0.0.1:{settings.ports.console}/")
     console.print(f"checkout      {learner.checkout_path()}")
     console.print(f"logs          {settings.run / 'log'}")
+    caches.show(console)
     return 0
 
 
@@ -174,6 +176,15 @@ def stop() -> int:
     running = lifecycle.is_running()
     lifecycle.stop()
     print("the rehearsal was stopped and removed" if running else "no rehearsal was running")
+    return 0
+
+
+def clean() -> int:
+    """Remove what rehearsals keep on the disk to start faster the next time."""
+    with lifecycle.exclusive():
+        if settings.run.exists():
+            raise NotPossible("a rehearsal is running or was killed; run scripts/rehearse.sh stop first")
+        caches.remove(Console(highlight=False))
     return 0
 
 

@@ -2,14 +2,15 @@
 # Rehearse the whole tutorial on this machine, without an AWS account.
 #
 # Usage: scripts/rehearse.sh [--keep] [--verbose] [--without-cluster]
-#        scripts/rehearse.sh status | env | stop
+#        scripts/rehearse.sh status | env | stop | clean
 #
 #   --keep             leave everything running, so that you can follow the README by hand
 #   --verbose          show all output of every step
 #   --without-cluster  only the steps that need neither root nor Docker: AWS, GitHub and the stack
-#   status             show what a kept rehearsal runs, and where
+#   status             show what a kept rehearsal runs, and what rehearsals keep on the disk
 #   env                print the environment of a kept rehearsal: eval "$(scripts/rehearse.sh env)"
 #   stop               end a kept rehearsal and clean up after it
+#   clean              remove what rehearsals keep on the disk to start faster the next time
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
@@ -19,7 +20,7 @@ if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
 fi
 
 [[ " $* " == *" --without-cluster "* ]] && packages=minimal || packages=rehearsal
-case ${1:-} in status | env | stop) packages=minimal ;; esac
+case ${1:-} in status | env | stop | clean) packages=minimal ;; esac
 scripts/dev/packages.sh "$packages"
 venv=$(scripts/dev/venv.sh rehearsal)
 exec "$venv/bin/python" -m rehearsal "$@"

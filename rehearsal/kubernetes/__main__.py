@@ -1,4 +1,4 @@
-"""``python -m rehearsal.kubernetes``: builds the programs, and creates or removes the cluster inside the sandbox."""
+"""``python -m rehearsal.kubernetes``: gets the programs, and creates or removes the cluster inside the sandbox."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import subprocess
 import sys
 
-from rehearsal.kubernetes import build, cluster
+from rehearsal.kubernetes import build, cluster, official
+from rehearsal.kubernetes.download import NotAvailable
 from rehearsal.sandbox import SandboxError, identity
 from rehearsal.settings import settings
 
@@ -17,7 +18,8 @@ def main() -> int:
     """Parse the command line and return an exit code: 0 done, 1 failed, 2 wrong arguments."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal.kubernetes")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("build", help="build the programs, once")
+    verbs.add_parser("build", help="download or build the programs, once")
+    verbs.add_parser("pin", help="write the checksums that the projects publish to official.toml")
     making = verbs.add_parser("up", help="create the cluster")
     making.add_argument("--name", required=True)
     making.add_argument("--version", required=True)
@@ -26,13 +28,32 @@ def main() -> int:
     verbs.add_parser("down", help="remove the cluster")
     given = parser.parse_args()
     if given.verb == "build":
-        return build.main()
+        return _build(parser)
+    if given.verb == "pin":
+        return _pin()
     if given.verb == "up":
         if given.version != settings.kubernetes_version.rpartition(".")[0]:
             parser.error(f"the rehearsal builds Kubernetes {settings.kubernetes_version}, not {given.version}")
         if not 1 <= given.nodes <= 8:
             parser.error("--nodes must be between 1 and 8")
     return _inside(given)
+
+
+def _build(parser: argparse.ArgumentParser) -> int:
+    try:
+        build.must_compile()
+    except ValueError as error:
+        parser.error(str(error))
+    return build.main()
+
+
+def _pin() -> int:
+    try:
+        official.pin()
+    except NotAvailable as error:
+        print(f"pin: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _inside(given: argparse.Namespace) -> int:

@@ -1,33 +1,59 @@
-"""Builds the cluster's programs from their Go modules, once.
+"""Gets the cluster's programs, once: as their projects publish them, else built from one Go module.
 
-``modules/`` has one Go module for each project, so that its programs are built with the dependencies that it was
-released with. go.sum pins every byte. A build can be interrupted at any time: the programs get into ``settings.bin`` by
-one rename, and the next build continues with Go's build cache.
+``programs/`` is the module of all programs: what two of them import is compiled once, and one ``go build`` keeps every
+core busy to its end. The price is that a program may get newer dependencies than it was released with. go.sum pins every
+byte. A build can be interrupted at any time: the programs get into ``settings.bin`` by one rename, and the next build
+continues with Go's build cache.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal import waiting
-from rehearsal.kubernetes import image, toolchain
+from rehearsal.kubernetes import official, pause, toolchain
+from rehearsal.kubernetes.download import NotAvailable
 from rehearsal.sandbox import locks
 from rehearsal.settings import settings
 
-MODULES = Path(__file__).with_name("modules")
-PAUSE_IMAGE = "localhost/pause:1"
-#: Bytes that a first build needs: modules 2 GB, build cache 5 GB, programs 1 GB, and a reserve.
-SPACE_NEEDED = 9_000_000_000
+MODULE = Path(__file__).with_name("programs")
+CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+#: What to build: the names of the programs in ``settings.bin``, by their package.
+PACKAGES: Mapping[str, Sequence[str]] = {
+    "./kube": (
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-proxy",
+        "kube-scheduler",
+        "kubeadm",
+        "kubelet",
+    ),
+    "k8s.io/kubernetes/cmd/kubectl": ("kubectl",),
+    "go.etcd.io/etcd/server/v3": ("etcd",),
+    f"{CONTAINERD}/containerd": ("containerd",),
+    f"{CONTAINERD}/containerd-shim-runc-v2": ("containerd-shim-runc-v2",),
+    f"{CONTAINERD}/ctr": ("ctr",),
+    "sigs.k8s.io/aws-iam-authenticator/cmd/aws-iam-authenticator": ("aws-iam-authenticator",),
+    "sigs.k8s.io/metrics-server/cmd/metrics-server": ("metrics-server",),
+}
+#: Parts of containerd that no node uses: three snapshotters, plug-ins in WebAssembly, exported traces, manual pages.
+TAGS = "no_btrfs,no_zfs,no_devmapper,nri_no_wasm,no_tracing,urfave_cli_no_docs"
+#: Bytes that a first build needs: modules 2 GB, build cache 3 GB, programs 0.5 GB, and a reserve.
+SPACE_NEEDED = 6_500_000_000
 LIST_TIMEOUT = 1200
 BUILD_TIMEOUT = 3600
+#: Where programs come from.
+COMPILED, DOWNLOADED = "compiled", "downloaded"
 #: Lines shown of the end of a failed build's output.
 EXCERPT = 15
 
@@ -38,17 +64,6 @@ class BuildError(RuntimeError):
     def __init__(self, message: str, excerpt: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.excerpt = list(excerpt)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Programs that one ``go build`` makes; ``programs`` maps the name of each to its package."""
-
-    module: str
-    programs: Mapping[str, str]
-    flags: Sequence[str] = ()
-    ldflags: str = "-s -w"
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -69,37 +84,17 @@ class Count:
         )
 
 
-def batches(version: str) -> list[Batch]:
-    """Return what to build for Kubernetes ``version`` (``1.36.3``)."""
-    commands = (
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "kubelet",
-        "kubectl",
-        "kube-proxy",
-        "kubeadm",
-    )
-    containerd = "github.com/containerd/containerd/v2/cmd"
-    static = {"CGO_ENABLED": "0"}
+def flags(version: str) -> list[str]:
+    """Return the flags that decide what is compiled, for ``go build`` and ``go list``.
+
+    Without inlining and debug information, the compiler takes less than half of the time. Git does not stamp the
+    programs, because the learner's checkout may belong to another user, and then Go refuses to build.
+    """
     return [
-        Batch(
-            "kubernetes",
-            {name: f"k8s.io/kubernetes/cmd/{name}" for name in commands},
-            ldflags=f"-s -w {version_flags(version)}",
-        ),
-        Batch("kubernetes", {"etcd": "go.etcd.io/etcd/server/v3"}),
-        Batch("kubernetes", {"pause": "./pause"}, environment=static),
-        Batch(
-            "containerd",
-            {name: f"{containerd}/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
-            flags=["-tags=no_btrfs"],
-            environment=static,
-        ),
-        Batch(
-            "authenticator", {"aws-iam-authenticator": "sigs.k8s.io/aws-iam-authenticator/cmd/aws-iam-authenticator"}
-        ),
-        Batch("metrics-server", {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"}),
+        f"-tags={TAGS}",
+        "-gcflags=all=-l -dwarf=false",
+        f"-ldflags=-s -w {version_flags(version)}",
+        "-buildvcs=false",
     ]
 
 
@@ -111,16 +106,29 @@ def version_flags(version: str) -> str:
     return " ".join(f"-X {package}.{name}={value}" for package in packages for name, value in values.items())
 
 
+def must_compile() -> bool:
+    """Whether the setting REHEARSAL_BUILD says to build in any case.
+
+    Raises:
+        ValueError: it has another value than 0 and 1.
+    """
+    value = os.environ.get("REHEARSAL_BUILD", "")
+    if value not in ("", "0", "1"):
+        raise ValueError(f"REHEARSAL_BUILD must be 0 or 1, not {value!r}")
+    return value == "1"
+
+
 def is_built() -> bool:
     """Whether the programs exist and are those that the repository describes."""
+    wanted = [COMPILED] if must_compile() else [COMPILED, DOWNLOADED]
     try:
-        return _marker().read_text(encoding="ascii") == _key()
+        return _marker().read_text(encoding="ascii") in [_key(origin) for origin in wanted]
     except OSError:
         return False
 
 
 def build(show: Callable[[str], None] = print) -> None:
-    """Build all programs, unless they exist; ``show`` is called with the progress in one line.
+    """Get all programs, unless they exist; ``show`` is called with the progress in one line.
 
     Raises:
         BuildError: a module could not be fetched or compiled, the disk is too small, or another build is running.
@@ -135,53 +143,80 @@ def build(show: Callable[[str], None] = print) -> None:
 
 
 def _build(show: Callable[[str], None]) -> None:
-    go, environment = toolchain.find(show)
     stage = settings.bin.with_name(settings.bin.name + ".new")
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True)
-    todo = batches(settings.kubernetes_version)
-    stale = _stale_of_all(go, environment, todo, show)
-    count = Count(
-        packages=len({key for found in stale for key in found.values()}),
-        programs=sum(len(batch.programs) for batch in todo),
-    )
+    origin, note = COMPILED, ""
+    _empty(stage)
+    if not must_compile():
+        try:
+            official.fetch(stage, show)
+            origin = DOWNLOADED
+        except NotAvailable as error:
+            note = f" ({error})"
+            show(f"compile, because {error}")
+            _empty(stage)
+    if origin == COMPILED:
+        compile_all(stage, show)
+    count = len(list(stage.iterdir()))
+    pause.write_image(stage / pause.ARCHIVE)
+    (stage / _marker().name).write_text(_key(origin), encoding="ascii")
+    shutil.rmtree(settings.bin, ignore_errors=True)
+    stage.rename(settings.bin)
+    shutil.rmtree(official.kept(), ignore_errors=True)
+    show(f"= {count} programs {origin}, {_size(settings.bin) / 1e9:.1f} GB{note}")
+
+
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+
+
+def _size(directory: Path) -> int:
+    """Return the bytes that the files of ``directory`` take on the disk; one with several names counts once."""
+    files = {status.st_ino: status.st_size for status in map(Path.stat, directory.iterdir())}
+    return sum(files.values())
+
+
+def compile_all(stage: Path, show: Callable[[str], None]) -> None:
+    """Compile all programs into ``stage``."""
+    go, environment = toolchain.find(show)
+    missing = _stale(go, environment, show)
+    count = Count(packages=len(missing), programs=len(PACKAGES))
     free = shutil.disk_usage(stage).free
     if count.packages > 1000 and free < SPACE_NEEDED:
         raise BuildError(
-            f"the first build needs {SPACE_NEEDED / 1e9:.0f} GB in {settings.cache}; {free / 1e9:.1f} GB are free"
+            f"the first build needs {SPACE_NEEDED / 1e9:.1f} GB in {settings.cache}; {free / 1e9:.1f} GB are free"
         )
-    compiled: set[str] = set()
-    for batch, expected in zip(todo, stale, strict=True):
-        for package in _compile(go, environment, batch, stage):
-            if package in expected:
-                compiled.add(expected[package])
-                count.compiled = len(compiled)
-            elif package.startswith(LINKED):
-                count.linked += 1
-            show(str(count))
-        # Packages that an earlier batch has compiled are not compiled again, so go did not name them.
-        compiled |= set(expected.values())
-        count.compiled = len(compiled)
-    image.write(stage / "pause.tar", PAUSE_IMAGE, {"/pause": stage / "pause"}, ["/pause"])
-    (stage / _marker().name).write_text(_key(), encoding="ascii")
-    shutil.rmtree(settings.bin, ignore_errors=True)
-    stage.rename(settings.bin)
-    size = sum(path.stat().st_size for path in settings.bin.iterdir())
-    show(f"= {count.programs} programs, {size / 1e9:.1f} GB in {settings.bin}")
+    for package in _compile(go, environment, stage):
+        if package in missing:
+            missing.remove(package)
+            count.compiled += 1
+        elif package.startswith(LINKED):
+            count.linked += 1
+        show(str(count))
+    for package, names in PACKAGES.items():
+        made = stage / file_of(package)
+        made.rename(stage / names[0])
+        for name in names[1:]:
+            (stage / name).hardlink_to(stage / names[0])
 
 
 #: Prefix of ``_compile`` for the name of a linked program.
 LINKED = "linked "
 
 
-def _compile(go: Path, environment: Mapping[str, str], batch: Batch, stage: Path) -> Iterator[str]:
-    """Run one ``go build``; yields each package when it is compiled and each program when it is linked."""
-    single = len(batch.programs) == 1
-    target = stage / next(iter(batch.programs)) if single else stage
-    args = ["build", "-v", *batch.flags, "-ldflags", batch.ldflags, "-o", f"{target}{'' if single else '/'}"]
-    missing = set(batch.programs)
+def file_of(package: str) -> str:
+    """Return the name that ``go build`` gives to a package's program."""
+    *_, parent, name = package.split("/")
+    return parent if re.fullmatch(r"v\d+", name) else name
+
+
+def _compile(go: Path, environment: Mapping[str, str], stage: Path) -> Iterator[str]:
+    """Run ``go build``; yields each package when it is compiled and each program when it is linked."""
+    missing = {file_of(package) for package in PACKAGES}
     other: list[str] = []
-    process = _go(go, args + list(batch.programs.values()), environment, batch)
+    pace = ["-p", str(toolchain.cores())]
+    arguments = ["build", "-v", *pace, *flags(settings.kubernetes_version), "-o", f"{stage}/", *PACKAGES]
+    process = _go(go, arguments, {**environment, **toolchain.pace()})
     try:
         with waiting.limit(BUILD_TIMEOUT, process.kill) as expired:
             for line in process.stderr or ():
@@ -198,58 +233,50 @@ def _compile(go: Path, environment: Mapping[str, str], batch: Batch, stage: Path
         process.kill()
         process.wait()
     if expired.is_set():
-        raise BuildError(f"building {batch.module} took longer than {BUILD_TIMEOUT} s", other[-EXCERPT:])
+        raise BuildError(f"building the programs took longer than {BUILD_TIMEOUT} s", other[-EXCERPT:])
     if code:
-        raise BuildError(f"go build failed in {MODULES / batch.module}", other[-EXCERPT:])
+        raise BuildError(f"go build failed in {MODULE}", other[-EXCERPT:])
     for name in sorted(missing):
         yield LINKED + name
 
 
-def _stale_of_all(
-    go: Path, environment: Mapping[str, str], todo: Sequence[Batch], show: Callable[[str], None]
-) -> list[dict[str, str]]:
-    """Fetch the modules, and return what each batch has to compile (see ``stale``)."""
-    found = []
+def _stale(go: Path, environment: Mapping[str, str], show: Callable[[str], None]) -> set[str]:
+    """Fetch the modules, and return the packages to compile."""
+    show("find what the programs need")
+    # go gives a reason for each package that is not up to date; see ``stale`` for the one that does not count.
+    form = "{{if .StaleReason}}{{.ImportPath}}\t{{.StaleReason}}{{end}}"
+    arguments = ["list", "-deps", "-f", form, *flags(settings.kubernetes_version), *PACKAGES]
     fetched = 0
-    for batch in todo:
-        show(f"find what {batch.module} needs" + (f"; {fetched} modules fetched" if fetched else ""))
-        # go gives a reason for each package that is not up to date; see ``stale`` for the one that does not count.
-        form = "{{if .StaleReason}}{{.ImportPath}}\t{{with .Module}}{{.Version}}{{end}}\t{{.StaleReason}}{{end}}"
-        args = ["list", "-deps", "-f", form, *batch.flags, "-ldflags", batch.ldflags, *batch.programs.values()]
-        with (
-            tempfile.TemporaryFile("w+") as listed,
-            _go(go, args, environment, batch, stdout=listed.fileno()) as process,
-        ):
-            said = []
+    said = []
+    with tempfile.TemporaryFile("w+") as listed, _go(go, arguments, environment, listed.fileno()) as process:
+        with waiting.limit(LIST_TIMEOUT, process.kill):
             for line in process.stderr or ():
                 said.append(line.rstrip())
                 if line.startswith("go: downloading"):
                     fetched += 1
                     show(f"fetch modules from the Go proxy: {fetched} so far")
-            if process.wait(LIST_TIMEOUT):
-                raise BuildError(f"the modules of {batch.module} cannot be fetched", said[-EXCERPT:])
-            listed.seek(0)
-            found.append(stale(listed))
-    return found
+            code = process.wait()
+        if code:
+            raise BuildError(f"the modules of {MODULE / 'go.mod'} cannot be fetched", said[-EXCERPT:])
+        listed.seek(0)
+        return stale(listed)
 
 
-def stale(lines: Iterable[str]) -> dict[str, str]:
-    """Return the packages to compile, from ``go list``'s lines of import path, version and reason.
-
-    The value is the package with its version, because two modules may compile different versions of one package.
-    """
-    fields = [line.rstrip("\n").split("\t") for line in lines if line.count("\t") == 2]
+def stale(lines: Iterable[str]) -> set[str]:
+    """Return the packages to compile, from ``go list``'s lines of import path and reason."""
+    fields = [line.rstrip("\n").split("\t") for line in lines if line.count("\t") == 1]
     cached = "not installed but available in build cache"  # only the program's file is missing
-    return {package: f"{package}@{version}" for package, version, reason in fields if reason != cached}
+    return {package for package, reason in fields if reason != cached}
 
 
 def _go(
-    go: Path, args: Sequence[str], environment: Mapping[str, str], batch: Batch, stdout: int = subprocess.DEVNULL
+    go: Path, arguments: Sequence[str], environment: Mapping[str, str], stdout: int = subprocess.DEVNULL
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [str(go), *args],
-        cwd=MODULES / batch.module,
-        env={**environment, **batch.environment},
+        [str(go), *arguments],
+        cwd=MODULE,
+        # Programs without C libraries need no C compiler and run on any Linux.
+        env={**environment, "CGO_ENABLED": "0"},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -257,13 +284,16 @@ def _go(
     )
 
 
-def _key() -> str:
-    """Return a digest of everything that the programs are built from."""
-    digest = hashlib.sha256(repr(batches(settings.kubernetes_version)).encode())
-    for path in sorted(MODULES.rglob("*")):
-        if path.suffix in (".mod", ".sum", ".go"):
-            digest.update(str(path.relative_to(MODULES)).encode() + path.read_bytes())
-    return digest.hexdigest()
+def _key(origin: str) -> str:
+    """Return a digest of everything that the programs of an origin are made from."""
+    made_from = [origin, pause.program(), official.key() if origin == DOWNLOADED else _sources()]
+    return hashlib.sha256(repr(made_from).encode()).hexdigest()
+
+
+def _sources() -> list[object]:
+    files = [path for path in sorted(MODULE.rglob("*")) if path.suffix in (".mod", ".sum", ".go")]
+    contents = [(str(path.relative_to(MODULE)), path.read_bytes()) for path in files]
+    return [PACKAGES, flags(settings.kubernetes_version), contents]
 
 
 def _marker() -> Path:
@@ -281,7 +311,7 @@ def main() -> int:
         last = message
         if sys.stdout.isatty():
             print(f"\r\033[K{message}", end="", flush=True)
-        elif time.monotonic() - shown > 15 or message.startswith("="):
+        elif time.monotonic() - shown > 15 or message.startswith(("= ", "compile, because")):
             shown = time.monotonic()
             print(message, flush=True)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from rehearsal import waiting
-from rehearsal.kubernetes import api, authenticator, control_plane, loadbalancer, metrics, node, pki
+from rehearsal.kubernetes import api, authenticator, control_plane, loadbalancer, metrics, node, pause, pki
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import SandboxError, cgroups, network, supervisor
 from rehearsal.sandbox.programs import last_words
@@ -42,7 +42,7 @@ def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) ->
         show("create certificates and networks, start the container runtimes")
         made = pool.submit(pki.create, [each.name for each in all_nodes])
         _start_runtimes(all_nodes)
-        images = [pool.submit(each.import_image, settings.bin / "pause.tar") for each in all_nodes]
+        images = [pool.submit(each.import_image, settings.bin / pause.ARCHIVE) for each in all_nodes]
         made.result()
         show("start the control plane and the nodes")
         _start_api_server(name)
@@ -54,7 +54,9 @@ def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) ->
         for image in images:
             image.result()
     with api.client() as client:
-        waiting.until(lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes to be ready", pause=0.1)
+        waiting.until(
+            lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes to be ready", _why_unready, pause=0.1
+        )
     _record(name, mode)
 
 
@@ -151,6 +153,21 @@ def _record(name: str, mode: str) -> None:
     draft = settings.cluster_record.with_suffix(".new")
     draft.write_text(json.dumps(record), encoding="utf-8")
     draft.replace(settings.cluster_record)
+
+
+def _why_unready() -> str:
+    return kubelet_hint(last_words("node-1-kubelet"))
+
+
+def kubelet_hint(words: str) -> str:
+    """Return the end of a kubelet's log, with the remedy if it refuses cgroup v1.
+
+    Kubernetes 1.36 runs on it with ``failCgroupV1: false``; a later version will not
+    (https://github.com/kubernetes/enhancements/issues/5573).
+    """
+    if "cgroup v1" not in words:
+        return words
+    return f"{words} This Kubernetes needs cgroup v2: boot with systemd.unified_cgroup_hierarchy=1."
 
 
 def _all_ready(client: httpx.Client, count: int) -> bool:

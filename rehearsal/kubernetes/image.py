@@ -15,12 +15,12 @@ from typing import Any
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def write(archive: Path, name: str, files: Mapping[str, Path], entrypoint: Sequence[str], user: str = "65535") -> None:
-    """Write an image with one layer to ``archive``; ``files`` maps paths in the image to local files.
+def write(archive: Path, name: str, files: Mapping[str, bytes], entrypoint: Sequence[str], user: str = "65535") -> None:
+    """Write an image with one layer to ``archive``; ``files`` maps paths in the image to contents.
 
     The same files give the same archive, byte for byte.
     """
-    layer = _tar({path: source.read_bytes() for path, source in files.items()}, mode=0o755)
+    layer = _tar(files, mode=0o755)
     blobs = {_digest(layer): layer}
     config = _json(
         {

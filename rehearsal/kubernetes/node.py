@@ -18,8 +18,7 @@ from typing import Any
 import yaml
 
 from rehearsal import waiting
-from rehearsal.kubernetes import pki
-from rehearsal.kubernetes.build import PAUSE_IMAGE
+from rehearsal.kubernetes import pause, pki
 from rehearsal.sandbox import SandboxError, cgroups, network
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
@@ -171,7 +170,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
-  sandbox = "{PAUSE_IMAGE}"
+  sandbox = "{pause.IMAGE}"
 [plugins.'io.containerd.cri.v1.images'.registry]
   config_path = "{registries()}"
 """

