@@ -39,7 +39,7 @@ fi
 case ${1:-} in status | env | stop) packages=minimal ;; esac
 # Check before anything is installed, and again what could not be checked without a program that is installed now.
 programs=(python3 ip iptables-restore)
-found=$(type -P "${programs[@]}" | wc -l)
+found=$(type -P "${programs[@]}" | wc -l || true)
 if [[ $packages == rehearsal ]] && type -P python3 >/dev/null; then check --quiet; fi
 scripts/dev/packages.sh "$packages"
 if [[ $packages == rehearsal && $found -lt ${#programs[@]} ]]; then check --quiet; fi
