@@ -110,7 +110,7 @@ def control_groups() -> str:
     if missing:
         raise Missing(
             f"{cgroups.ROOT} has no controllers {', '.join(missing)} of cgroup v{version}: {PRIVILEGED}; else mount them, "
-            "or have whoever started this shell delegate them (systemd: Delegate=yes)"
+            "or delegate them to this shell (systemd: Delegate=yes)"
         )
     some = cgroups.ROOT if version == 2 else cgroups.ROOT / "memory"
     if not os.access(some, os.W_OK):
