@@ -14,7 +14,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -271,8 +270,8 @@ def _python_index() -> str:
     for name in ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"):
         if os.environ.get(name):
             return os.environ[name]
-    locked = tomllib.loads((settings.root / "uv.lock").read_text(encoding="utf-8"))["package"]
-    return next(str(package["source"]["registry"]) for package in locked if "registry" in package["source"])
+    # Its sources are lines such as ``source = { registry = "https://…" }``; parsing all of it takes half of the check.
+    return re.findall(r'^source = { registry = "(.+?)" }$', (settings.root / "uv.lock").read_text(), re.MULTILINE)[0]
 
 
 def _ask(url: str) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,22 @@ def _ports() -> Ports:
     first = os.environ.get("REHEARSAL_PORT") or "24560"
     highest = 65536 - Ports.COUNT
     if not (first.isascii() and first.isdecimal() and 1024 <= int(first) <= highest):
-        print(f"rehearse.sh: REHEARSAL_PORT is not a number from 1024 to {highest}: {first[:20]!a}", file=sys.stderr)
-        raise SystemExit(2)
+        _reject(f"REHEARSAL_PORT is not a number from 1024 to {highest}: {first[:20]!a}")
     return Ports(int(first))
+
+
+def _console_address() -> str:
+    """Return the IPv4 address of REHEARSAL_CONSOLE, on which the console page listens, or exit with 2 if it has none."""
+    address = os.environ.get("REHEARSAL_CONSOLE") or "127.0.0.1"
+    try:
+        return str(ipaddress.IPv4Address(address))
+    except ValueError:
+        _reject(f"REHEARSAL_CONSOLE is not an IPv4 address such as 0.0.0.0: {address[:20]!a}")
+
+
+def _reject(message: str) -> NoReturn:
+    print(f"rehearse.sh: {message}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def _cache() -> Path:
@@ -107,7 +121,7 @@ class Settings:
     region: str = "us-east-2"
     kubernetes_version: str = "1.36.3"
     ports: Ports = field(default_factory=_ports)
-    console_address: str = field(default_factory=lambda: os.environ.get("REHEARSAL_CONSOLE") or "127.0.0.1")
+    console_address: str = field(default_factory=_console_address)
     region_ip: str = "10.250.0.1"
     vpc_cidr: str = "10.250.0.0/24"
     load_balancer_cidr: str = "10.250.1.0/24"

@@ -161,6 +161,14 @@ def test_rejects_a_first_port_that_is_none(value: str) -> None:
     assert line.startswith("rehearse.sh: REHEARSAL_PORT is not a number from 1024 to 65524")
 
 
+@pytest.mark.parametrize("value", ["x", "localhost", "0.0.0.0:80", "::", "256.0.0.1"])
+def test_rejects_a_console_address_that_is_none(value: str) -> None:
+    done = preflight(REHEARSAL_CONSOLE=value)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("rehearse.sh: REHEARSAL_CONSOLE is not an IPv4 address such as 0.0.0.0")
+
+
 @pytest.mark.parametrize("number", [0, Ports.COUNT - 1])
 def test_names_the_port_that_is_taken(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
