@@ -5,7 +5,7 @@
 #
 #   minimal     Python with venv, git and curl
 #   rehearsal   minimal, and what Kubernetes nodes and a Docker Engine need
-#   tests       rehearsal, and the browser that tests the console page
+#   tests       rehearsal, the browser that tests the console page, and slirp4netns, for containers of the tests
 #   benchmarks  rehearsal, and wrk, which generates load
 #
 # Needs root on Debian or Ubuntu, but only when a package is missing.
@@ -22,7 +22,7 @@ nodes=(docker.io debootstrap containernetworking-plugins runc iptables iproute2 
 case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
-  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
+  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver slirp4netns) ;;
   benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
   *)
     echo "packages.sh: name one of minimal, rehearsal, tests and benchmarks" >&2
