@@ -26,9 +26,9 @@ from rehearsal.sandbox import SandboxError, cgroups, identity, locks, network
 from rehearsal.sandbox.authorities import machine_bundle
 from rehearsal.settings import settings
 
-#: Bytes that a rehearsal takes with its programs built, and that the build takes.
-#: Measured: rehearsal/README.md, "What it takes".
+#: Bytes of memory. The programs of a rehearsal in a container had 1.1 GB near its end, and with cached files 3.2.
 MEMORY_NEEDED = 2_500_000_000
+#: Bytes of disk that a rehearsal takes when its programs are built: images, layers and logs.
 DISK_NEEDED = 2_000_000_000
 
 #: Without these, the kubelet or runc refuses to start.
