@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, NoReturn
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,13 @@ class Ports:
     """TCP ports, counted from one base so that a learner with a conflict changes one number."""
 
     base: int
+    #: How many there are.
+    COUNT: ClassVar[int] = 12
+
+    @property
+    def all(self) -> range:
+        """Every port below."""
+        return range(self.base, self.base + self.COUNT)
 
     @property
     def aws(self) -> int:
@@ -75,6 +84,29 @@ class Ports:
         return self.base + 11
 
 
+def _ports() -> Ports:
+    """Return the ports from REHEARSAL_PORT on, or exit with 2 if it names none."""
+    first = os.environ.get("REHEARSAL_PORT") or "24560"
+    highest = 65536 - Ports.COUNT
+    if not (first.isascii() and first.isdecimal() and 1024 <= int(first) <= highest):
+        _reject(f"REHEARSAL_PORT is not a number from 1024 to {highest}: {first[:20]!a}")
+    return Ports(int(first))
+
+
+def _console_address() -> str:
+    """Return the IPv4 address of REHEARSAL_CONSOLE, on which the console page listens, or exit with 2 if it has none."""
+    address = os.environ.get("REHEARSAL_CONSOLE") or "127.0.0.1"
+    try:
+        return str(ipaddress.IPv4Address(address))
+    except ValueError:
+        _reject(f"REHEARSAL_CONSOLE is not an IPv4 address such as 0.0.0.0: {address[:20]!a}")
+
+
+def _reject(message: str) -> NoReturn:
+    print(f"rehearse.sh: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "eks-rehearsal"
 
@@ -88,7 +120,8 @@ class Settings:
     account: str = "111122223333"
     region: str = "us-east-2"
     kubernetes_version: str = "1.36.3"
-    ports: Ports = field(default_factory=lambda: Ports(int(os.environ.get("REHEARSAL_PORT", "24560"))))
+    ports: Ports = field(default_factory=_ports)
+    console_address: str = field(default_factory=_console_address)
     region_ip: str = "10.250.0.1"
     vpc_cidr: str = "10.250.0.0/24"
     load_balancer_cidr: str = "10.250.1.0/24"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from rehearsal import aws
 from rehearsal.fronts import proxy, tls_front
-from rehearsal.sandbox import lifecycle
+from rehearsal.sandbox import lifecycle, network
 from rehearsal.settings import settings
 
 #: What a rehearsal without a cluster leaves out; shown to the learner at its end.
@@ -31,7 +31,7 @@ _BOUND = ["setpriv", "--pdeathsig", "KILL"]
 @contextlib.contextmanager
 def running() -> Iterator[None]:
     """Start AWS, the proxy and the TLS front; after the block, stop them and remove RUN."""
-    lifecycle.check_ports()
+    network.check_ports(cluster=False)
     shutil.rmtree(settings.run, ignore_errors=True)
     for name in ("log", "tmp"):
         (settings.run / name).mkdir(parents=True)

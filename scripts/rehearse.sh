@@ -2,8 +2,10 @@
 # Rehearse the whole tutorial on this machine, without an AWS account.
 #
 # Usage: scripts/rehearse.sh [--keep] [--verbose] [--without-cluster]
+#        scripts/rehearse.sh --check
 #        scripts/rehearse.sh status | env | stop | clean
 #
+#   --check            say whether this machine has what a rehearsal needs, and install nothing; every rehearsal begins so
 #   --keep             leave everything running, so that you can follow the README by hand
 #   --verbose          show all output of every step
 #   --without-cluster  only the steps that need neither root nor Docker: AWS, GitHub and the stack
@@ -19,8 +21,28 @@ if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
   exit 0
 fi
 
+check() {
+  if ! python3 -c 'import tomllib' 2>/dev/null; then
+    echo "rehearse.sh: python3 is missing or older than 3.11: install Python 3.11 or later and put it first on PATH" >&2
+    return 2
+  fi
+  python3 -m rehearsal.check "$@"
+}
+
+if [[ $* == --check ]]; then
+  check
+  exit
+elif [[ " $* " == *" --check "* ]]; then
+  echo "rehearse.sh: --check takes no other arguments" >&2
+  exit 2
+fi
 [[ " $* " == *" --without-cluster "* ]] && packages=minimal || packages=rehearsal
 case ${1:-} in status | env | stop | clean) packages=minimal ;; esac
+# Check before anything is installed, and again what could not be checked without a program that is installed now.
+programs=(python3 ip iptables-restore)
+found=$(type -P "${programs[@]}" | wc -l || true)
+if [[ $packages == rehearsal ]] && type -P python3 >/dev/null; then check --quiet; fi
 scripts/dev/packages.sh "$packages"
+if [[ $packages == rehearsal && $found -lt ${#programs[@]} ]]; then check --quiet; fi
 venv=$(scripts/dev/venv.sh rehearsal)
 exec "$venv/bin/python" -m rehearsal "$@"

@@ -1,4 +1,7 @@
-"""Serves the page on loopback: ``python -m rehearsal.console``."""
+"""Serves the page: ``python -m rehearsal.console``.
+
+It listens on loopback. In a container, REHEARSAL_CONSOLE=0.0.0.0 lets the host publish its port.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ async def main() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve_until(application(), f"127.0.0.1:{settings.ports.console}", stop.wait)
+    await serve_until(application(), f"{settings.console_address}:{settings.ports.console}", stop.wait)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ import os
 import ssl
 from pathlib import Path
 
-import certifi
-
 from rehearsal.settings import settings
 
 #: Variables that name a machine's own bundle, in the order of their use.
@@ -22,4 +20,6 @@ def machine_bundle() -> Path:
     for path in (*named, *usual):
         if path.is_file() and path != settings.ca_bundle:
             return path
+    import certifi  # noqa: PLC0415  # rehearsal/check.py runs before it is installed
+
     return Path(certifi.where())

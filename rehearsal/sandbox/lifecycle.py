@@ -12,7 +12,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +28,17 @@ STOP_TIMEOUT = 30.0
 NETWORK_TIMEOUT = 10.0
 
 #: Variables that the sandbox's programs inherit from the caller; no credential and no proxy is among them.
-KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", "REHEARSAL_PORT", "SSL_CERT_FILE", "SSL_CERT_DIR")
+KEPT = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "XDG_CACHE_HOME",
+    "REHEARSAL_PORT",
+    "REHEARSAL_CONSOLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
 
 
 @contextlib.contextmanager
@@ -58,7 +67,7 @@ def start(programs: Callable[[], Iterable[Program]] = list) -> None:
     with locks.hold(_lifelong_lock()) as lock:
         _clean()
         network.check_free()
-        check_ports()
+        network.check_ports()
         for name in ("log", "tmp"):
             (settings.run / name).mkdir(parents=True)
         supervisor.configure(replace(program, autostart=True) for program in programs())
@@ -82,21 +91,6 @@ def stop() -> None:
 def is_running() -> bool:
     """Whether a sandbox of this cache directory runs."""
     return identity.running() is not None
-
-
-def check_ports() -> None:
-    """Check that the rehearsal's ports are free.
-
-    Raises:
-        SandboxError: one is taken; the message says how to choose others.
-    """
-    for port in range(settings.ports.base, settings.ports.base + 13):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                raise SandboxError(f"port {port} is taken; set REHEARSAL_PORT to the first of 13 free ports") from None
 
 
 def _launch(lock: int) -> None:

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from rehearsal import waiting
 from rehearsal.sandbox import SandboxError
 from rehearsal.settings import settings
 
@@ -22,6 +26,12 @@ VPC = "vpc"
 ENGINE = "engine"
 #: Ranges that the host routes into the sandbox and never to its default gateway.
 ROUTED = (settings.load_balancer_cidr, settings.pod_cidr)
+
+
+#: socket.IP_FREEBIND has no name in Python's module (ip(7)).
+IP_FREEBIND = 15
+#: Seconds for a connection to this host.
+PASSAGE_TIMEOUT = 2.0
 
 
 class AddressTakenError(SandboxError):
@@ -44,13 +54,15 @@ def check_free() -> None:
     taken = overlapping(_ip_json("-4", "route", "show", "table", "main"))
     if taken:
         raise AddressTakenError(
-            f"the rehearsal needs {taken[0]}, but this machine has a route to {taken[1]} ({taken[2]})"
+            f"the rehearsal needs {taken[0]}, but this machine has a route to {taken[1]} ({taken[2]}): disconnect "
+            "that network, such as a VPN, or rehearse in a container (docs/environments.md)"
         )
 
 
 def overlapping(routes: Iterable[dict[str, Any]]) -> tuple[str, str, str] | None:
-    """Return the first range of the rehearsal that overlaps one of ``routes``, with that route and its link.
+    """Return the first range of the rehearsal that one of ``routes`` takes from it, with that route and its link.
 
+    A wider route, such as a VPN's to all of 10.0.0.0/8, takes nothing, because the kernel prefers the narrower one.
     ``routes`` has the form of ``ip -json route``.
     """
     for found in routes:
@@ -60,12 +72,78 @@ def overlapping(routes: Iterable[dict[str, Any]]) -> tuple[str, str, str] | None
     return None
 
 
+def check_ports(*, cluster: bool = True) -> None:
+    """Check that the rehearsal's ports are free, on loopback and with a cluster on the region's address.
+
+    Raises:
+        SandboxError: one is taken; the message says what to do.
+    """
+    for port in settings.ports.all:
+        if not _is_free("127.0.0.1", port) or (cluster and not _is_free(settings.region_ip, port)):
+            raise SandboxError(
+                f"port {port} is taken; set REHEARSAL_PORT to the first of {settings.ports.COUNT} free ports"
+            )
+    if cluster and not _is_free(settings.region_ip, settings.api_port):
+        raise SandboxError(
+            f"port {settings.api_port} is taken on every address, and Kubernetes needs it on {settings.region_ip}: "
+            f"stop the program that listens there (ss --listening --tcp --processes 'sport = {settings.api_port}')"
+        )
+
+
+def _is_free(address: str, port: int) -> bool:
+    """Whether a program could listen there, also on an address that the host does not have yet."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            probe.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+        return True
+
+
+def check_passage() -> None:
+    """Check that this host's firewall lets a node's connections in, with one over a link like the rehearsal's.
+
+    Raises:
+        SandboxError: the link cannot be created, or the connection does not arrive; the message says what to do.
+    """
+    # The link ends with its namespace, and that with cat, which ends when this process does.
+    node = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
+    theirs = Path(f"/proc/{node.pid}/ns/net")
+    try:
+        waiting.until(lambda: theirs.readlink() != Path("/proc/self/ns/net").readlink(), PASSAGE_TIMEOUT, "unshare")
+        _ip("link", "add", HOST_LINK, "type", "veth", "peer", "name", "eth0", "netns", str(node.pid))
+        _batch(None, f"addr add {settings.region_ip}/24 dev {HOST_LINK}", f"link set {HOST_LINK} up")
+        enter = ["nsenter", f"--net={theirs}"]
+        lines = f"addr add {settings.engine_ip}/24 dev eth0\nlink set eth0 up"
+        subprocess.run([*enter, "ip", "-batch", "-"], input=lines, text=True, check=True, timeout=10)
+        with socket.create_server((settings.region_ip, 0)) as server:
+            reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))"
+            to = [settings.region_ip, str(server.getsockname()[1]), str(PASSAGE_TIMEOUT)]
+            done = subprocess.run(
+                [*enter, sys.executable, "-c", reach, *to], capture_output=True, check=False, timeout=10
+            )
+    except (subprocess.CalledProcessError, TimeoutError) as error:
+        raise SandboxError(f"this machine cannot link network namespaces (veth): {error}") from error
+    finally:
+        subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True, check=False, timeout=10)
+        node.kill()
+        node.communicate()
+    if done.returncode:
+        raise SandboxError(
+            f"this machine's firewall drops connections from the link {HOST_LINK}: let them in, with "
+            f"iptables -I INPUT -i {HOST_LINK} -j ACCEPT or firewall-cmd --zone=trusted --add-interface={HOST_LINK}"
+        )
+
+
 def _within(destination: str, ranges: Iterable[str]) -> bool:
-    """Whether a route's destination overlaps one of ``ranges``; the default route overlaps none."""
+    """Whether a route's destination is one of ``ranges`` or a part of one; the default route is in none."""
     if destination == "default":
         return False
-    network = ipaddress.ip_network(destination, strict=False)
-    return any(network.overlaps(ipaddress.ip_network(cidr)) for cidr in ranges)
+    network = ipaddress.IPv4Network(destination, strict=False)
+    return any(network.subnet_of(ipaddress.IPv4Network(cidr)) for cidr in ranges)
 
 
 def create_vpc() -> None:

@@ -5,7 +5,7 @@
 #
 #   minimal     Python with venv, git and curl
 #   rehearsal   minimal, and what Kubernetes nodes and a Docker Engine need
-#   tests       rehearsal, and the browser that tests the console page
+#   tests       rehearsal, the browser that tests the console page, and slirp4netns, for containers of the tests
 #   benchmarks  rehearsal, and wrk, which generates load
 #
 # Needs root on Debian or Ubuntu, but only when a package is missing.
@@ -22,7 +22,7 @@ nodes=(docker.io debootstrap containernetworking-plugins runc iptables iproute2 
 case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
-  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
+  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver slirp4netns) ;;
   benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
   *)
     echo "packages.sh: name one of minimal, rehearsal, tests and benchmarks" >&2
@@ -30,7 +30,7 @@ case $* in
     ;;
 esac
 
-help="use a machine or container with Debian 12 or Ubuntu 24.04 as root; .devcontainer/ describes one"
+help="use a machine with Debian 12 or later or Ubuntu 24.04 as root, or the container of docs/environments.md"
 if [[ $1 != minimal && ($(uname -s) != Linux || $EUID -ne 0) ]]; then
   echo "packages.sh: namespaces and cgroups need root on Linux: $help, or pass --without-cluster (rehearse.sh) or --fast (test.sh)" >&2
   exit 2
@@ -49,10 +49,15 @@ have() { # have PACKAGE: is its program installed, from any package?
   esac
 }
 
-missing=()
-for package in "${wanted[@]}"; do
-  have "$package" || missing+=("$package")
-done
+find_missing() {
+  missing=()
+  local package
+  for package in "${wanted[@]}"; do
+    have "$package" || missing+=("$package")
+  done
+}
+
+find_missing
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 
 if [[ $EUID -ne 0 ]] || ! type -P apt-get >/dev/null; then
@@ -66,12 +71,22 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 install() {
   apt-get update
-  # Since release 23, the BuildKit client is a separate package.
-  if [[ " ${missing[*]} " == *" docker.io "* ]] && apt-cache show docker-buildx; then missing+=(docker-buildx); fi
-  apt-get install --yes --no-install-recommends "${missing[@]}"
+  local packages=("${missing[@]}") package
+  # Parts that docker.io only recommends since Debian 13: its client, and BuildKit's client.
+  if [[ " ${missing[*]} " == *" docker.io "* ]]; then
+    for package in docker-cli docker-buildx; do
+      [[ -z $(apt-cache search --names-only "^$package\$") ]] || packages+=("$package")
+    done
+  fi
+  apt-get install --yes --no-install-recommends "${packages[@]}"
 }
 if ! install >"$log" 2>&1; then
   tail -n 20 "$log" >&2
   echo "packages.sh: apt-get could not install ${missing[*]}: see its output above" >&2
   exit 1
 fi
+find_missing
+[[ ${#missing[@]} -eq 0 ]] || {
+  echo "packages.sh: apt-get succeeded, but the programs of ${missing[*]} are not on PATH ($PATH): install them, or $help" >&2
+  exit 1
+}

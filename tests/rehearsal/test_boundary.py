@@ -25,7 +25,7 @@ LAYERS = (
     ("settings", "waiting"),
     ("executions", "progress", "sandbox", "emulator", "github"),
     ("console", "docker", "fronts", "kubernetes", "tutorial"),
-    ("caches", "codebuild", "learner"),
+    ("caches", "check", "codebuild", "learner"),
     ("codepipeline",),
     ("aws",),
     ("without_cluster",),

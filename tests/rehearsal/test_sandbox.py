@@ -150,10 +150,12 @@ def test_block_that_exceeds_its_limit_is_ended() -> None:
 # Addresses and footprint
 
 
-def test_finds_route_of_the_host_that_overlaps() -> None:
+def test_finds_route_that_takes_addresses_of_the_rehearsal() -> None:
+    """A wider route does not: the kernel prefers the narrower one, so both work."""
     routes = [{"dst": "default"}, {"dst": "192.0.2.0/24", "dev": "eth0"}, {"dst": "10.250.0.0/16", "dev": "vpn0"}]
-    assert network.overlapping(routes) == (settings.vpc_cidr, "10.250.0.0/16", "vpn0")
-    assert network.overlapping(routes[:2]) is None
+    assert network.overlapping(routes) is None
+    routes.append({"dst": "10.250.1.64/26", "dev": "vpn0"})
+    assert network.overlapping(routes) == (settings.load_balancer_cidr, "10.250.1.64/26", "vpn0")
 
 
 def test_route_has_one_gateway_or_several_of_equal_weight() -> None:
