@@ -20,6 +20,7 @@ fi
 
 [[ " $* " == *" --without-cluster "* ]] && packages=minimal || packages=rehearsal
 case ${1:-} in status | env | stop) packages=minimal ;; esac
-scripts/dev/packages.sh "$packages"
+scripts/dev/packages.sh --missing "$packages" >/dev/null # refuses a machine that cannot have them
+scripts/dev/packages.sh minimal                          # rehearse.py installs the others, while Kubernetes is built
 venv=$(scripts/dev/venv.sh rehearsal)
 exec "$venv/bin/python" -m rehearsal "$@"
