@@ -46,7 +46,7 @@ class Part:
 
 KUBERNETES = Part(
     "kubernetes",
-    f"Build Kubernetes {settings.kubernetes_version} from its Go modules (once)",
+    f"Get the programs of Kubernetes {settings.kubernetes_version} (once)",
     build.is_built,
     build.build,
     2 * 3600,

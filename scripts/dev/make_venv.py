@@ -69,15 +69,8 @@ def _install(group: str, target: Path) -> None:
     if by_pip:
         hashes = [f" --hash={file['hash']}" for file in [package["sdist"], *package["wheels"]]]
         pins = f"{package['name']}=={package['version']}{''.join(hashes)}"
-        command = [
-            python,
-            str(_pip()),
-            "--disable-pip-version-check",
-            "install",
-            "--no-compile",
-            "--progress-bar",
-            "off",
-        ]
+        command = [python, str(_pip()), "install", "--disable-pip-version-check", "--no-cache-dir", "--no-compile"]
+        command += ["--progress-bar", "off"]
     else:
         uv = str(environment("uv") / "bin" / "uv")
         export = [uv, "export", "--quiet", "--frozen", "--only-group", group, "--no-header", "--no-annotate"]
