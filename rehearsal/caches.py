@@ -18,9 +18,10 @@ KINDS = {
     "base-image-": "base image",
     "bin-": "Kubernetes' programs",
     "downloads": "a download that was interrupted",
-    "failed": "logs of the last failed rehearsal",
     "go": "Go from PyPI, with its modules and build cache",
     "kwok-": "kwok, for the benchmarks",
+    "logs": "logs of the last rehearsal",
+    "uv": "files that the Python environments share",
     "venv-": "Python packages",
 }
 SIZE_TIMEOUT = 120

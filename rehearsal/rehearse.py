@@ -5,27 +5,29 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import shutil
-from collections.abc import Mapping
+import subprocess
+import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from rehearsal import aws, caches, console, github, learner, without_cluster
+from rehearsal import aws, caches, check, console, github, learner, once, without_cluster
 from rehearsal.docker import base_image, engine
 from rehearsal.fronts import proxy, tls_front
-from rehearsal.kubernetes import build
 from rehearsal.progress import Progress, StepFailed
-from rehearsal.sandbox import SandboxError, footprint, lifecycle, supervisor
+from rehearsal.sandbox import SandboxError, footprint, lifecycle, network, supervisor
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 from rehearsal.tutorial import Push, Tutorial
 
-#: Logs of the last failed rehearsal, kept because RUN is removed.
-FAILED_LOGS = settings.cache / "failed"
+#: Logs of the last rehearsal's steps and, if it failed, of everything in it: RUN is removed.
+LOGS = settings.cache / "logs"
+#: Seconds, far above what the slowest package mirror needs.
+PACKAGES_TIMEOUT = 1800.0
 
 #: Exceptions with a message for the learner; any other is a defect and shows its traceback.
-FAILURES = (StepFailed, SandboxError, TimeoutError, build.BuildError, base_image.BaseImageError)
+FAILURES = (StepFailed, SandboxError, TimeoutError, base_image.BaseImageError, check.Missing)
 
 
 class NotPossible(Exception):
@@ -34,14 +36,13 @@ class NotPossible(Exception):
 
 def run(*, keep: bool, verbose: bool) -> int:
     """Rehearse the whole tutorial, or with ``keep`` start the services and leave the steps to the learner."""
-    progress = Progress(settings.run / "log", verbose=verbose)
+    progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
     with lifecycle.exclusive():
         _refuse_if_kept()
         lifecycle.stop()  # remove what a killed rehearsal has left
-        before = footprint.snapshot()
+        shutil.rmtree(LOGS, ignore_errors=True)
         try:
-            prepare(progress)
-            tutorial = start(progress)
+            before, tutorial = begin(progress)
             if keep:
                 (settings.run / "kept").touch()
                 _print_how_to_enter(progress.console)
@@ -65,8 +66,9 @@ def run(*, keep: bool, verbose: bool) -> int:
 
 def run_without_cluster(*, verbose: bool) -> int:
     """Rehearse what needs neither root nor Docker, and list what is left out."""
-    progress = Progress(settings.run / "log", verbose=verbose)
+    progress = Progress(LOGS / "steps", verbose=verbose)
     with lifecycle.exclusive():
+        shutil.rmtree(LOGS, ignore_errors=True)
         if settings.run.exists():
             raise NotPossible("an earlier rehearsal was not removed; run scripts/rehearse.sh stop")
         try:
@@ -90,14 +92,45 @@ def run_without_cluster(*, verbose: bool) -> int:
     return 0
 
 
-def prepare(progress: Progress) -> None:
-    """Build what is built once and kept in the cache: Kubernetes' programs and the base image."""
-    if not build.is_built():
-        with progress.step(f"Build Kubernetes {settings.kubernetes_version} from its Go modules (once)") as show:
-            build.build(show)
-    if not base_image.is_made():
-        with progress.step("Make the base image (once)") as show:
-            base_image.make(show)
+def _began() -> float:
+    """Return when this process began, by ``time.monotonic``: scripts/rehearse.sh became it by exec."""
+    ticks = int(Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - age
+
+
+def begin(progress: Progress) -> tuple[footprint.Snapshot, Tutorial]:
+    """Prepare what is missing and start what the tutorial needs, side by side with the build of Kubernetes.
+
+    Returns the state of this machine before the start, and the tutorial.
+    """
+    with progress.alongside(lambda: once.KUBERNETES.ensure(progress)):
+        install_packages(progress)
+        once.BASE_IMAGE.ensure(progress)
+        before = footprint.snapshot()
+        return before, start(progress)
+
+
+def install_packages(progress: Progress) -> None:
+    """Install the system packages that are missing.
+
+    Raises:
+        StepFailed: apt-get failed.
+        check.Missing: this machine cannot have the rules of the nodes.
+    """
+    script = str(settings.root / "scripts" / "dev" / "packages.sh")
+    missing = subprocess.run(
+        [script, "--missing", "rehearsal"], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    )
+    if missing.stdout.strip():
+        with progress.step("Install system packages (once)") as step:
+            step.run(
+                [script, "rehearsal"], env=os.environ, cwd=settings.root, timeout=PACKAGES_TIMEOUT, to_the_end=True
+            )
+            # What could not be checked without them.
+            check.rules()
+            network.check_passage()
+            step(f"= {missing.stdout.strip()}")
 
 
 def programs() -> list[Program]:
@@ -206,19 +239,18 @@ def _print_how_to_enter(console: Console) -> None:
 def _show_failure(progress: Progress, error: Exception) -> None:
     for line in getattr(error, "excerpt", []):
         progress.console.print(f"    {line}", style="dim", markup=False)
-    progress.console.print(f"Step {progress.number} failed: {error}", style="red", markup=False)
+    progress.console.print(f"Step {progress.failed} failed: {error}", style="red", markup=False)
 
 
 def _keep_logs(progress: Progress) -> None:
     """Copy the logs out of RUN, which is removed with the sandbox."""
-    shutil.rmtree(FAILED_LOGS, ignore_errors=True)
     for name in ("log", "builds"):
         if (settings.run / name).is_dir():
-            shutil.copytree(settings.run / name, FAILED_LOGS / name, ignore_dangling_symlinks=True)
-    progress.console.print(f"All logs: {FAILED_LOGS}")
+            shutil.copytree(settings.run / name, LOGS / name, ignore_dangling_symlinks=True)
+    progress.console.print(f"All logs: {LOGS}")
 
 
-def _check_nothing_left(progress: Progress, before: Mapping[str, object]) -> None:
+def _check_nothing_left(progress: Progress, before: footprint.Snapshot) -> None:
     with progress.step("Compare this machine with its state before the rehearsal") as show:
         left = footprint.difference(before, footprint.snapshot())
         if left:

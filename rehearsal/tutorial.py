@@ -92,14 +92,14 @@ class Tutorial:
 
     def delete_stack_and_role(self) -> None:
         """Delete what teardown.sh deletes besides the cluster, by the same calls."""
-        with self.progress.step("Delete the stack and the role") as show:
+        with self.progress.step("Delete the stack and the role") as step:
             for args in (
                 ["aws", "cloudformation", "delete-stack", "--stack-name", PIPELINE],
                 ["aws", "cloudformation", "wait", "stack-delete-complete", "--stack-name", PIPELINE],
                 ["aws", "iam", "delete-role-policy", "--role-name", ROLE, "--policy-name", "eks-describe"],
                 ["aws", "iam", "delete-role", "--role-name", ROLE],
             ):
-                self.progress.run(args, env=self.env, cwd=self.checkout, timeout=120, show=show)
+                step.run(args, env=self.env, cwd=self.checkout, timeout=120)
 
     def push_change(self) -> Push:
         """Change the greeting, push the commit, and wait until the load balancer's address answers with it."""

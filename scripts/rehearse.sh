@@ -38,11 +38,11 @@ elif [[ " $* " == *" --check "* ]]; then
 fi
 [[ " $* " == *" --without-cluster "* ]] && packages=minimal || packages=rehearsal
 case ${1:-} in status | env | stop | clean) packages=minimal ;; esac
-# Check before anything is installed, and again what could not be checked without a program that is installed now.
-programs=(python3 ip iptables-restore)
-found=$(type -P "${programs[@]}" | wc -l || true)
+# Check before anything is installed. rehearse.py installs the other packages, and then checks what needs them.
+python=$(type -P python3 || true)
 if [[ $packages == rehearsal ]] && type -P python3 >/dev/null; then check --quiet; fi
-scripts/dev/packages.sh "$packages"
-if [[ $packages == rehearsal && $found -lt ${#programs[@]} ]]; then check --quiet; fi
+scripts/dev/packages.sh --missing "$packages" >/dev/null
+scripts/dev/packages.sh minimal
+if [[ $packages == rehearsal && -z $python ]]; then check --quiet; fi
 venv=$(scripts/dev/venv.sh rehearsal)
 exec "$venv/bin/python" -m rehearsal "$@"

@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,19 +85,23 @@ def make(show: Callable[[str], None]) -> Path:
     """
     if not shutil.which("debootstrap"):
         raise BaseImageError("debootstrap is missing; install it with scripts/dev/packages.sh")
-    settings.cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.cache, prefix="base-image-") as work:
-        root = Path(work) / "root"
+    work = settings.cache / "base-image.new"
+    shutil.rmtree(work, ignore_errors=True)  # what a killed one has left
+    try:
+        root = work / "root"
+        root.mkdir(parents=True)
         _debootstrap(root, show)
         show("trim it")
         _trim(root)
         _add_authorities(root)
         show("pack it")
-        archive = Path(work) / "root.tar"
+        archive = work / "root.tar"
         _run(["tar", "--create", "--numeric-owner", f"--file={archive}", f"--directory={root}", "."])
         for old in settings.cache.glob("base-image-*.tar"):
             old.unlink()
         archive.rename(path())
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     show(f"= {path().stat().st_size / 1e6:.0f} MB")
     return path()
 
@@ -114,6 +117,8 @@ def _debootstrap(root: Path, show: Callable[[str], None]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        # Nothing of an interrupted one is used, so dpkg need not wait for the disk.
+        env=os.environ | {"DPKG_FORCE": "unsafe-io"},
     )
     last = ""
     try:

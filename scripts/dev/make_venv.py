@@ -2,6 +2,7 @@
 
 uv.lock has the versions and hashes. A group of one package needs only pip: so a learner's scripts do without uv, and so
 uv itself is installed. uv installs the other groups, and like pip from the index that is configured, perhaps a mirror.
+Everything is kept in one directory, also the files that uv's environments share (hard links).
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 from pathlib import Path
 
 LOCK = Path("uv.lock")
+#: What only cfn-lint's rules import: these groups have it for its resource schemas alone.
+PRUNED = dict.fromkeys(("rehearsal", "benchmarks"), ("networkx", "regex", "sympy"))
 
 
 def environment(group: str) -> Path:
@@ -28,7 +32,7 @@ def environment(group: str) -> Path:
         OSError: the cache cannot be written.
         subprocess.CalledProcessError: pip or uv failed; the end of its output has been printed.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eks-rehearsal"
+    cache = _cache()
     python = f"{sys.base_prefix} {sys.version}".encode()
     target = cache / f"venv-{group}-{hashlib.sha256(LOCK.read_bytes() + python).hexdigest()[:12]}"
     if not (target / "complete").exists():
@@ -39,6 +43,19 @@ def environment(group: str) -> Path:
                 _install(group, target)
                 (target / "complete").touch()
     return target
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eks-rehearsal"
+
+
+def _pip() -> Path:
+    """Return the pip in the wheel that came with Python; to run it takes a third as long as to install it first."""
+    directory = sysconfig.get_config_var("WHEEL_PKG_DIR") or Path(venv.__file__).parents[1] / "ensurepip" / "_bundled"
+    found = sorted(Path(directory).glob("pip-*.whl"))
+    if not found:
+        raise FileNotFoundError("Python came without pip: on Debian and Ubuntu, install python3-venv")
+    return found[-1] / "pip"
 
 
 def _install(group: str, target: Path) -> None:
@@ -52,17 +69,19 @@ def _install(group: str, target: Path) -> None:
     if by_pip:
         hashes = [f" --hash={file['hash']}" for file in [package["sdist"], *package["wheels"]]]
         pins = f"{package['name']}=={package['version']}{''.join(hashes)}"
-        command = [python, "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+        command = [python, str(_pip()), "install", "--disable-pip-version-check", "--no-cache-dir", "--no-compile"]
+        command += ["--progress-bar", "off"]
     else:
         uv = str(environment("uv") / "bin" / "uv")
         export = [uv, "export", "--quiet", "--frozen", "--only-group", group, "--no-header", "--no-annotate"]
+        export += [f"--prune={package}" for package in PRUNED.get(group, ())]
         pins = subprocess.check_output([*export, "--python", sys.executable], text=True)
         # The rehearsal's services write no bytecode: without it, each start of aws takes three times as long.
         command = [uv, "pip", "install", "--compile-bytecode", "--python", python]
     count = len(re.findall(r"^\S+==", pins, re.MULTILINE))
     print(f"==> Install the {count} package{'s' * (count > 1)} of {group} (once)", file=sys.stderr)
     shutil.rmtree(target, ignore_errors=True)
-    venv.create(target, with_pip=by_pip, symlinks=True)
+    venv.create(target, symlinks=True)
     file = target / "pins.txt"
     file.write_text(pins, encoding="utf-8")
     _run([*command, "--no-deps", "--require-hashes", "--requirement", str(file)])
@@ -71,7 +90,7 @@ def _install(group: str, target: Path) -> None:
 def _run(command: list[str]) -> None:
     """Run a command: on a terminal, show the latest line of its output; where it fails, the last twenty."""
     # As pip does, trust the system's certificate authorities and use the Python that is there.
-    env = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"} | os.environ
+    env = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_CACHE_DIR": str(_cache() / "uv")} | os.environ
     said: list[str] = []
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         for line in running.stdout or ():

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Name and install the system packages that the rehearsal, the tests or the benchmarks need.
 #
-# Usage: scripts/dev/packages.sh minimal|rehearsal|tests|benchmarks
+# Usage: scripts/dev/packages.sh [--missing] minimal|rehearsal|tests|benchmarks
 #
 #   minimal     Python with venv, git and curl
 #   rehearsal   minimal, and what Kubernetes nodes and a Docker Engine need
 #   tests       rehearsal, the browser that tests the console page, and slirp4netns, for containers of the tests
 #   benchmarks  rehearsal, and wrk, which generates load
+#   --missing   only name the packages that are missing
 #
 # Needs root on Debian or Ubuntu, but only when a package is missing.
 set -euo pipefail
@@ -17,6 +18,8 @@ if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
   exit 0
 fi
 
+only_list=
+[[ ${1:-} != --missing ]] || { only_list=1 && shift; }
 minimal=(python3 python3-venv git curl ca-certificates)
 nodes=(docker.io debootstrap containernetworking-plugins runc iptables iproute2 ethtool conntrack procps)
 case $* in
@@ -64,6 +67,7 @@ if [[ $EUID -ne 0 ]] || ! type -P apt-get >/dev/null; then
   echo "packages.sh: missing ${missing[*]}: install them, or $help" >&2
   exit 2
 fi
+[[ -z $only_list ]] || { echo "${missing[*]}" && exit; }
 echo "==> Install the system packages ${missing[*]}"
 # RUNLEVEL=1 keeps the package docker.io from starting an engine.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1

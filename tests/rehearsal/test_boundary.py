@@ -28,7 +28,7 @@ LAYERS = (
     ("caches", "check", "codebuild", "learner"),
     ("codepipeline",),
     ("aws",),
-    ("without_cluster",),
+    ("once", "without_cluster"),
     ("rehearse",),
     ("__main__",),
 )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from rehearsal import waiting
 from tests.support.fixtures import WholeRehearsal
 from tests.support.paths import ROOT
 
@@ -49,6 +53,46 @@ def test_whole_tutorial_succeeds_and_leaves_nothing(whole_rehearsal: WholeRehear
     assert re.search(r"failed and was undone in \d+ s, no request lost", done.stdout)
     assert whole_rehearsal.left == []
     print(done.stdout)
+
+
+MAKE = """
+import pathlib
+from rehearsal import once, progress
+once.BASE_IMAGE.ensure(progress.Progress(pathlib.Path("{logs}")))
+"""
+
+
+def processes_naming(path: Path) -> list[str]:
+    """Return the command lines that name a path."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found += [command] * (str(path) in command)
+    return found
+
+
+@pytest.mark.rehearsal
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+def test_part_being_made_ends_with_the_rehearsal(tmp_path: Path, how: signal.Signals) -> None:
+    """Interrupt debootstrap while it waits for a mirror that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as mirror:
+        port = mirror.getsockname()[1]
+        making = subprocess.Popen(
+            [sys.executable, "-c", MAKE.format(logs=tmp_path / "logs")],
+            cwd=ROOT,
+            env=os.environ | {"XDG_CACHE_HOME": str(tmp_path), "DEBIAN_MIRROR": f"http://127.0.0.1:{port}/debian"},
+        )
+        root = tmp_path / "eks-rehearsal" / "base-image.new" / "root"
+        try:
+            waiting.until(lambda: processes_naming(root), 60, "debootstrap to start")
+            making.send_signal(how)
+            making.wait(30)
+            waiting.until(
+                lambda: not processes_naming(root), 30, "debootstrap to end", lambda: str(processes_naming(root))
+            )
+        finally:
+            making.kill()
 
 
 @pytest.mark.services

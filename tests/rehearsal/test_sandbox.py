@@ -170,15 +170,15 @@ def test_difference_lists_what_is_new_and_what_is_missing() -> None:
 
 
 def test_rehearsal_that_leaves_something_fails_and_names_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    lists = iter([{"file": []}, {"file": ["/etc/left"]}])
-    monkeypatch.setattr(footprint, "snapshot", lambda: next(lists))
+    monkeypatch.setattr(footprint, "snapshot", lambda: {"file": ["/etc/left"]})
     monkeypatch.setattr(lifecycle, "exclusive", nullcontext)
     for name in ("stop", "is_running"):
         monkeypatch.setattr(lifecycle, name, lambda: None)
-    for name in ("prepare", "start", "walk"):
-        monkeypatch.setattr(rehearse, name, lambda *_: None)
+    monkeypatch.setattr(rehearse, "LOGS", tmp_path)
+    monkeypatch.setattr(rehearse, "begin", lambda _: ({"file": []}, None))
+    monkeypatch.setattr(rehearse, "walk", lambda *_: None)
     assert rehearse.run(keep=False, verbose=False) == 1
     assert "new file: /etc/left" in capsys.readouterr().out
 
