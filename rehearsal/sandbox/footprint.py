@@ -113,9 +113,14 @@ def _rules(command: str) -> Iterator[str]:
 
 
 def _cgroups() -> Iterator[str]:
-    for directory, _, _ in os.walk(cgroups.ROOT):
-        if cgroups.NAME in directory or directory.count("/") < 6:
-            yield directory
+    """Yield the groups at the top of each hierarchy and all of the rehearsal's, and what the root of v2 enables."""
+    for root in cgroups.hierarchies():
+        for directory, _, _ in os.walk(root):
+            if cgroups.NAME in directory or Path(directory).parent == root:
+                yield directory
+        control = root / "cgroup.subtree_control"
+        if control.exists():
+            yield f"{control}: {' '.join(sorted(control.read_text(encoding='ascii').split()))}"
 
 
 def _sysctls() -> Iterator[str]:

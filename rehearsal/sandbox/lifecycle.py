@@ -62,6 +62,7 @@ def start(programs: Callable[[], Iterable[Program]] = list) -> None:
         for name in ("log", "tmp"):
             (settings.run / name).mkdir(parents=True)
         supervisor.configure(replace(program, autostart=True) for program in programs())
+        cgroups.create()  # here, because process 1 does not see the host's processes
         _launch(lock)
     waiting.until(supervisor.answers, START_TIMEOUT, "the sandbox to start", lambda: last_words("sandbox"))
 
