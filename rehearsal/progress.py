@@ -126,7 +126,7 @@ class Progress:
         finally:
             _end(process)
         if expired.is_set():
-            raise StepFailed(f"{name} took longer than {timeout:.0f} s", tail)
+            raise StepFailed(f"{name} took longer than {waiting.bound(timeout):.0f} s", tail)
         if code:
             raise StepFailed(f"{name} exited with {code}", tail)
         return lines

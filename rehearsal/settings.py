@@ -75,6 +75,23 @@ class Ports:
         return self.base + 11
 
 
+def _number(variable: str, default: float, low: float, high: float) -> float:
+    """Return the number in an environment variable; any other value ends the program with one line and exit code 2."""
+    given = os.environ.get(variable) or str(default)
+    try:
+        number = float(given)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high:
+        print(f"{variable} is {given!r}: set it to a number from {low:g} to {high:g}", file=sys.stderr)
+        sys.exit(2)
+    return number
+
+
+def _port() -> int:
+    return int(_number("REHEARSAL_PORT", 24560, 1024, 65000))
+
+
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "eks-rehearsal"
 
@@ -88,7 +105,9 @@ class Settings:
     account: str = "111122223333"
     region: str = "us-east-2"
     kubernetes_version: str = "1.36.3"
-    ports: Ports = field(default_factory=lambda: Ports(int(os.environ.get("REHEARSAL_PORT", "24560"))))
+    ports: Ports = field(default_factory=lambda: Ports(_port()))
+    #: Factor of all bounds of waiting, for a slow machine.
+    patience: float = field(default_factory=lambda: _number("REHEARSAL_PATIENCE", 1, 0.1, 1000))
     region_ip: str = "10.250.0.1"
     vpc_cidr: str = "10.250.0.0/24"
     load_balancer_cidr: str = "10.250.1.0/24"

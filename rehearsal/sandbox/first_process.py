@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.sandbox import identity, network
 from rehearsal.settings import settings
 
@@ -91,7 +92,7 @@ def _keep_resolver(content: bytes) -> None:
 
 
 def _mount(*args: str) -> None:
-    subprocess.run(["mount", *args], check=True, timeout=10)
+    subprocess.run(["mount", *args], check=True, timeout=waiting.bound(10))
 
 
 if __name__ == "__main__":

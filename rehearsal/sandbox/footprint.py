@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.sandbox import cgroups
 from rehearsal.settings import settings
 
@@ -99,7 +100,9 @@ def _processes() -> Iterator[str]:
 
 def _links() -> Iterator[str]:
     """Yield each link with its settings, but without its counters."""
-    done = subprocess.run(["ip", "-json", "address"], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(
+        ["ip", "-json", "address"], capture_output=True, text=True, check=True, timeout=waiting.bound(10)
+    )
     for link in json.loads(done.stdout):
         addresses = " ".join(f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"])
         yield f"{link['ifindex']} {link['ifname']} {link.get('master', '')} {addresses}"
@@ -142,7 +145,7 @@ def _files() -> Iterator[str]:
 def _lines(*command: str) -> Iterator[str]:
     """Yield the lines of a command's output; where the command is missing, there is nothing for it to list."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=waiting.bound(30))
     except FileNotFoundError:
         return
     yield from (line.strip() for line in done.stdout.splitlines() if line.strip())

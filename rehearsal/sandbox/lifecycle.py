@@ -29,7 +29,17 @@ STOP_TIMEOUT = 30.0
 NETWORK_TIMEOUT = 10.0
 
 #: Variables that the sandbox's programs inherit from the caller; no credential and no proxy is among them.
-KEPT = ("HOME", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", "REHEARSAL_PORT", "SSL_CERT_FILE", "SSL_CERT_DIR")
+KEPT = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "XDG_CACHE_HOME",
+    "REHEARSAL_PATIENCE",
+    "REHEARSAL_PORT",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
 
 
 @contextlib.contextmanager
@@ -120,7 +130,7 @@ def _launch(lock: int) -> None:
             stderr=subprocess.STDOUT,
             pass_fds=(lock,),
             start_new_session=True,
-            timeout=START_TIMEOUT,
+            timeout=waiting.bound(START_TIMEOUT),
             check=False,
         )
 
