@@ -5,7 +5,7 @@
 #
 #   minimal     Python with venv, git and curl
 #   rehearsal   minimal, and what Kubernetes nodes and a Docker Engine need
-#   tests       rehearsal, and the browser that tests the console page
+#   tests       rehearsal, the browser that tests the console page, and a virtual machine with cgroup v2
 #   benchmarks  rehearsal, and wrk, which generates load
 #
 # Needs root on Debian or Ubuntu, but only when a package is missing.
@@ -22,7 +22,7 @@ nodes=(docker.io debootstrap containernetworking-plugins runc iptables iproute2 
 case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
-  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
+  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver qemu-system-x86 openssh-client) ;;
   benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
   *)
     echo "packages.sh: name one of minimal, rehearsal, tests and benchmarks" >&2
@@ -43,8 +43,10 @@ have() { # have PACKAGE: is its program installed, from any package?
     docker.io) type -P docker dockerd >/dev/null ;;
     containernetworking-plugins) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
     iproute2) type -P ip >/dev/null ;;
+    openssh-client) type -P ssh >/dev/null ;;
     procps) type -P ps >/dev/null ;;
     chromium-driver) type -P chromedriver >/dev/null ;;
+    qemu-system-x86) type -P qemu-system-x86_64 >/dev/null ;;
     *) type -P "$1" >/dev/null ;;
   esac
 }
