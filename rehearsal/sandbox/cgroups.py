@@ -117,7 +117,7 @@ def _empty_root() -> None:
     for _ in range(ROUNDS):
         if not _pids(ROOT):
             return
-        # Beside processes there can be threaded controllers only, and with one no process could move to a group below.
+        # A group with processes can have threaded controllers only, and then no process can move to a group below it.
         _switch(ROOT, "-", _enabled(ROOT))
         (ROOT / LEAF).mkdir(exist_ok=True)
         _move(ROOT, ROOT / LEAF)
@@ -182,7 +182,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _pids(group: Path) -> set[str]:
-    """Return the PIDs of a group's processes. The file has 0 for those outside the reader's PID namespace."""
+    """Return the PIDs of a group's processes. The file has 0 for those outside this process's PID namespace."""
     try:
         return _words(group / "cgroup.procs") - {"0"}
     except OSError:  # the group has been removed, or is threaded

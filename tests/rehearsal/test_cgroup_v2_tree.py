@@ -135,7 +135,7 @@ def test_processes_of_a_container_make_room_and_return(container: Group) -> None
 
 
 def test_container_whose_root_is_threaded_makes_room_too(container: Group) -> None:
-    """runc leaves such a root when it has tried to enable all controllers beside processes."""
+    """runc leaves such a root when it has tried to enable all controllers in a group with processes."""
     (container / "cgroup.subtree_control").write_text("+cpu +pids")
     before = listed()
     cgroups.create()

@@ -12,7 +12,7 @@ from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
 CONTROLLERS = "cpuset cpu io memory hugetlb pids rdma misc"
-#: Can be enabled beside processes, which makes the group the root of a threaded subtree.
+#: Can be enabled in a group with processes, which makes the group the root of a threaded subtree.
 THREADED = {"cpu", "cpuset", "perf_event", "pids"}
 INTERFACE = ("cgroup.controllers", "cgroup.subtree_control", "cgroup.procs")
 
