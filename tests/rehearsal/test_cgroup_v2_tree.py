@@ -14,6 +14,7 @@ import pytest
 from rehearsal.sandbox import SandboxError, cgroups, footprint
 from rehearsal.settings import Settings
 from tests.support.cgroup_tree import CONTROLLERS, Group, populate, words
+from tests.support.fixtures import Figure
 
 NODE = f"{cgroups.NAME}/node-1"
 #: What systemd enables at the root of a machine that does not need more.
@@ -85,7 +86,7 @@ def test_removal_of_one_node_leaves_the_others(container: Group) -> None:
     cgroups.create(NODE)
     cgroups.create(f"{cgroups.NAME}/engine")
     cgroups.remove(NODE)
-    assert not (container / NODE).exists()
+    assert [path.name for path in cgroups._children(container / cgroups.NAME)] == ["engine"]
     assert words(container / cgroups.NAME / "engine" / "cgroup.controllers") == set(CONTROLLERS.split())
     assert words(container / cgroups.LEAF / "cgroup.procs") == {"1", "2"}
 
@@ -166,7 +167,7 @@ def test_processes_outside_the_pid_namespace_are_not_moved(container: Group) -> 
 
 
 def test_next_removal_restores_the_root_after_a_kill_at_any_step(
-    container: Group, monkeypatch: pytest.MonkeyPatch
+    container: Group, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     before = listed()
     for steps in itertools.count():
@@ -190,6 +191,9 @@ def test_next_removal_restores_the_root_after_a_kill_at_any_step(
         assert listed() == before, steps
         if next(left) > 0:
             assert steps > 40, "the steps of one creation and removal"
+            figure(
+                "with cgroup v2, a kill while groups are created or removed leaves nothing", f"{steps} of {steps} steps"
+            )
             return
 
 
