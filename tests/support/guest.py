@@ -94,7 +94,8 @@ def booted() -> Iterator[Guest]:
 def _qemu(guest: Guest, programs: Path) -> list[str]:
     drives = [f"file={guest.image.disk},snapshot=on", f"file={programs},readonly=on"]
     return [
-        "nice", "-n", "5", "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single,tb-size=1024", "-cpu", "Nehalem",
+        "setpriv", "--pdeathsig", "KILL", "nice", "-n", "5",
+        "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single,tb-size=1024", "-cpu", "Nehalem",
         "-icount", "shift=0,sleep=on,align=off",
         "-smp", str(CORES), "-m", str(MEMORY), "-no-reboot", "-display", "none", "-monitor", "none",
         "-serial", f"file:{guest.console}",
