@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root, wait_until_ready
 from rehearsal.settings import settings
@@ -31,7 +32,18 @@ POLICIES = settings.root / "docs" / "policies"
 
 #: Variables that the learner's commands inherit from the shell that started the rehearsal; all others are left out, so
 #: that a run does not depend on them.
-KEPT = ("HOME", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "TZ", "XDG_CACHE_HOME", "REHEARSAL_PORT")
+KEPT = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TERM",
+    "USER",
+    "LOGNAME",
+    "TZ",
+    "XDG_CACHE_HOME",
+    "REHEARSAL_PATIENCE",
+    "REHEARSAL_PORT",
+)
 
 _CREDENTIAL_HELPER = '!f() { echo "username=x-access-token"; echo "password=$GITHUB_TOKEN"; }; f'
 
@@ -159,7 +171,9 @@ def make_checkout(env: Mapping[str, str]) -> Path:
         ["commit", "--quiet", "--message", "Start from the tutorial"],
         ["push", "--quiet", "--set-upstream", "origin", BRANCH],
     ):
-        subprocess.run(["git", *args], cwd=target, env=dict(env), check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            ["git", *args], cwd=target, env=dict(env), check=True, capture_output=True, timeout=waiting.bound(60)
+        )
     return target
 
 
@@ -170,7 +184,7 @@ def _tutorial_files() -> list[str]:
         cwd=settings.root,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=waiting.bound(60),
         check=False,
     )
     if listed.returncode == 0:

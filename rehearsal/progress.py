@@ -216,7 +216,7 @@ class Step:
                     self(line.strip())
             code = process.wait()
         if expired.is_set():
-            raise StepFailed(f"{name} took longer than {timeout:.0f} s", tail)
+            raise StepFailed(f"{name} took longer than {waiting.bound(timeout):.0f} s", tail)
         if code:
             self.progress.check_not_stopping()
             raise StepFailed(f"{name} exited with {code}", tail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,14 @@ def _ports() -> Ports:
     return Ports(int(first))
 
 
+def _patience() -> float:
+    """Return REHEARSAL_PATIENCE, the factor of all bounds of waiting, or exit with 2 if it is no such factor."""
+    given = os.environ.get("REHEARSAL_PATIENCE") or "1"
+    if not (re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", given) and 0.1 <= float(given) <= 1000):
+        _reject(f"REHEARSAL_PATIENCE is not a number from 0.1 to 1000: {given[:20]!a}")
+    return float(given)
+
+
 def _console_address() -> str:
     """Return the IPv4 address of REHEARSAL_CONSOLE, on which the console page listens, or exit with 2 if it has none."""
     address = os.environ.get("REHEARSAL_CONSOLE") or "127.0.0.1"
@@ -122,6 +131,8 @@ class Settings:
     kubernetes_version: str = "1.36.3"
     ports: Ports = field(default_factory=_ports)
     console_address: str = field(default_factory=_console_address)
+    #: Factor of all bounds of waiting, for a slow machine.
+    patience: float = field(default_factory=_patience)
     region_ip: str = "10.250.0.1"
     vpc_cidr: str = "10.250.0.0/24"
     load_balancer_cidr: str = "10.250.1.0/24"

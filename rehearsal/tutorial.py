@@ -158,7 +158,9 @@ class Tutorial:
 
     def answer(self) -> dict[str, Any]:
         """Return the app's answer, which is JSON."""
-        got = httpx.get(self.address(), headers={"Accept": "application/json"}, timeout=3, trust_env=False)
+        got = httpx.get(
+            self.address(), headers={"Accept": "application/json"}, timeout=waiting.bound(3), trust_env=False
+        )
         got.raise_for_status()
         body: dict[str, Any] = got.json()
         return body
@@ -189,7 +191,13 @@ class Tutorial:
 
     def _output(self, args: list[str]) -> str:
         done = subprocess.run(
-            args, env=dict(self.env), cwd=self.checkout, capture_output=True, text=True, timeout=60, check=False
+            args,
+            env=dict(self.env),
+            cwd=self.checkout,
+            capture_output=True,
+            text=True,
+            timeout=waiting.bound(60),
+            check=False,
         )
         if done.returncode:
             raise StepFailed(f"{' '.join(args[:3])} failed: {done.stderr.strip()}")
@@ -251,7 +259,7 @@ class Tutorial:
         address = self.address()
         while not stop.wait(0.1):
             try:
-                httpx.get(address, timeout=3, trust_env=False).raise_for_status()
+                httpx.get(address, timeout=waiting.bound(3), trust_env=False).raise_for_status()
             except httpx.HTTPError as error:
                 lost.append(f"{type(error).__name__}: {error}")
 

@@ -15,7 +15,7 @@ workers=auto
 case ${1:-} in
   '') packages=tests marks='not slow' ;;
   --fast) packages=minimal marks='not slow and not rehearsal and not services' ;;
-  --all) packages=tests marks='' workers=4 ;;
+  --all) packages=slow marks='' workers=4 ;;
   -h | --help)
     awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' scripts/test.sh
     exit 0

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from rehearsal import waiting
+
 #: ``-a`` exports every variable that the command sets, because the next command reads it from the environment. A trap
 #: saves the state of commands that exit; the last line saves that of commands that set their own trap.
 _SCRIPT = """cd "$(cat {state}/directory)" || exit 1
@@ -113,7 +115,7 @@ class Shell:
             env={"PATH": self.path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=10,
+            timeout=waiting.bound(10),
             check=True,
         )
         entries = result.stdout.decode(errors="replace").split("\0")

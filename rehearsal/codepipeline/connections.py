@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from rehearsal import github
+from rehearsal import github, waiting
 from rehearsal.emulator import http_endpoints
 from rehearsal.emulator.extensions import Caller, Extensions, ServiceError
 from rehearsal.settings import settings
@@ -100,7 +100,7 @@ def complete(arn: str) -> None:
         httpx.HTTPError: the connection does not exist, or ``rehearsal.aws`` is not running.
     """
     url = f"http://127.0.0.1:{settings.ports.credentials}/connections/handshake"
-    httpx.post(url, params={"arn": arn}, trust_env=False, timeout=5).raise_for_status()
+    httpx.post(url, params={"arn": arn}, trust_env=False, timeout=waiting.bound(5)).raise_for_status()
 
 
 def _create(request: Json, caller: Caller) -> Json:

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from rehearsal import waiting
 from rehearsal.settings import settings
 
 API = "https://api.github.com"
@@ -78,7 +79,9 @@ def _call(method: str, path: str, token: str, body: Any = None) -> httpx.Respons
     headers = {"Authorization": f"token {token}", "Accept": "application/vnd.github+json", "User-Agent": "CodePipeline"}
     trust = httpx.create_ssl_context(verify=str(settings.ca_bundle))
     try:
-        with httpx.Client(proxy=settings.proxy_url, verify=trust, trust_env=False, timeout=TIMEOUT) as client:
+        with httpx.Client(
+            proxy=settings.proxy_url, verify=trust, trust_env=False, timeout=waiting.bound(TIMEOUT)
+        ) as client:
             answer = client.request(method, API + path, headers=headers, json=body)
     except httpx.HTTPError as error:
         raise GitHubError(f"GitHub did not answer {method} {path}: {error}") from error

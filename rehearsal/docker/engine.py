@@ -86,7 +86,7 @@ def load_base_image() -> None:
     waiting.until(_answers, START_TIMEOUT, "the Docker Engine", lambda: last_words("docker"))
     archive = base_image.path() if base_image.is_made() else base_image.make(lambda _: None)
     changes = [word for change in base_image.CONFIGURATION for word in ("--change", change)]
-    result = _docker("image", "import", *changes, str(archive), base_image.NAME, timeout=LOAD_TIMEOUT)
+    result = _docker("image", "import", *changes, str(archive), base_image.NAME, timeout=waiting.bound(LOAD_TIMEOUT))
     if result.returncode:
         raise SandboxError(f"the Docker Engine refused the base image: {result.stderr.strip()}")
 
@@ -95,7 +95,7 @@ def _answers() -> bool:
     if not settings.docker_socket.exists():
         return False
     with contextlib.suppress(subprocess.TimeoutExpired):
-        return _docker("version", timeout=5).returncode == 0
+        return _docker("version", timeout=waiting.bound(5)).returncode == 0
     return False
 
 

@@ -50,8 +50,8 @@ def wait_until_ready(timeout: float = READY_TIMEOUT) -> None:
 
 
 def _ask() -> None:
-    with httpx.Client(trust_env=False, timeout=5) as direct:
+    with httpx.Client(trust_env=False, timeout=waiting.bound(5)) as direct:
         direct.get(settings.aws_url + ministack.HEALTH_PATH).raise_for_status()
     context = ssl.create_default_context(cafile=str(settings.ca))
-    with httpx.Client(trust_env=False, timeout=5, proxy=settings.proxy_url, verify=context) as through:
+    with httpx.Client(trust_env=False, timeout=waiting.bound(5), proxy=settings.proxy_url, verify=context) as through:
         through.get(f"https://{settings.registry}/")

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from rehearsal import waiting
 from rehearsal.emulator.client import root
 from rehearsal.emulator.registry_password import caller
 from rehearsal.settings import settings
@@ -188,7 +189,7 @@ def app(endpoint: Any) -> Starlette:
     """Return the registry's routes, served by ``push`` or ``pull``."""
     paths = ("/v2", "/v2/{rest:path}")
     made = Starlette(routes=[Route(path, endpoint, methods=METHODS) for path in paths])
-    made.state.client = httpx.AsyncClient(trust_env=False, timeout=120)
+    made.state.client = httpx.AsyncClient(trust_env=False, timeout=waiting.bound(120))
     return made
 
 

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from rehearsal import waiting
 from rehearsal.settings import settings
 
 KEY = re.compile(r"(AKIA|ASIA)[A-Z0-9]{12,124}")
@@ -63,5 +64,5 @@ def identity_json(text: str) -> dict[str, object]:
 def app() -> Starlette:
     """Return the one route of STS."""
     made = Starlette(routes=[Route("/", serve, methods=["GET", "POST"])])
-    made.state.client = httpx.AsyncClient(trust_env=False, timeout=30)
+    made.state.client = httpx.AsyncClient(trust_env=False, timeout=waiting.bound(30))
     return made

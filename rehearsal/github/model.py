@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rehearsal import waiting
 from rehearsal.settings import settings
 
 Json = dict[str, Any]
@@ -95,7 +96,9 @@ def git(path: Path, *args: str) -> bytes:
         subprocess.CalledProcessError: git failed.
     """
     command = ["git", "-C", str(path), *args]
-    return subprocess.run(command, env=environment(), capture_output=True, timeout=GIT_TIMEOUT, check=True).stdout
+    return subprocess.run(
+        command, env=environment(), capture_output=True, timeout=waiting.bound(GIT_TIMEOUT), check=True
+    ).stdout
 
 
 def environment() -> dict[str, str]:

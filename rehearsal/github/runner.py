@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from rehearsal import waiting
 from rehearsal.github import model
 from rehearsal.github.model import Json
 from rehearsal.settings import settings
@@ -72,7 +73,7 @@ def _deliver(path: Path, url: str, secret: str, event: str, payload: Json) -> No
         **(signatures(secret, body) if secret else {}),
     }
     try:
-        with httpx.Client(trust_env=False, timeout=DELIVERY_TIMEOUT) as client:
+        with httpx.Client(trust_env=False, timeout=waiting.bound(DELIVERY_TIMEOUT)) as client:
             answer = client.post(_reachable(url), content=body, headers=headers)
         outcome = f"{answer.status_code} {answer.text[:200]}"
     except httpx.HTTPError as error:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Host, Route, Router
 
+from rehearsal import waiting
 from rehearsal.github import authorization, model, runner
 from rehearsal.github.authorization import Refused
 from rehearsal.github.model import Json
@@ -178,7 +179,7 @@ def _backend(request: Request, path: Path, body: bytes) -> Response:
         input=body,
         env=environment,
         capture_output=True,
-        timeout=model.GIT_TIMEOUT,
+        timeout=waiting.bound(model.GIT_TIMEOUT),
         check=False,
     )
     head, _, content = result.stdout.partition(b"\r\n\r\n")

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from rehearsal import waiting
 from rehearsal.kubernetes import pki
 from rehearsal.settings import settings
 
@@ -16,7 +17,7 @@ def client(user: str = "admin") -> httpx.Client:
     """Return an HTTP client for the API server that authenticates as ``admin`` or ``super-admin``."""
     context = ssl.create_default_context(cafile=str(pki.certificate("ca.crt")))
     context.load_cert_chain(pki.directory() / f"{user}.certificate", pki.directory() / f"{user}.key")
-    return httpx.Client(base_url=settings.api_url, verify=context, trust_env=False, timeout=10)
+    return httpx.Client(base_url=settings.api_url, verify=context, trust_env=False, timeout=waiting.bound(10))
 
 
 def create(api: httpx.Client, path: str, manifest: Mapping[str, Any]) -> None:

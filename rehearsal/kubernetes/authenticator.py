@@ -19,6 +19,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import yaml
 
+from rehearsal import waiting
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
@@ -94,7 +95,9 @@ def is_ready() -> bool:
     context.check_hostname = False
     opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
     try:
-        with opener.open(f"https://127.0.0.1:{settings.ports.authenticator}/healthz", timeout=2) as answer:
+        with opener.open(
+            f"https://127.0.0.1:{settings.ports.authenticator}/healthz", timeout=waiting.bound(2)
+        ) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False

@@ -75,7 +75,7 @@ def down() -> None:
     nodes = sorted(path.name for path in pki.directory().glob("node-?"))
     waiting.until(lambda: not set().union(*map(_kill_all_of, nodes)), STOP_TIMEOUT, f"the containers of {nodes} to end")
     for mount in _mounts_of(nodes):
-        subprocess.run(["umount", "--lazy", mount], check=True, timeout=10)
+        subprocess.run(["umount", "--lazy", mount], check=True, timeout=waiting.bound(10))
     for path in Path("/run/netns").glob("cni-*"):
         path.unlink()
     for name in nodes:

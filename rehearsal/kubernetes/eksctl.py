@@ -28,6 +28,7 @@ import boto3
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
+from rehearsal import waiting
 from rehearsal.sandbox import entry
 from rehearsal.settings import settings
 
@@ -185,8 +186,10 @@ def delete(name: str, region: str) -> None:
             continue
     for kind in ("context", "cluster", "user"):
         verb = f"delete-{kind}"
-        subprocess.run(["kubectl", "config", verb, arn], capture_output=True, timeout=30, check=False)
-    subprocess.run(["kubectl", "config", "unset", "current-context"], capture_output=True, timeout=30, check=False)
+        subprocess.run(["kubectl", "config", verb, arn], capture_output=True, timeout=waiting.bound(30), check=False)
+    subprocess.run(
+        ["kubectl", "config", "unset", "current-context"], capture_output=True, timeout=waiting.bound(30), check=False
+    )
     log("all cluster resources were deleted")
 
 
@@ -194,7 +197,7 @@ def write_kubeconfig(cluster: Cluster) -> None:
     """Add the cluster to the caller's kubeconfig with the AWS CLI."""
     subprocess.run(
         ["aws", "eks", "update-kubeconfig", "--name", cluster.name, "--region", cluster.region],
-        check=True, timeout=60, stdout=subprocess.DEVNULL,
+        check=True, timeout=waiting.bound(60), stdout=subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -232,7 +235,7 @@ def _seed_aws_auth(node_role: str) -> None:
     }
     subprocess.run(
         ["kubectl", "--kubeconfig", str(settings.run / "kubernetes" / "admin.conf"), "create", "-f", "-"],
-        input=yaml.safe_dump(document), text=True, check=True, timeout=60, stdout=subprocess.DEVNULL,
+        input=yaml.safe_dump(document), text=True, check=True, timeout=waiting.bound(60), stdout=subprocess.DEVNULL,
     )  # fmt: skip
 
 

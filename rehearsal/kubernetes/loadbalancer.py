@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from rehearsal import waiting
 from rehearsal.kubernetes import api
 from rehearsal.sandbox import network
 from rehearsal.sandbox.programs import Program
@@ -156,7 +157,9 @@ def watch(path: str, changed: threading.Event) -> None:
     client = api.client()
     while True:
         try:
-            with client.stream("GET", path, params={"watch": "1"}, timeout=httpx.Timeout(10, read=None)) as answer:
+            with client.stream(
+                "GET", path, params={"watch": "1"}, timeout=httpx.Timeout(waiting.bound(10), read=None)
+            ) as answer:
                 for _ in answer.iter_lines():
                     changed.set()
         except httpx.HTTPError as error:

@@ -229,7 +229,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
 
     def _ctr(self, *args: str) -> subprocess.CompletedProcess[str]:
         command = [str(settings.bin / "ctr"), "--address", str(self.socket), *args]
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=waiting.bound(TIMEOUT), check=False)
 
 
 def labels_flag(labels: dict[str, str]) -> str:

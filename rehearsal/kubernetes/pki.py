@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from rehearsal import waiting
 from rehearsal.settings import settings
 
 TIMEOUT = 30
@@ -108,6 +109,6 @@ def _extract_admin() -> None:
 
 def _kubeadm(*args: str) -> str:
     done = subprocess.run(
-        [settings.bin / "kubeadm", *args], capture_output=True, text=True, timeout=TIMEOUT, check=True
+        [settings.bin / "kubeadm", *args], capture_output=True, text=True, timeout=waiting.bound(TIMEOUT), check=True
     )
     return done.stdout

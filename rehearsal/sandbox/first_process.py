@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rehearsal.sandbox import cgroups, identity, network
+from rehearsal import waiting
+from rehearsal.sandbox import identity, network
 from rehearsal.settings import settings
 
 #: Below 5, because supervisord closes every inherited descriptor from 5 on.
@@ -45,7 +46,6 @@ def main() -> None:
     if lock != LOCK_DESCRIPTOR:
         os.close(lock)
     mount_private()
-    cgroups.create()
     network.create_vpc()
     daemon = [sys.executable, "-m", "supervisor.supervisord", "-c", str(settings.run / "supervisord.conf")]
     os.execv(sys.executable, daemon)  # noqa: S606  # process 1 must become supervisord, not start it
@@ -92,7 +92,7 @@ def _keep_resolver(content: bytes) -> None:
 
 
 def _mount(*args: str) -> None:
-    subprocess.run(["mount", *args], check=True, timeout=10)
+    subprocess.run(["mount", *args], check=True, timeout=waiting.bound(10))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.sandbox import cgroups
 from rehearsal.settings import settings
 
@@ -99,7 +100,9 @@ def _processes() -> Iterator[str]:
 
 def _links() -> Iterator[str]:
     """Yield each link with its settings, but without its counters."""
-    done = subprocess.run(["ip", "-json", "address"], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(
+        ["ip", "-json", "address"], capture_output=True, text=True, check=True, timeout=waiting.bound(10)
+    )
     for link in json.loads(done.stdout):
         addresses = " ".join(f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"])
         yield f"{link['ifindex']} {link['ifname']} {link.get('master', '')} {addresses}"
@@ -113,9 +116,14 @@ def _rules(command: str) -> Iterator[str]:
 
 
 def _cgroups() -> Iterator[str]:
-    for directory, _, _ in os.walk(cgroups.ROOT):
-        if cgroups.NAME in directory or directory.count("/") < 6:
-            yield directory
+    """Yield the groups at the top of each hierarchy and all of the rehearsal's, and what the root of v2 enables."""
+    for root in cgroups.hierarchies():
+        for directory, _, _ in os.walk(root):
+            if cgroups.NAME in directory or Path(directory).parent == root:
+                yield directory
+        control = root / "cgroup.subtree_control"
+        if control.exists():
+            yield f"{control}: {' '.join(sorted(control.read_text(encoding='ascii').split()))}"
 
 
 def _sysctls() -> Iterator[str]:
@@ -137,7 +145,7 @@ def _files() -> Iterator[str]:
 def _lines(*command: str) -> Iterator[str]:
     """Yield the lines of a command's output; where the command is missing, there is nothing for it to list."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=waiting.bound(30))
     except FileNotFoundError:
         return
     yield from (line.strip() for line in done.stdout.splitlines() if line.strip())

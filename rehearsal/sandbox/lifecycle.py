@@ -34,8 +34,9 @@ KEPT = (
     "LC_ALL",
     "TZ",
     "XDG_CACHE_HOME",
-    "REHEARSAL_PORT",
     "REHEARSAL_CONSOLE",
+    "REHEARSAL_PATIENCE",
+    "REHEARSAL_PORT",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
@@ -71,6 +72,7 @@ def start(programs: Callable[[], Iterable[Program]] = list) -> None:
         for name in ("log", "tmp"):
             (settings.run / name).mkdir(parents=True)
         supervisor.configure(replace(program, autostart=True) for program in programs())
+        cgroups.create()  # here, because process 1 does not see the host's processes
         _launch(lock)
     waiting.until(supervisor.answers, START_TIMEOUT, "the sandbox to start", lambda: last_words("sandbox"))
 
@@ -113,7 +115,7 @@ def _launch(lock: int) -> None:
             stderr=subprocess.STDOUT,
             pass_fds=(lock,),
             start_new_session=True,
-            timeout=START_TIMEOUT,
+            timeout=waiting.bound(START_TIMEOUT),
             check=False,
         )
 

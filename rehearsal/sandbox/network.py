@@ -182,8 +182,10 @@ def join(name: str, address: str) -> None:
 
 def leave(name: str) -> None:
     """Remove a network namespace and its link; does nothing if it does not exist."""
-    subprocess.run(["ip", "netns", "delete", name], check=False, timeout=10, capture_output=True)
-    subprocess.run(["ip", "-n", VPC, "link", "delete", name], check=False, timeout=10, capture_output=True)
+    subprocess.run(["ip", "netns", "delete", name], check=False, timeout=waiting.bound(10), capture_output=True)
+    subprocess.run(
+        ["ip", "-n", VPC, "link", "delete", name], check=False, timeout=waiting.bound(10), capture_output=True
+    )
 
 
 def route(namespace: str | None, cidr: str, gateways: Sequence[str]) -> None:
@@ -192,7 +194,9 @@ def route(namespace: str | None, cidr: str, gateways: Sequence[str]) -> None:
     if gateways:
         _ip(*where, "route", "replace", cidr, *next_hops(gateways))
     else:
-        subprocess.run(["ip", *where, "route", "delete", cidr], check=False, timeout=10, capture_output=True)
+        subprocess.run(
+            ["ip", *where, "route", "delete", cidr], check=False, timeout=waiting.bound(10), capture_output=True
+        )
 
 
 def forget_gateways() -> None:
@@ -224,19 +228,23 @@ def guard(namespace: str, pods: str, api_port: int) -> None:
     )
     for rule in rules:
         command = ["nsenter", f"--net=/run/netns/{namespace}", "iptables", "-w", "-I", "FORWARD", *rule]
-        subprocess.run(command, check=True, timeout=10)
+        subprocess.run(command, check=True, timeout=waiting.bound(10))
 
 
 def _ip(*args: str) -> None:
-    subprocess.run(["ip", *args], check=True, timeout=10)
+    subprocess.run(["ip", *args], check=True, timeout=waiting.bound(10))
 
 
 def _batch(namespace: str | None, *lines: str) -> None:
     where = [] if namespace is None else ["-n", namespace]
-    subprocess.run(["ip", *where, "-batch", "-"], input="\n".join(lines), text=True, check=True, timeout=10)
+    subprocess.run(
+        ["ip", *where, "-batch", "-"], input="\n".join(lines), text=True, check=True, timeout=waiting.bound(10)
+    )
 
 
 def _ip_json(*args: str) -> list[dict[str, Any]]:
-    done = subprocess.run(["ip", "-json", *args], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(
+        ["ip", "-json", *args], capture_output=True, text=True, timeout=waiting.bound(10), check=False
+    )
     found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return found

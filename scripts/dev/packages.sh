@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Name and install the system packages that the rehearsal, the tests or the benchmarks need.
 #
-# Usage: scripts/dev/packages.sh [--missing] minimal|rehearsal|tests|benchmarks
+# Usage: scripts/dev/packages.sh [--missing] minimal|rehearsal|tests|slow|benchmarks
 #
 #   minimal     Python with venv, git and curl
 #   rehearsal   minimal, and what Kubernetes nodes and a Docker Engine need
-#   tests       rehearsal, the browser that tests the console page, and slirp4netns, for containers of the tests
+#   tests       rehearsal, and the browser that tests the console page
+#   slow        tests, and what runs other systems: containers with a network, virtual machines, programs for arm64
 #   benchmarks  rehearsal, and wrk, which generates load
 #   --missing   only name the packages that are missing
 #
@@ -25,10 +26,11 @@ nodes=(docker.io debootstrap containernetworking-plugins runc iptables iproute2 
 case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
-  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver slirp4netns) ;;
+  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
+  slow) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver slirp4netns qemu-system-x86 qemu-user-static openssh-client) ;;
   benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
   *)
-    echo "packages.sh: name one of minimal, rehearsal, tests and benchmarks" >&2
+    echo "packages.sh: name one of minimal, rehearsal, tests, slow and benchmarks" >&2
     exit 2
     ;;
 esac
@@ -48,13 +50,15 @@ have() { # have PACKAGE: is its program installed, from any package?
     iproute2) type -P ip >/dev/null ;;
     procps) type -P ps >/dev/null ;;
     chromium-driver) type -P chromedriver >/dev/null ;;
+    openssh-client) type -P ssh >/dev/null ;;
+    qemu-system-x86) type -P qemu-system-x86_64 >/dev/null ;;
+    qemu-user-static) type -P qemu-aarch64-static >/dev/null ;;
     *) type -P "$1" >/dev/null ;;
   esac
 }
 
 find_missing() {
   missing=()
-  local package
   for package in "${wanted[@]}"; do
     have "$package" || missing+=("$package")
   done

@@ -167,9 +167,9 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("dev/venv.sh", (), f"{GROUPS}, not '': see scripts/dev/venv.sh -h"),
     ("dev/venv.sh", ("docs",), f"{GROUPS}, not docs: see scripts/dev/venv.sh -h"),
     ("dev/venv.sh", ("dev", "x"), rf"{GROUPS}, not dev\ x: see scripts/dev/venv.sh -h"),
-    ("dev/packages.sh", (), "packages.sh: name one of minimal, rehearsal, tests and benchmarks"),
-    ("dev/packages.sh", ("all",), "packages.sh: name one of minimal, rehearsal, tests and benchmarks"),
-    ("dev/packages.sh", ("minimal", "tests"), "packages.sh: name one of minimal, rehearsal, tests and benchmarks"),
+    ("dev/packages.sh", (), "packages.sh: name one of minimal, rehearsal, tests, slow and benchmarks"),
+    ("dev/packages.sh", ("all",), "packages.sh: name one of minimal, rehearsal, tests, slow and benchmarks"),
+    ("dev/packages.sh", ("minimal", "tests"), "packages.sh: name one of minimal, rehearsal, tests, slow and benchmarks"),
 ]  # fmt: skip
 
 Edit = Callable[[str], str | bytes | None]

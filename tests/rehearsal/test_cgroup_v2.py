@@ -1,0 +1,110 @@
+"""The rehearsal on a machine with cgroup v2 and systemd: Debian 13 in QEMU, whose processor is emulated.
+
+That takes an hour or more. Every bound is far above what was seen, so that only a hang exceeds it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.guest import CACHE, TUTORIAL, Guest, booted
+
+#: Bounds are in seconds of this machine, which may have other work.
+HOUR = 3600
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(12 * HOUR),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="tried only with qemu-system-x86_64"),
+]
+
+#: The guest's processors are about a tenth as fast as a learner's.
+PATIENCE = 10
+REHEARSE = f"cd {TUTORIAL} && export REHEARSAL_PATIENCE={PATIENCE} && "
+PYTHON = '"$(scripts/dev/venv.sh rehearsal)/bin/python"'
+#: Makes the guest's own files the root of a container, with the container's /proc, /sys and /dev and a /run of its own.
+ENTER = """
+for part in proc sys dev; do mount --rbind /$part /guest/$part; done
+mount -t tmpfs tmpfs /guest/run
+cd /guest && mkdir -p mnt/old && pivot_root . mnt/old && umount --lazy /mnt/old
+exec sleep infinity
+"""
+
+
+@pytest.fixture(scope="module")
+def guest() -> Iterator[Guest]:
+    with booted() as machine:
+        commit = "git -c user.name=A -c user.email=a@example.com commit --quiet --all --message Tutorial"
+        machine.run(f"cd {TUTORIAL} && git init --quiet && git add --all && {commit}", timeout=HOUR)
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def container(guest: Guest) -> Iterator[str]:
+    """A privileged container with a cgroup namespace of its own; yields the start of a command in it."""
+    guest.run(f"docker import {CACHE}/base-image-*.tar base", timeout=HOUR)
+    run = "docker run --detach --name v2 --privileged --cgroupns=private --volume /:/guest base sh -euc"
+    guest.run(f"{run} '{ENTER}'", timeout=HOUR)
+    yield "docker exec --workdir / v2 sh -euc"
+    guest.run("docker rm --force v2", timeout=HOUR)
+
+
+def measured(guest: Guest, command: str, timeout: float) -> Any:
+    return json.loads(guest.run(command, timeout=timeout).stdout.splitlines()[-1])
+
+
+def test_groups_of_the_real_root_have_limits_and_go_away(guest: Guest) -> None:
+    found = measured(guest, f"{REHEARSE} {PYTHON} -m tests.support.cgroup_rounds kernel", HOUR)
+    assert {"cpu", "cpuset", "hugetlb", "io", "memory", "pids"} <= set(found["controllers"])
+    assert found["limits"] == ["134217728", "50000 100000", "10"]
+    assert found["seen"]
+    assert found["kept while a process runs"]
+    assert not found["moved"], "the real root may have processes and controllers"
+    assert found["left"] == []
+
+
+def test_groups_of_a_delegated_subtree_make_room_for_its_processes(guest: Guest) -> None:
+    enter = "systemd-run --quiet --scope --property=Delegate=yes unshare --cgroup --mount sh -euc"
+    script = f"mount -t cgroup2 none /sys/fs/cgroup; {REHEARSE} {PYTHON} -m tests.support.cgroup_rounds kernel"
+    found = measured(guest, f"{enter} '{script}'", HOUR)
+    assert {"cpu", "memory", "pids"} <= set(found["controllers"])
+    assert found["moved"]
+    assert found["returned"] == found["processes"] > 0
+    assert found["left"] == []
+
+
+def test_whole_tutorial_succeeds_and_leaves_nothing(guest: Guest) -> None:
+    done = guest.run(f"{REHEARSE} scripts/rehearse.sh", timeout=6 * HOUR, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "live" in done.stdout
+    assert "was undone" in done.stdout
+    assert "no process, namespace, link, mount, cgroup, rule or file is left" in done.stdout
+
+
+def test_next_stop_removes_everything_after_kill_9_at_any_moment(guest: Guest) -> None:
+    left = measured(guest, f"{REHEARSE} {PYTHON} -m tests.support.cgroup_rounds kills", 6 * HOUR)
+    assert left == {key: [] for key in left}
+
+
+def test_cluster_runs_in_a_container_and_its_root_is_restored(guest: Guest, container: str) -> None:
+    state = "cd /sys/fs/cgroup; cat cgroup.subtree_control; ls -d */ 2>/dev/null || true; grep -vcx 0 cgroup.procs"
+    before = guest.run(f"{container} '{state}'", timeout=HOUR).stdout
+    inside = f'{REHEARSE} scripts/rehearse.sh --keep && eval "$(scripts/rehearse.sh env)" && cd $REHEARSAL_CHECKOUT'
+    limits = "cat /sys/fs/cgroup/eks-rehearsal/node-1/kubepods/memory.max"
+    try:
+        guest.run(f"{container} '{inside} && scripts/setup-cluster.sh'", timeout=6 * HOUR)
+        nodes = guest.run(
+            f"{container} '{REHEARSE} eval \"$(scripts/rehearse.sh env)\"; kubectl get nodes --no-headers; {limits}'",
+            timeout=HOUR,
+        ).stdout.splitlines()
+        assert [line.split()[1] for line in nodes[:2]] == ["Ready", "Ready"]
+        assert int(nodes[2]) > 0
+    finally:
+        guest.run(f"{container} '{REHEARSE} scripts/rehearse.sh stop'", timeout=HOUR)
+    assert guest.run(f"{container} '{state}'", timeout=HOUR).stdout == before
