@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rehearsal import waiting
 from rehearsal.kubernetes import toolchain
 from rehearsal.sandbox import locks
 from rehearsal.settings import settings
@@ -89,5 +90,7 @@ def _kind(name: str) -> str:
 
 def _cache(path: Path, what: str) -> Cache:
     # du counts a file with several names once, as the disk does.
-    done = subprocess.run(["du", "-sk", str(path)], capture_output=True, text=True, timeout=SIZE_TIMEOUT, check=False)
+    done = subprocess.run(
+        ["du", "-sk", str(path)], capture_output=True, text=True, timeout=waiting.bound(SIZE_TIMEOUT), check=False
+    )
     return Cache(path, what, int(done.stdout.split()[0]) * 1024 if done.stdout else 0)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from rehearsal import waiting
 from rehearsal.docker import base_image
 from rehearsal.kubernetes import build
 from rehearsal.sandbox import SandboxError, cgroups, identity, locks, network
@@ -228,7 +229,13 @@ def _try(*command: str, given: str = "") -> str | None:
     """Run a command; return None if it succeeded, else the last line that it said."""
     try:
         done = subprocess.run(
-            command, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10, check=False
+            command,
+            input=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=waiting.bound(10),
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
@@ -255,7 +262,7 @@ def _words(file: Path) -> set[str]:
 
 def _mounted_controllers() -> set[str]:
     """Return the controllers of cgroup v1 that are mounted, of which several may share a directory."""
-    return {name for path in cgroups.controllers() for name in path.name.split(",")}
+    return {name for path in cgroups.hierarchies() for name in path.name.split(",")}
 
 
 def _base_image_is_made() -> bool:
@@ -271,7 +278,8 @@ def _python_index() -> str:
         if os.environ.get(name):
             return os.environ[name]
     # Its sources are lines such as ``source = { registry = "https://…" }``; parsing all of it takes half of the check.
-    return re.findall(r'^source = { registry = "(.+?)" }$', (settings.root / "uv.lock").read_text(), re.MULTILINE)[0]
+    sources: list[str] = re.findall(r'^source = { registry = "(.+?)" }$', (settings.root / "uv.lock").read_text(), re.MULTILINE)
+    return sources[0]
 
 
 def _ask(url: str) -> str | None:
@@ -279,7 +287,7 @@ def _ask(url: str) -> str | None:
     try:
         context = ssl.create_default_context(cafile=str(machine_bundle()))
         request = urllib.request.Request(url, method="HEAD")  # noqa: S310  # the user's own setting, or uv.lock's
-        with urllib.request.urlopen(request, timeout=PATIENCE, context=context):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=waiting.bound(PATIENCE), context=context):  # noqa: S310
             return None
     except urllib.error.HTTPError:
         return None

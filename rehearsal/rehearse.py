@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rehearsal import aws, caches, check, console, github, learner, once, without_cluster
+from rehearsal import aws, caches, check, console, github, learner, once, waiting, without_cluster
 from rehearsal.docker import base_image, engine
 from rehearsal.fronts import proxy, tls_front
 from rehearsal.progress import Progress, StepFailed
@@ -120,7 +120,7 @@ def install_packages(progress: Progress) -> None:
     """
     script = str(settings.root / "scripts" / "dev" / "packages.sh")
     missing = subprocess.run(
-        [script, "--missing", "rehearsal"], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+        [script, "--missing", "rehearsal"], stdout=subprocess.PIPE, text=True, check=True, timeout=waiting.bound(60)
     )
     if missing.stdout.strip():
         with progress.step("Install system packages (once)") as step:

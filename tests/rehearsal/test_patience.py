@@ -15,7 +15,7 @@ from rehearsal.settings import settings
 from tests.support.paths import ROOT
 
 #: Files whose bounds are not the machine's: builds, bounded by an hour, and what runs outside the rehearsal.
-UNBOUND = {"build.py", "toolchain.py", "base_image.py", "screenshot.py", "cfnresponse.py"}
+UNBOUND = {"build.py", "official.py", "toolchain.py", "base_image.py", "screenshot.py", "cfnresponse.py"}
 #: The console page, which asks again at once.
 RETRIED = "console"
 
@@ -61,7 +61,7 @@ def test_every_bound_of_a_call_takes_the_factor() -> None:
 
 def bounds(call: ast.Call) -> list[ast.expr]:
     """Return the values of a call's ``timeout``, except of calls of this repository's own functions."""
-    own = isinstance(call.func, ast.Attribute) and ast.unparse(call.func).endswith("progress.run")
+    own = isinstance(call.func, ast.Attribute) and ast.unparse(call.func) in ("progress.command", "step.run")
     return [] if own else [word.value for word in call.keywords if word.arg == "timeout"]
 
 

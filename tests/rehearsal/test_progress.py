@@ -241,6 +241,8 @@ def test_only_missing_packages_are_installed(steps: Progress, monkeypatch: pytes
     script.write_text(f'#!/bin/sh\n[ "$1" = --missing ] && {{ cat {lacks}; exit; }}\necho "$1" >{tmp_path}/installed\n')
     script.chmod(0o755)
     monkeypatch.setattr(rehearse, "settings", SimpleNamespace(root=tmp_path))
+    for rule in (rehearse.check, "rules"), (rehearse.network, "check_passage"):
+        monkeypatch.setattr(*rule, lambda: None)
     lacks.write_text("\n")
     rehearse.install_packages(steps)
     assert not steps.number
