@@ -278,8 +278,8 @@ def _python_index() -> str:
         if os.environ.get(name):
             return os.environ[name]
     # Its sources are lines such as ``source = { registry = "https://…" }``; parsing all of it takes half of the check.
-    sources: list[str] = re.findall(r'^source = { registry = "(.+?)" }$', (settings.root / "uv.lock").read_text(), re.MULTILINE)
-    return sources[0]
+    lock = (settings.root / "uv.lock").read_text(encoding="utf-8")
+    return str(re.findall(r'^source = { registry = "(.+?)" }$', lock, re.MULTILINE)[0])
 
 
 def _ask(url: str) -> str | None:

@@ -169,20 +169,28 @@ def test_rejects_a_console_address_that_is_none(value: str) -> None:
     assert line.startswith("rehearse.sh: REHEARSAL_CONSOLE is not an IPv4 address such as 0.0.0.0")
 
 
+class FakeSettings:
+    """The rehearsal's settings with other ports."""
+
+    def __init__(self, ports: Ports, api_port: int = settings.api_port) -> None:
+        self.ports, self.api_port, self.region_ip = ports, api_port, settings.region_ip
+
+
+def only(port: int) -> Callable[[str, int], bool]:
+    """Return ``network._is_free`` for one port; all others are free, whatever else runs on this machine."""
+    real = network._is_free
+    return lambda address, tried: tried != port or real(address, tried)
+
+
 @pytest.mark.parametrize("number", [0, Ports.COUNT - 1])
 def test_names_the_port_that_is_taken(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(network, "settings", FakeSettings(Ports(port - number)))
+        monkeypatch.setattr(network, "_is_free", only(port))
         with pytest.raises(SandboxError, match=f"port {port} is taken; set REHEARSAL_PORT to the first of 12 free"):
             network.check_ports(cluster=False)
-
-
-class FakeSettings:
-    """The rehearsal's settings with other ports, of which only one is taken."""
-
-    def __init__(self, ports: Ports, api_port: int = settings.api_port) -> None:
-        self.ports, self.api_port, self.region_ip = ports, api_port, settings.region_ip
+    network.check_ports(cluster=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs IP_FREEBIND")
@@ -190,9 +198,7 @@ def test_names_the_program_that_has_the_port_of_kubernetes(monkeypatch: pytest.M
     with socket.create_server(("0.0.0.0", 0)) as taken:  # noqa: S104  # as a program that publishes a port does
         port = taken.getsockname()[1]
         monkeypatch.setattr(network, "settings", FakeSettings(Ports(settings.ports.base), port))
-        monkeypatch.setattr(
-            network, "_is_free", lambda address, tried, real=network._is_free: tried != port or real(address, tried)
-        )
+        monkeypatch.setattr(network, "_is_free", only(port))
         with pytest.raises(SandboxError, match=f"port {port} is taken on every address.*ss --listening"):
             network.check_ports()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rehearsal import waiting
@@ -304,8 +305,7 @@ def test_background_processes_end_with_the_build() -> None:
     build = prepare("version: 0.2\nphases: {build: {commands: ['setsid sleep 98765 & exit 0']}}\n")
     build.run()
     assert build.record["buildStatus"] == "SUCCEEDED"
-    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert "sleep 98765" not in found
+    assert ["sleep", "98765"] not in [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")

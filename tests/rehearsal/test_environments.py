@@ -45,7 +45,9 @@ def test_fast_tests_pass_on_debian_13(engine: Engine, checkout: Path) -> None:
     image = engine.pull("debian:13-slim", "trixie")
     mounts = [f"--volume={checkout}:/src", "--volume=fast:/root/.cache", *engines.of_the_machine()]
     steps = "cd /src && scripts/dev/packages.sh minimal && git config --global --add safe.directory /src && scripts/test.sh --fast"
-    done = engine.docker("run", "--rm", "--init", *mounts, image, "bash", "-c", steps, timeout=2400, check=False)
+    done = engine.docker(
+        "run", "--rm", "--init", "--privileged", *mounts, image, "bash", "-c", steps, timeout=2400, check=False
+    )
     assert done.returncode == 0, done.stdout[-5000:]
     assert re.search(r"\d+ passed", done.stdout)
 
