@@ -95,6 +95,11 @@ TAKEN_BY = {
     "secretsmanager:*Region*": ("ReplicaRegions",),
 }
 
+#: Values of EncryptionType with which ECR makes grants on a key. Whoever deletes the repository retires them, even if the
+#: key is AWS's own (Amazon ECR user guide, "Encryption at rest", required IAM permissions).
+GRANTED = ("KMS", "KMS_DSSE")
+RETIRE = "kms:RetireGrant"
+
 #: The ARN that IAM checks, by the action's service or, where a type differs, by the type's name.
 RESOURCES = {
     "codebuild": "codebuild:{region}:{account}:project/{name}",
@@ -137,6 +142,8 @@ def actions(type_name: str, operation: str, properties: Json) -> list[str]:
         for action in _handlers(type_name).get(handler, [])
         if _is_taken(action, used) or (handler == "read" and not action.startswith("kms:"))
     ]
+    if operation == "delete" and properties.get("EncryptionConfiguration", {}).get("EncryptionType") in GRANTED:
+        listed.append(RETIRE)
     return list(dict.fromkeys(listed))
 
 

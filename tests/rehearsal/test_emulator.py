@@ -681,6 +681,18 @@ def test_stack_does_not_take_over_a_repository(aws: Aws) -> None:
     assert aws.client("ecr").describe_repositories(repositoryNames=["other"])
 
 
+def test_deleting_a_repository_with_kms_needs_the_right_to_retire_grants(aws: Aws) -> None:
+    ecr = aws.client("ecr")
+    ecr.create_repository(repositoryName="kms", encryptionConfiguration={"encryptionType": "KMS"})
+    ecr.create_repository(repositoryName="aes", encryptionConfiguration={"encryptionType": "AES256"})
+    cleaner = aws.client("ecr", aws.role("cleaner", allow("ecr:DeleteRepository")))
+    cleaner.delete_repository(repositoryName="aes")
+    with pytest.raises(ClientError, match=r"not authorized to perform: kms:RetireGrant"):
+        cleaner.delete_repository(repositoryName="kms")
+    retirer = aws.client("ecr", aws.role("retirer", allow(["ecr:DeleteRepository", "kms:RetireGrant"])))
+    retirer.delete_repository(repositoryName="kms")
+
+
 def test_generated_secret_has_only_allowed_characters_and_survives_updates(aws: Aws) -> None:
     asked = {"PasswordLength": 64, "ExcludePunctuation": True}
     secret = {"Type": "AWS::SecretsManager::Secret", "Properties": {"GenerateSecretString": asked}}

@@ -414,6 +414,7 @@ def test_repository() -> None:
     assert excluded == ["cache"]
     assert '"$ECR_REPOSITORY_URI:cache"' in (ROOT / "buildspec.yml").read_text(encoding="utf-8")
     assert repository["EmptyOnDelete"] is True
+    assert repository["EncryptionConfiguration"] == {"EncryptionType": "AES256"}, "KMS takes kms:RetireGrant to delete"
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
     assert "RepositoryName" not in repository, "it must be lower case, unlike a stack's name"
     rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
@@ -552,6 +553,7 @@ def test_each_suppressed_finding_has_a_reason() -> None:
     ]
     assert {(name, check) for name, check, _ in skipped} == {
         ("EcrRepository", "CKV_AWS_51"),
+        ("EcrRepository", "CKV_AWS_136"),
         ("ArtifactBucket", "CKV_AWS_18"),
         ("TrustFunction", "CKV_AWS_115"),
         ("TrustFunction", "CKV_AWS_116"),
