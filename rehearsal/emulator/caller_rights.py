@@ -95,8 +95,8 @@ TAKEN_BY = {
     "secretsmanager:*Region*": ("ReplicaRegions",),
 }
 
-#: Values of EncryptionType with which ECR makes grants on a key. Whoever deletes the repository retires them, even if the
-#: key is AWS's own (Amazon ECR user guide, "Encryption at rest", required IAM permissions).
+#: Values of EncryptionType with which ECR makes grants on a key. The caller who deletes the repository retires them, also
+#: if the key is AWS's own (Amazon ECR user guide, "Encryption at rest", required IAM permissions).
 GRANTED = ("KMS", "KMS_DSSE")
 RETIRE = "kms:RetireGrant"
 
