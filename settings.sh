@@ -3,7 +3,8 @@
 #
 #   CLUSTER_NAME=other scripts/create-cluster.sh
 #
-# The template's parameters have the same defaults. Secrets are not settings: the scripts read GITHUB_TOKEN and
+# The template's parameters have the same defaults, and pass the names on to the builds. Of this file, builds use only
+# KUBERNETES_VERSION, if their image has no kubectl: change it here and push. Secrets are not settings: the scripts read GITHUB_TOKEN and
 # CONNECTION_ARN only from the environment.
 
 : "${AWS_REGION:=us-east-2}"                              # the region of all resources

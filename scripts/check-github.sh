@@ -34,11 +34,18 @@ check_token() {
   [[ $code == 200 ]] || die "GITHUB_BRANCH: $GITHUB_USER/$GITHUB_REPO has no branch $GITHUB_BRANCH; push it, or set GITHUB_BRANCH"
 }
 
-check_scopes() { # GitHub reports the scopes of classic tokens only
+check_scopes() { # to read the repository and manage its webhooks: https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
   local scopes
+  if ! grep -qi '^x-oauth-scopes:' "$work/headers"; then # a fine-grained token has permissions, which only a call shows
+    get "/repos/$GITHUB_USER/$GITHUB_REPO/hooks"
+    [[ $code == 200 ]] || die "GITHUB_TOKEN: it may not manage the webhooks of $GITHUB_USER/$GITHUB_REPO; give it the permissions Contents (read) and Webhooks (write)"
+    return
+  fi
   scopes=$(tr -d '\r' <"$work/headers" | awk 'tolower($1) == "x-oauth-scopes:" { sub(/^[^:]*: */, ""); print }')
-  grep -qi '^x-oauth-scopes:' "$work/headers" || return 0
-  [[ ", $scopes," =~ ,\ (repo|public_repo), ]] || die "GITHUB_TOKEN: its scopes are \"$scopes\"; create one with the scope repo"
+  case ", $scopes," in
+    *", repo,"* | *", admin:repo_hook,"*" public_repo,"* | *", public_repo,"*" admin:repo_hook,"*) ;;
+    *) die "GITHUB_TOKEN: its scopes are \"$scopes\"; create one with the scopes repo and admin:repo_hook" ;;
+  esac
 }
 
 check_connection() {

@@ -3,7 +3,7 @@
 #
 # Usage: scripts/create-stack.sh [-h]
 #
-# Settings: AWS_REGION, STACK_NAME, CLUSTER_NAME, KUBECTL_ROLE_NAME, GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH.
+# Settings: AWS_REGION, STACK_NAME, CLUSTER_NAME, APP_NAMESPACE, KUBECTL_ROLE_NAME, GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH.
 # Also reads these from the environment. An update keeps the stack's value of each one that is not set:
 #   GITHUB_TOKEN        a GitHub token; on a terminal, the script asks for it. Never in an argument list or a file.
 #   CONNECTION_ARN      a CodeConnections connection, instead of the token

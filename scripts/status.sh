@@ -54,7 +54,7 @@ show_pipeline() { # the latest executions: status, start, commit and its subject
       sourceRevisions[0].revisionSummary]')
   python3 -c 'import datetime, json, sys
 def shown(item):
-    if isinstance(item, float):  # version 1 of the AWS CLI prints timestamps
+    if isinstance(item, (int, float)):  # a timestamp: version 1 of the AWS CLI, or cli_timestamp_format = wire
         item = datetime.datetime.fromtimestamp(int(item), datetime.timezone.utc).isoformat()
     return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no terminal escapes
 for row in json.load(sys.stdin): print(*map(shown, row), sep="  ")' <<<"${executions:-[]}" |

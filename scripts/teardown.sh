@@ -5,8 +5,8 @@
 #
 #   --yes   delete without confirmation
 #
-# Settings: all of settings.sh. Works if any part is missing, and again after an interruption. Exits with 1 if
-# anything is left.
+# Settings: all of settings.sh. Works if any part is missing, and again after an interruption. A part that cannot be
+# deleted does not keep the others. Exits with 1 if anything is left.
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
@@ -31,47 +31,36 @@ delete_app() { # only the cluster deletes its load balancer, which would outlive
   kubectl delete namespace "$APP_NAMESPACE" --ignore-not-found --timeout=15m
 }
 
-delete_pipeline() {
-  wait_for_stack "$STACK_NAME"
-  if [[ -z $status || $status == DELETE_COMPLETE ]]; then
-    say "There is no stack $STACK_NAME"
-  else
-    say "Delete the stack $STACK_NAME, about 3 minutes"
-    delete_stack "$STACK_NAME"
-  fi
+remove_stack() { # remove_stack NAME TIME
+  wait_for_stack "$1"
+  [[ -n $status && $status != DELETE_COMPLETE ]] || { say "There is no stack $1" && return; }
+  say "Delete the stack $1, about $2 minutes"
+  delete_stack "$1"
 }
 
 delete_role() {
   local found
   found=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.Arn --output text)
-  if [[ -z $found ]]; then
-    say "There is no role $KUBECTL_ROLE_NAME"
-    return
-  fi
+  [[ -n $found ]] || { say "There is no role $KUBECTL_ROLE_NAME" && return; }
   say "Delete the role $KUBECTL_ROLE_NAME"
   lookup NoSuchEntity aws iam delete-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe
   lookup NoSuchEntity aws iam delete-role --role-name "$KUBECTL_ROLE_NAME"
 }
 
-cluster_settled() { # an operation in progress must end before another can start
+cluster_settled() {
   cluster=$(cluster_status) || die "cannot read the status of cluster $CLUSTER_NAME: fix the error above, then run this again"
   [[ $cluster != CREATING && $cluster != UPDATING && $cluster != DELETING ]]
 }
 
+settle_cluster() { # an operation in progress must end before another can start
+  wait_until 1800 "the cluster $CLUSTER_NAME" cluster_settled
+  echo "$cluster" >"$work/cluster"
+}
+
 delete_cluster() {
-  local stack
-  if [[ -n $cluster ]]; then
-    say "Delete the cluster $CLUSTER_NAME, about 10 minutes"
-    eksctl delete cluster --name "$CLUSTER_NAME" --region "$AWS_REGION" --wait --disable-nodegroup-eviction
-  else
-    say "There is no cluster $CLUSTER_NAME"
-  fi
-  for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluster"; do
-    wait_for_stack "$stack"
-    [[ -n $status && $status != DELETE_COMPLETE ]] || continue
-    say "Delete the stack $stack, which an interrupted run left behind"
-    delete_stack "$stack"
-  done
+  [[ -n $cluster ]] || { say "There is no cluster $CLUSTER_NAME" && return; }
+  say "Delete the cluster $CLUSTER_NAME, about 10 minutes"
+  eksctl delete cluster --name "$CLUSTER_NAME" --region "$AWS_REGION" --wait --disable-nodegroup-eviction
 }
 
 remove_context() { # undoes aws eks update-kubeconfig; the context goes last, as it marks that the rest may be there
@@ -86,11 +75,18 @@ remove_context() { # undoes aws eks update-kubeconfig; the context goes last, as
 identify
 has_option --yes "$@" || confirm
 say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
-wait_until 1800 "the cluster $CLUSTER_NAME" cluster_settled
-[[ $cluster != ACTIVE ]] || (delete_app)
-delete_pipeline
+echo UNKNOWN >"$work/cluster"
+try "the status of the cluster" settle_cluster
+cluster=$(<"$work/cluster")
+[[ $cluster != ACTIVE ]] || try "the namespace $APP_NAMESPACE" delete_app
+try "the stack $STACK_NAME" remove_stack "$STACK_NAME" 3
 [[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove || warn "cannot remove the role's entry: it is deleted with the cluster"
-delete_role
-delete_cluster
-remove_context
+try "the role $KUBECTL_ROLE_NAME" delete_role
+# The cluster costs most, so it is deleted whatever has failed. If eksctl fails, its stacks may still go.
+try "the cluster $CLUSTER_NAME" delete_cluster
+for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluster"; do
+  try "the stack $stack" remove_stack "$stack" 10
+done
+try "the kubeconfig context" remove_context
+((${#failed[@]} == 0)) || die "failed: $(printf '%s, ' "${failed[@]}" | sed 's/, $//'): fix the errors above, then run this again"
 scripts/leftovers.sh

@@ -4,7 +4,7 @@ Follows https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-detail
 INSTALL or PRE_BUILD fails, the build skips to FINALIZING; if BUILD fails, POST_BUILD still runs and UPLOAD_ARTIFACTS is
 attempted. A phase can change this with ``on-failure``
 (https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.phases.on-failure). In a
-phase, the first command that fails ends ``commands``; ``finally`` always runs.
+phase, the first command that fails ends ``commands``; ``finally`` runs all the same, but only in phases that began.
 
 Differs from AWS: a build whose failed phase has ``on-failure: CONTINUE`` ends as FAILED (AWS does not document this);
 LOCAL_CUSTOM_CACHE is the only cache; an unknown ``run-as`` user fails the command, not DOWNLOAD_SOURCE.

@@ -103,6 +103,11 @@ TAKEN_BY = {
     "secretsmanager:*Region*": ("ReplicaRegions",),
 }
 
+#: Values of EncryptionType with which ECR makes grants on a key. The caller who deletes the repository retires them, also
+#: if the key is AWS's own (Amazon ECR user guide, "Encryption at rest", required IAM permissions).
+GRANTED = ("KMS", "KMS_DSSE")
+RETIRE = "kms:RetireGrant"
+
 #: The ARN that IAM checks, by the action's service or, where a type differs, by the type's name.
 RESOURCES = {
     "codebuild": "codebuild:{region}:{account}:project/{name}",
@@ -145,6 +150,8 @@ def actions(type_name: str, operation: str, properties: Json) -> list[str]:
         for action in permissions(type_name, handler)
         if _is_taken(action, used) or (handler == "read" and not action.startswith("kms:"))
     ]
+    if operation == "delete" and properties.get("EncryptionConfiguration", {}).get("EncryptionType") in GRANTED:
+        listed.append(RETIRE)
     return [action for action in dict.fromkeys(listed) if service_reference.details(action)]
 
 

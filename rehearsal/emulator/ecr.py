@@ -1,7 +1,8 @@
-"""ECR's side of the registry: passwords bound to the caller, and exceptions from immutable tags.
+"""ECR's side of the registry: passwords bound to the caller, exceptions from immutable tags, and grants on keys.
 
 Follows GetAuthorizationToken and ImageTagMutabilityExclusionFilter of the Amazon ECR API reference. MiniStack gives
-every caller the same password, drops the exclusion filters, and lets a stack take over an existing repository.
+every caller the same password, drops the exclusion filters, lets a stack take over an existing repository, and deletes
+a repository that KMS encrypts without the right to retire the key's grants. For stacks, caller_rights.py checks that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import json
 from typing import Any
 
+from rehearsal.emulator import caller_rights, ministack
 from rehearsal.emulator.client import root
 from rehearsal.emulator.extensions import (
     Call,
@@ -55,6 +57,15 @@ def keep_filters(call: Call, proceed: Proceed) -> Response:
     return status, headers, body
 
 
+def retire_grants(call: Call, proceed: Proceed) -> Response:
+    """Refuse to delete a repository that KMS encrypts if the caller may not retire the grants on its key."""
+    if call.action == "DeleteRepository":
+        name = str(call.json.get("repositoryName", ""))
+        if _encryption(name) in caller_rights.GRANTED:
+            ministack.require(caller_rights.RETIRE, "*", {})
+    return proceed()
+
+
 def filters_of_template(properties: Json) -> list[Json]:
     """Return the filters of a template as the API spells them."""
     kind, value = "ImageTagMutabilityExclusionFilterType", "ImageTagMutabilityExclusionFilterValue"
@@ -89,12 +100,19 @@ def register(extensions: Extensions) -> None:
     """Complete MiniStack's ECR."""
     extensions.override("ecr", "GetAuthorizationToken", authorization_token)
     extensions.around("ecr", keep_filters)
+    extensions.around("ecr", retire_grants)
     extensions.wrap_resource(TYPE, with_filters)
 
 
 def _exists(name: str) -> bool:
+    return _encryption(name) is not None
+
+
+def _encryption(name: str) -> str | None:
+    """Return a repository's encryption type, or None if there is no such repository."""
     ecr = root("ecr")
     try:
-        return bool(ecr.describe_repositories(repositoryNames=[name])["repositories"])
+        (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
     except ecr.exceptions.RepositoryNotFoundException:
-        return False
+        return None
+    return str(found["encryptionConfiguration"]["encryptionType"])

@@ -1,8 +1,9 @@
-"""Service Quotas and EC2's instance type offerings, which a preflight checks before it creates a cluster.
+"""Service Quotas, EC2's instance types and the account's plan, which a preflight checks before it creates a cluster.
 
-Follows GetServiceQuota of the Service Quotas API reference and DescribeInstanceTypeOfferings of the EC2 API reference;
-MiniStack has neither. Differs from AWS: there are only four quotas, and eight instance types with two vCPUs each, the
-same in every zone.
+Follows GetServiceQuota of the Service Quotas API reference, DescribeInstanceTypeOfferings and DescribeInstanceTypes of
+the EC2 API reference, and GetAccountPlanState of the Free Tier API reference; MiniStack has the third without filters,
+and none of the others. Differs from AWS: there are only four quotas, and ten instance types with two vCPUs each, the
+same in every zone; the plan is PAID unless the file RUN/account-plan says FREE, and then instances are not refused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ QUOTAS = {
     ("eks", "L-1194D53C"): ("Clusters", 100.0),
 }
 #: The instance types on offer; all of them have 2 vCPUs.
-TYPES = ("t3.small", "t3.medium", "t3.large", "t3a.medium", "t4g.medium", "m5.large", "m6i.large", "m7g.large")
+TYPES = ("t3.small", "t3.medium", "t3.large", "t3a.medium", "t4g.medium", "m5.large", "m6i.large", "m7g.large",
+         "c7i-flex.large", "m7i-flex.large")  # fmt: skip
+#: Those that an account on the free plan may start (EC2 user guide, "Track your Free Tier usage").
+ELIGIBLE = ("c7i-flex.large", "m7i-flex.large", "t3.micro", "t3.small", "t4g.micro", "t4g.small")
 VCPUS = 2
 ZONES = ("a", "b", "c")
 
@@ -37,13 +41,27 @@ def service_quota(action: str, request: Json, caller: Caller) -> Json:
     return {"Quota": _quota(key, caller)}
 
 
+def account_plan(action: str, _request: Json, caller: Caller) -> Json:
+    """Answer GetAccountPlanState."""
+    if action != "GetAccountPlanState":
+        raise ServiceError("ValidationException", f"the rehearsal does not have {action}")
+    file = settings.run / "account-plan"
+    plan = file.read_text(encoding="ascii").strip() if file.exists() else "PAID"
+    return {"accountId": caller.account, "accountPlanType": plan, "accountPlanStatus": "ACTIVE"}
+
+
 def types(call: Call, proceed: Proceed) -> Response:
-    """Correct DescribeInstanceTypes: MiniStack reports eight vCPUs for every type that it does not know."""
+    """Correct DescribeInstanceTypes, in which MiniStack has its own figures, and add the filter free-tier-eligible."""
+    if call.action != "DescribeInstanceTypes":
+        return proceed()
+    wanted = _filter(call.form, "free-tier-eligible")
+    if wanted:
+        chosen = [name for name in {*TYPES, *ELIGIBLE} if str(name in ELIGIBLE).lower() in wanted]
+        items = "".join(f"<item><instanceType>{name}</instanceType></item>" for name in sorted(chosen))
+        return _ec2_answer("DescribeInstanceTypes", f"<instanceTypeSet>{items}</instanceTypeSet>")
     status, headers, body = proceed()
-    if call.action == "DescribeInstanceTypes":
-        count = f"<defaultVCpus>{VCPUS}</defaultVCpus>".encode()
-        body = re.sub(rb"<defaultVCpus>\d+</defaultVCpus>", count, body)
-    return status, headers, body
+    count = f"<defaultVCpus>{VCPUS}</defaultVCpus>".encode()
+    return status, headers, re.sub(rb"<defaultVCpus>\d+</defaultVCpus>", count, body)
 
 
 def type_offerings(call: Call, proceed: Proceed) -> Response:
@@ -60,19 +78,25 @@ def type_offerings(call: Call, proceed: Proceed) -> Response:
         for place in places
         if name in (types or TYPES) and place in (locations or places)
     )
-    tag = "DescribeInstanceTypeOfferingsResponse"
-    body = (
-        f'<?xml version="1.0" encoding="UTF-8"?><{tag} xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
-        f"<requestId>rehearsal</requestId><instanceTypeOfferingSet>{items}</instanceTypeOfferingSet></{tag}>"
-    )
-    return 200, {"Content-Type": "text/xml;charset=UTF-8"}, body.encode()
+    return _ec2_answer(call.action, f"<instanceTypeOfferingSet>{items}</instanceTypeOfferingSet>")
 
 
 def register(extensions: Extensions) -> None:
     """Add these services and actions."""
     extensions.add_service("servicequotas", "ServiceQuotasV20190624", service_quota)
+    extensions.add_service("freetier", "AWSFreeTierService", account_plan)
     extensions.around("ec2", types)
     extensions.around("ec2", type_offerings)
+
+
+def _ec2_answer(action: str, content: str) -> Response:
+    """Return an answer as EC2's protocol writes it."""
+    tag = f"{action}Response"
+    body = (
+        f'<?xml version="1.0" encoding="UTF-8"?><{tag} xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+        f"<requestId>rehearsal</requestId>{content}</{tag}>"
+    )
+    return 200, {"Content-Type": "text/xml;charset=UTF-8"}, body.encode()
 
 
 def _quota(key: tuple[str, str], caller: Caller) -> Json:

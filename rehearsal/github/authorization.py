@@ -46,8 +46,13 @@ def user_of(request: Request) -> Json | None:
     return known
 
 
-def require(request: Request, scope: str) -> None:
-    """Check that the request's token has a scope and belongs to the repository's owner.
+#: Scopes of which one suffices to write to a public repository, and to manage its webhooks.
+TO_WRITE = {"repo", "public_repo"}
+TO_MANAGE_HOOKS = {"repo", "admin:repo_hook"}
+
+
+def require(request: Request, scopes: set[str]) -> None:
+    """Check that the request's token has one of the scopes and belongs to the repository's owner.
 
     Raises:
         Refused: with 401 without a token, otherwise with 404, because GitHub hides what a token may not change.
@@ -55,7 +60,7 @@ def require(request: Request, scope: str) -> None:
     user = user_of(request)
     if user is None:
         raise Refused(401, "Requires authentication")
-    if scope not in user["scopes"] or user["owner"] not in (None, request.path_params["owner"]):
+    if not scopes & set(user["scopes"]) or user["owner"] not in (None, request.path_params["owner"]):
         raise Refused(404, "Not Found")
 
 

@@ -30,10 +30,10 @@ def user(request: Request) -> Response:
 
 
 def repository(request: Request) -> Response:
-    """``GET /repos/{owner}/{name}``."""
+    """``GET /repos/{owner}/{name}``; its ``permissions`` are those of the token's owner, whatever the token's scopes."""
     found = authorization.user_of(request)
     path = authorization.repository_of(request)
-    mine = bool(found and found["owner"] in (None, request.path_params["owner"]) and "repo" in found["scopes"])
+    mine = bool(found and found["owner"] in (None, request.path_params["owner"]))
     rights = {"admin": mine, "push": mine, "pull": True}
     return JSONResponse(model.described(path) | {"permissions": rights}, headers=_scopes(found))
 
@@ -77,7 +77,7 @@ def zipball(request: Request) -> Response:
 
 def list_hooks(request: Request) -> Response:
     """``GET /repos/{owner}/{name}/hooks``, with masked secrets."""
-    authorization.require(request, "admin:repo_hook")
+    authorization.require(request, authorization.TO_MANAGE_HOOKS)
     return JSONResponse(
         [_shown(hook) for hook in model.read(model.hooks_file(authorization.repository_of(request))).values()]
     )
@@ -85,7 +85,7 @@ def list_hooks(request: Request) -> Response:
 
 async def create_hook(request: Request) -> Response:
     """``POST /repos/{owner}/{name}/hooks``; the new webhook receives a ping."""
-    authorization.require(request, "admin:repo_hook")
+    authorization.require(request, authorization.TO_MANAGE_HOOKS)
     path = authorization.repository_of(request)
     asked = await request.json()
     config = asked.get("config", {})
@@ -105,7 +105,7 @@ async def create_hook(request: Request) -> Response:
 
 def delete_hook(request: Request) -> Response:
     """``DELETE /repos/{owner}/{name}/hooks/{hook_id}``."""
-    authorization.require(request, "admin:repo_hook")
+    authorization.require(request, authorization.TO_MANAGE_HOOKS)
     path = authorization.repository_of(request)
     with model.changing:
         hooks = model.read(model.hooks_file(path))
@@ -121,7 +121,7 @@ async def git(request: Request) -> Response:
     writes = "git-receive-pack" in (request.path_params["rest"], request.query_params.get("service"))
     try:
         if writes:
-            authorization.require(request, "repo")
+            authorization.require(request, authorization.TO_WRITE)
         else:
             authorization.user_of(request)
     except Refused as refused:

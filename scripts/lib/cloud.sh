@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Calls of AWS and the cluster, and waits with a timeout.
+# Calls of AWS and the cluster, waits with a timeout, and steps that may fail.
 # shellcheck disable=SC2154 # work: common.sh
 
 require() { # require PROGRAM...
@@ -68,32 +68,16 @@ wait_until() { # wait_until SECONDS WHAT COMMAND...: repeats the command, at gro
   done
 }
 
-stack_status() { # prints the status, or nothing
-  lookup 'ValidationError\).* does not exist' aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text
-}
-
-stack_settled() {
-  status=$(stack_status "$1") || die "cannot read the status of stack $1: fix the error above, then run this again"
-  [[ $status != *_IN_PROGRESS || $status == REVIEW_IN_PROGRESS ]]
-}
-
-wait_for_stack() { # wait_for_stack NAME: until no operation is in progress; sets status
-  wait_until 2400 "stack $1" stack_settled "$1"
-}
-
-explain_stack() { # explain_stack NAME: prints the failures of its latest operation, with their reasons
-  aws cloudformation describe-stack-events --stack-name "$1" --output text \
-    --query 'StackEvents[].[ResourceType, ResourceStatus, LogicalResourceId, ResourceStatusReason]' |
-    awk -F '\t' '
-      over { next }
-      $2 ~ /FAILED/ { print "    " $3 ": " $4 }
-      $1 == "AWS::CloudFormation::Stack" && $2 ~ /^(CREATE|UPDATE|DELETE)_IN_PROGRESS$/ { over = 1 }' >&2
-}
-
-delete_stack() { # delete_stack NAME: deletes it and waits until it is gone
-  aws cloudformation delete-stack --stack-name "$1"
-  wait_for_stack "$1"
-  [[ -z $status || $status == DELETE_COMPLETE ]] && return
-  explain_stack "$1"
-  die "stack $1 is $status: fix the errors above, then run this again"
+failed=()
+try() { # try WHAT COMMAND...: in a shell of its own; a failure adds WHAT to failed and stops nothing else
+  local what=$1 code
+  shift
+  set +e # bash ignores set -e in a command before ||
+  (
+    set -e
+    "$@"
+  )
+  code=$?
+  set -e
+  ((code == 0)) || failed+=("$what")
 }

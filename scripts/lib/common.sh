@@ -3,7 +3,10 @@
 # Exit codes: 0 done, 1 failed, 2 wrong arguments or settings (nothing has been called yet).
 
 # The AWS CLI retries throttled calls, 5xx and dropped connections, a limited number of times.
-export AWS_RETRY_MODE=${AWS_RETRY_MODE:-standard} AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-8} AWS_PAGER=''
+export AWS_RETRY_MODE=${AWS_RETRY_MODE:-standard} AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-8}
+# Override what ~/.aws/config may say about the CLI's output, its words for errors, its pager and its prompts. begin does
+# so for its history. cli_timestamp_format and cli_binary_format have no variable; no script depends on them.
+export AWS_DEFAULT_OUTPUT=json AWS_CLI_ERROR_FORMAT=legacy AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off
 # To the AWS CLI, a page that a proxy sends instead of an answer is an empty answer: None, or null in JSON.
 aws() {
   local answer
@@ -78,9 +81,12 @@ begin() { # begin "OPTION..." "$@": accepts only these options, then reads and c
   # A full disk still accepts directories and empty files.
   { work=$(mktemp -d) && printf '%8192s' '' >"$work/room"; } 2>/dev/null ||
     die "cannot write to ${TMPDIR:-/tmp}: free some space there, or set TMPDIR to another directory"
+  export AWS_CLI_HISTORY_FILE=$work/history # in its own place, it would keep the GitHub token
 }
 
 # shellcheck source=scripts/lib/checks.sh
 source scripts/lib/checks.sh
 # shellcheck source=scripts/lib/cloud.sh
 source scripts/lib/cloud.sh
+# shellcheck source=scripts/lib/stacks.sh
+source scripts/lib/stacks.sh

@@ -2,9 +2,10 @@
 
     python3 scripts/lib/cost.py NODE_TYPE NODE_COUNT
 
-On-demand prices in US dollars for us-east-2, from the pricing pages of Amazon EKS, EC2, EBS, Elastic Load Balancing and VPC,
-as of November 2026; other regions differ somewhat. Builds (CodeBuild bills by the minute) and storage (a few cents a
-month) are not included.
+On-demand prices in US dollars for us-east-2, from the pricing pages of Amazon EKS, EC2, EBS, Elastic Load Balancing, VPC
+and Secrets Manager, as of November 2026; other regions differ somewhat. Not included: builds (CodeBuild bills by the
+minute), storage (a few cents a month), and CPU credits, $0.05 an hour for each vCPU that a T3 node uses beyond its
+baseline.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ CONTROL_PLANE = 0.10
 LOAD_BALANCER = 0.025
 PUBLIC_ADDRESS = 0.005
 VOLUME_GB_MONTH = 0.08
+SECRET_MONTH = 0.40  # the webhook's; with a connection there is none
 NODE_TYPES = {"t3.small": 0.0208, "t3.medium": 0.0416, "t3.large": 0.0832, "t3a.medium": 0.0376, "t4g.medium": 0.0336}
 
 VOLUME_GB = 20
@@ -42,6 +44,7 @@ def bill(node_type: str, nodes: int) -> list[Item]:
         Item(f"node disk, {VOLUME_GB} GB gp3", nodes, VOLUME_GB * VOLUME_GB_MONTH / HOURS_A_MONTH),
         Item("load balancer", 1, LOAD_BALANCER),
         Item("public IPv4 address", nodes + ZONES, PUBLIC_ADDRESS),
+        Item("webhook secret", 1, SECRET_MONTH / HOURS_A_MONTH),
     ]
 
 

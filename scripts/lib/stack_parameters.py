@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 #: The template's parameters, and the settings that provide them.
 PARAMETERS = {
     "EksClusterName": "CLUSTER_NAME",
+    "AppNamespace": "APP_NAMESPACE",
     "KubectlRoleName": "KUBECTL_ROLE_NAME",
     "KubectlRoleId": "KUBECTL_ROLE_ID",
     "GitHubUser": "GITHUB_USER",

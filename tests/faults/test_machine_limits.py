@@ -33,6 +33,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "create-stack.sh": (),
     "build/deploy.sh": (IMAGE,),
     "build/install-kubectl.sh": ("bin",),
+    "build/pull-base.sh": (),
     "leftovers.sh": (),
     "preflight.sh": (),
     "setup-cluster.sh": (),

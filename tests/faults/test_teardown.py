@@ -1,4 +1,5 @@
-"""teardown.sh, run twice: with any part missing, after a failed setup, and with resources that are not the tutorial's.
+"""teardown.sh, run twice: with any part missing, with any command failing, after a failed setup, and with resources that
+are not the tutorial's.
 
 What is left is listed without the scripts (tests/support/inventory.py), and scripts/leftovers.sh must agree.
 """
@@ -6,6 +7,7 @@ What is left is listed without the scripts (tests/support/inventory.py), and scr
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -151,6 +153,51 @@ def test_teardown_of_everything(desk: World, figure: Figure) -> None:
     figure(
         "teardown of everything, with images and artifacts, run twice: nothing is left",
         "0 things left, 0 changing calls in the second run",
+    )
+
+
+def fails_at(desk: World, point: str, nothing: dict[str, Any]) -> str:
+    """Tear down with one command failing: the cluster goes, and the next run deletes the rest. Return the output."""
+    desk.fill(*PARTS)
+    done = desk.run("teardown.sh", "--yes", fail=point)
+    assert done.code in (0, 1), done.output
+    if ":eksctl:" not in point:
+        assert desk.aws.root("eks").list_clusters()["clusters"] == [], done.output
+        assert desk.cluster() == {}
+    if done.code:
+        assert re.search("above, then run this again|run it again|delete them", done.output.splitlines()[-1]), (
+            done.output
+        )
+        again = desk.run("teardown.sh", "--yes")
+        assert again.code == 0, again.output
+    assert desk.state() == nothing
+    return done.output
+
+
+def test_teardown_deletes_the_cluster_if_the_stack_stays(desk: World) -> None:
+    nothing = emptied(desk)
+    said = fails_at(desk, "teardown:aws:5", nothing)
+    assert "planted failure at teardown:aws:5" in said
+    assert said.splitlines()[-1] == f"failed: the stack {STACK}: fix the errors above, then run this again"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_teardown_with_any_command_failing(desk: World, figure: Figure, subtests: pytest.Subtests) -> None:
+    nothing = emptied(desk)
+    desk.fill(*PARTS)
+    points = desk.run("teardown.sh", "--yes").points
+    points = [each for each in points[points.index("teardown:aws:2") :] if not each.startswith("leftovers:")]
+    good = 0
+    for point in points:
+        with subtests.test(point):
+            fails_at(desk, point, emptied(desk))
+            good += 1
+    assert good == len(points) > 30
+    assert desk.state() == nothing
+    figure(
+        "teardown with any one command failing: the cluster goes, and the next run deletes the rest",
+        f"{good} of {len(points)} commands",
     )
 
 

@@ -148,7 +148,7 @@ def test_deployers_rights() -> None:
         for resource in rule["resources"]
     }
     assert rights == {
-        ("apps", "deployments"): {"get", "watch", "create", "patch"},
+        ("apps", "deployments"): {"get", "list", "watch", "create", "patch"},
         ("apps", "replicasets"): {"list"},
         ("", "services"): {"get", "create", "patch"},
         ("policy", "poddisruptionbudgets"): {"get", "create", "patch"},

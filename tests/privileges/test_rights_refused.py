@@ -265,7 +265,7 @@ FORBIDDEN = (
     ("DELETE", f"{CORE}/pods/hello-world"),
     ("POST", f"{CORE}/pods/hello-world/eviction"),
     # other verbs and kinds in its own namespace
-    ("GET", f"{APPS}/deployments"),
+    ("GET", f"{APPS}/statefulsets"),
     ("DELETE", DEPLOYMENT),
     ("DELETE", f"{APPS}/deployments"),
     ("PUT", DEPLOYMENT),
@@ -301,6 +301,7 @@ FORBIDDEN = (
 )
 ALLOWED = (
     DEPLOYMENT,
+    f"{APPS}/deployments",
     f"{APPS}/replicasets",
     f"{CORE}/pods",
     f"{CORE}/events",
@@ -311,7 +312,7 @@ ALLOWED = (
 
 #: ``kubectl auth can-i --list`` of the deployer in its namespace, without what every authenticated user has.
 CAN_I = """\
-deployments.apps [] [] [get watch create patch]
+deployments.apps [] [] [get list watch create patch]
 events [] [] [list]
 horizontalpodautoscalers.autoscaling [] [] [get create patch]
 poddisruptionbudgets.policy [] [] [get create patch]

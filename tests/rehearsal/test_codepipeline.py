@@ -48,11 +48,11 @@ phases:
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    """Start AWS and GitHub with a repository, a token with all scopes and one with ``repo`` only."""
+    """Start AWS and GitHub with a repository, a token with all scopes and one with ``public_repo`` only."""
     with loopback.started(tmp_path_factory.mktemp("cache")) as running:
         running.python(
             f"from rehearsal import github; github.create_repository('me', 'app'); github.add_token('{TOKEN}', 'me');"
-            f"github.add_token('{WEAK_TOKEN}', 'me', ['repo'])"
+            f"github.add_token('{WEAK_TOKEN}', 'me', ['public_repo'])"
         )
         yield running
 
@@ -513,7 +513,7 @@ def test_build_fails_if_its_role_trusts_another_project(
 
 REFUSED = {
     "an unknown token": ({"token": "ghp_" + "f" * 36}, "StatusCode: 401.*Bad credentials"),
-    "a token without admin:repo_hook": ({"token": WEAK_TOKEN}, "StatusCode: 404"),
+    "a token that may not manage webhooks": ({"token": WEAK_TOKEN}, "StatusCode: 404"),
     "a role that trusts another service": ({"principal": "ec2.amazonaws.com"}, "not authorized to perform AssumeRole"),
     "an unknown execution mode": ({"mode": "FASTEST"}, "executionMode"),
 }

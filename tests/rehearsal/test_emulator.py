@@ -712,6 +712,33 @@ def test_stack_does_not_take_over_a_repository(aws: Aws) -> None:
     assert aws.client("ecr").describe_repositories(repositoryNames=["other"])
 
 
+def test_deleting_a_repository_with_kms_needs_the_right_to_retire_grants(aws: Aws) -> None:
+    ecr = aws.client("ecr")
+    ecr.create_repository(repositoryName="kms", encryptionConfiguration={"encryptionType": "KMS"})
+    ecr.create_repository(repositoryName="aes", encryptionConfiguration={"encryptionType": "AES256"})
+    cleaner = aws.client("ecr", aws.role("cleaner", allow("ecr:DeleteRepository")))
+    cleaner.delete_repository(repositoryName="aes")
+    with pytest.raises(ClientError, match=r"not authorized to perform: kms:RetireGrant"):
+        cleaner.delete_repository(repositoryName="kms")
+    retirer = aws.client("ecr", aws.role("retirer", allow(["ecr:DeleteRepository", "kms:RetireGrant"])))
+    retirer.delete_repository(repositoryName="kms")
+
+
+def test_account_plan_and_the_types_that_it_starts(aws: Aws) -> None:
+    plan = aws.client("freetier").get_account_plan_state
+    assert plan()["accountPlanType"] == "PAID"
+    file = aws.settings.run / "account-plan"
+    file.write_text("FREE\n")
+    assert plan()["accountPlanType"] == "FREE"
+    file.unlink()
+    with pytest.raises(ClientError, match="freetier:GetAccountPlanState"):
+        aws.client("freetier", aws.role("no-plan")).get_account_plan_state()
+    found = aws.client("ec2").describe_instance_types(Filters=[{"Name": "free-tier-eligible", "Values": ["true"]}])
+    names = {each["InstanceType"] for each in found["InstanceTypes"]}
+    assert {"t3.small", "m7i-flex.large"} <= names
+    assert "t3.medium" not in names
+
+
 def test_generated_secret_has_only_allowed_characters_and_survives_updates(aws: Aws) -> None:
     asked = {"PasswordLength": 64, "ExcludePunctuation": True}
     secret = {"Type": "AWS::SecretsManager::Secret", "Properties": {"GenerateSecretString": asked}}

@@ -30,7 +30,7 @@ from rehearsal.settings import Settings
 
 pytestmark = pytest.mark.timeout(60)
 
-TOKEN, WEAK, OTHER = "ghp_" + "1" * 36, "ghp_" + "2" * 36, "ghp_" + "3" * 36
+TOKEN, WEAK, OTHER, HOOKS = ("ghp_" + digit * 36 for digit in "1234")
 
 
 @dataclass
@@ -90,6 +90,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     github.create_repository("me", "app")
     github.add_token(TOKEN, "me")
     github.add_token(WEAK, "me", ["public_repo"])
+    github.add_token(HOOKS, "me", ["admin:repo_hook"])
     github.add_token(OTHER, "you")
     listener = socket.create_server(("127.0.0.1", 0))
     config = Config()
@@ -142,7 +143,7 @@ def test_pushed_commit_can_be_cloned_and_read(hub: Hub, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("token", "message"),
     [("", "could not read Username|Authentication failed"), ("ghp_unknown", "Authentication failed"),
-     (WEAK, "403"), (OTHER, "403")],
+     (HOOKS, "403"), (OTHER, "403")],
 )  # fmt: skip
 def test_push_needs_a_token_with_the_scope(hub: Hub, token: str, message: str) -> None:
     hub.commit("one")
@@ -180,6 +181,7 @@ def test_header_has_the_scopes_of_the_token(hub: Hub) -> None:
         ("GET", "/repos/me/app/hooks", WEAK, 404),
         ("GET", "/repos/me/app/hooks", OTHER, 404),
         ("GET", "/repos/me/app/hooks", TOKEN, 200),
+        ("GET", "/repos/me/app/hooks", HOOKS, 200),
         ("POST", "/repos/me/app/hooks", WEAK, 404),
         ("DELETE", "/repos/me/app/hooks/7", TOKEN, 404),
         ("GET", "/nothing", TOKEN, 404),
@@ -189,8 +191,8 @@ def test_status_depends_on_token_and_path(hub: Hub, method: str, path: str, toke
     assert hub.api(method, path, token).status_code == status
 
 
-def test_permissions_report_whether_the_token_may_push(hub: Hub) -> None:
-    for token, may in ((TOKEN, True), (WEAK, False), (OTHER, False), ("", False)):
+def test_permissions_are_those_of_the_tokens_owner(hub: Hub) -> None:
+    for token, may in ((TOKEN, True), (WEAK, True), (OTHER, False), ("", False)):
         assert hub.api("GET", "/repos/me/app", token).json()["permissions"]["push"] is may
 
 

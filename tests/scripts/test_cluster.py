@@ -247,9 +247,10 @@ def test_teardown_of_nothing_changes_nothing(desk: Desk) -> None:
     assert done.stdout.splitlines()[-1] == "==> Nothing is left"
 
 
-def test_teardown_stops_if_the_stack_cannot_be_deleted(desk: Desk) -> None:
+def test_teardown_deletes_the_rest_if_the_stack_cannot_be_deleted(desk: Desk) -> None:
     desk.answer("aws", "describe-stacks --stack-name aws-pipeline", stdout="DELETE_FAILED\n")
-    events = "AWS::S3::Bucket\tDELETE_FAILED\tArtifactBucket\tThe bucket is not empty\n"
+    desk.answer("aws", "get-role", stdout=ROLE + "\n")
+    events = "AWS::ECR::Repository\tDELETE_FAILED\tEcrRepository\tnot authorized to perform: kms:RetireGrant\n"
     desk.answer(
         "aws",
         "describe-stack-events",
@@ -257,8 +258,20 @@ def test_teardown_stops_if_the_stack_cannot_be_deleted(desk: Desk) -> None:
     )
     done = desk.run("teardown.sh", "--yes")
     assert done.returncode == 1
-    assert "    ArtifactBucket: The bucket is not empty" in done.stderr.splitlines()
-    assert not [line for line in changing(desk) if line.startswith("eksctl")]
+    assert "    EcrRepository: not authorized to perform: kms:RetireGrant" in done.stderr.splitlines()
+    assert done.stderr.splitlines()[-1] == "failed: the stack aws-pipeline: fix the errors above, then run this again"
+    deleted = [" ".join(line.split()[:3]) for line in changing(desk)]
+    assert deleted.count("aws cloudformation delete-stack") == 1
+    assert {"aws iam delete-role", "eksctl delete cluster"} <= set(deleted)
+    assert "Nothing is left" not in done.stdout
+
+
+def test_teardown_deletes_the_cluster_whose_status_it_cannot_read(desk: Desk) -> None:
+    desk.answer("aws", "describe-cluster", stderr="\nAn error occurred (AccessDeniedException): no\n", code=254)
+    done = desk.run("teardown.sh", "--yes")
+    assert done.returncode == 1
+    assert [line.split(" --")[0] for line in changing(desk)] == ["eksctl delete cluster"]
+    assert "failed: the status of the cluster: fix the errors above" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

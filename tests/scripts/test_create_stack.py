@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.support.account import OPEN, Aws, environment, run
 from tests.support.desk import Desk, copy_of_checkout
 from tests.support.names import ACCOUNT, ROLE, STACK, TOKEN
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.services
 UNKNOWN = """\
@@ -70,6 +72,50 @@ def test_stack_is_created_then_updated_then_unchanged(desk: Desk, aws: Aws) -> N
     assert TOKEN in aws.records.read_text()
     assert TOKEN not in json.dumps(desk.calls())
     assert [path.name for path in desk.home.iterdir() if path.is_dir() and path.name.startswith("tmp.")] == []
+
+
+#: Another value of each setting, and where it must arrive: a variable of the builds, a part of the pipeline, or nowhere,
+#: as no script that builds run reads it.
+OTHER = {
+    "AWS_REGION": ("us-east-2", "CodeBuild sets it"),
+    "CLUSTER_NAME": ("other-cluster", "EKS_CLUSTER_NAME"),
+    "KUBERNETES_VERSION": ("1.35", "settings.sh of the commit"),
+    "NODE_TYPE": ("t3.large", ""),
+    "NODE_COUNT": ("3", ""),
+    "AUTHENTICATION_MODE": ("API", ""),
+    "KUBECTL_ROLE_NAME": ("OtherRole", "EKS_KUBECTL_ROLE_ARN"),
+    "STACK_NAME": ("other-stack", ""),
+    "APP_NAMESPACE": ("other-namespace", "APP_NAMESPACE"),
+    "GITHUB_USER": ("other-user", "pipeline"),
+    "GITHUB_REPO": ("other-repository", "pipeline"),
+    "GITHUB_BRANCH": ("other-branch", "pipeline"),
+}
+
+
+def test_every_setting_reaches_what_uses_it(desk: Desk, aws: Aws) -> None:
+    """Exported for one command, as in ``APP_NAMESPACE=other scripts/create-stack.sh``."""
+    settings = (ROOT / "settings.sh").read_text(encoding="utf-8")
+    assert set(re.findall(r"\$\{([A-Z_]+):=", settings)) == set(OTHER)
+    values = {name: value for name, (value, _) in OTHER.items()}
+    try:
+        run(desk, aws, "create-role.sh", **values)
+        run(desk, aws, "create-stack.sh", **values)
+        (project,) = aws.root("codebuild").batch_get_projects(names=["other-stack"])["projects"]
+        pipeline = aws.records.read_text()
+    finally:
+        aws.delete("other-stack")
+        aws.remove_role("OtherRole")
+    variables = {each["name"]: each["value"] for each in project["environment"]["environmentVariables"]}
+    used = "".join(file.read_text() for file in [*(ROOT / "scripts/build").iterdir(), ROOT / "buildspec.yml"])
+    for name, (value, where) in OTHER.items():
+        if where in variables:
+            assert variables[where].endswith(value), name
+        elif where == "pipeline":
+            assert f'"{value}"' in pipeline, name
+        elif not where:
+            assert f"${name}" not in used, f"a build uses {name}, which it cannot know"
+            assert f"${{{name}" not in used, f"a build uses {name}, which it cannot know"
+    assert "builds use only\n# KUBERNETES_VERSION" in settings
 
 
 def test_missing_token_fails_before_any_change(desk: Desk, aws: Aws) -> None:

@@ -37,7 +37,9 @@ def desk(tmp_path: Path) -> Desk:
     )
     desk.answer("aws", "describe-instance-type-offerings", stdout="3\n")
     desk.answer("aws", "get-service-quota", stdout="32.0\n")
-    desk.answer("aws", "describe-instance-types", stdout="2\n")
+    desk.answer("aws", "describe-instance-types .*DefaultVCpus", stdout="2\n")
+    desk.answer("aws", "freetier get-account-plan-state --region us-east-1", stdout="PAID\n")
+    desk.answer("aws", "free-tier-eligible", stdout="m7i-flex.large t3.micro t3.small\n")
     return desk
 
 
@@ -70,9 +72,20 @@ def test_token_is_on_no_command_line_and_in_no_output(desk: Desk) -> None:
             "GITHUB_REPO: learner/aws_pipeline does not exist, or the token has no access to it; check GITHUB_USER and GITHUB_REPO",
         ),
         ("502 none", "GitHub: returned status 502 for learner/aws_pipeline; try again later"),
-        ("200 gist", 'GITHUB_TOKEN: its scopes are "gist"; create one with the scope repo'),
-        ("200 ", 'GITHUB_TOKEN: its scopes are ""; create one with the scope repo'),
-        ("200 repo:status", 'GITHUB_TOKEN: its scopes are "repo:status"; create one with the scope repo'),
+        ("200 gist", 'GITHUB_TOKEN: its scopes are "gist"; create one with the scopes repo and admin:repo_hook'),
+        ("200 ", 'GITHUB_TOKEN: its scopes are ""; create one with the scopes repo and admin:repo_hook'),
+        (
+            "200 public_repo",
+            'GITHUB_TOKEN: its scopes are "public_repo"; create one with the scopes repo and admin:repo_hook',
+        ),
+        (
+            "200 admin:repo_hook, user",
+            'GITHUB_TOKEN: its scopes are "admin:repo_hook, user"; create one with the scopes repo and admin:repo_hook',
+        ),
+        (
+            "200 repo:status",
+            'GITHUB_TOKEN: its scopes are "repo:status"; create one with the scopes repo and admin:repo_hook',
+        ),
     ],
 )
 def test_rejected_token_is_explained(answer: str, line: str, desk: Desk) -> None:
@@ -81,8 +94,20 @@ def test_rejected_token_is_explained(answer: str, line: str, desk: Desk) -> None
     assert done.stderr.splitlines() == [line]
 
 
-def test_accepts_a_token_without_scopes(desk: Desk) -> None:
-    assert desk.run("check-github.sh", GITHUB_TOKEN="github_pat_" + "a" * 40, ANSWER="200 none").returncode == 0
+@pytest.mark.parametrize("scopes", ["repo", "admin:repo_hook, public_repo", "public_repo, admin:repo_hook"])
+def test_accepts_scopes_that_suffice(scopes: str, desk: Desk) -> None:
+    """The scope repo includes the webhooks, as GitHub documents it."""
+    assert desk.run("check-github.sh", GITHUB_TOKEN=TOKEN, ANSWER=f"200 {scopes}").returncode == 0
+
+
+@pytest.mark.parametrize(("hooks", "code"), [("200", 0), ("403", 1), ("404", 1)])
+def test_fine_grained_token_must_manage_webhooks(hooks: str, code: int, desk: Desk) -> None:
+    done = desk.run("check-github.sh", GITHUB_TOKEN="github_pat_" + "a" * 40, ANSWER="200 none", HOOKS=hooks)
+    assert done.returncode == code
+    assert done.stderr.startswith(
+        "GITHUB_TOKEN: it may not manage the webhooks of learner/aws_pipeline; " if code else ""
+    )
+    assert [call for call in desk.calls() if call[-1].endswith("/repos/learner/aws_pipeline/hooks")]
 
 
 @pytest.mark.parametrize("body", ['{"permissions": {"admin": false}}', "<html>Sign in</html>"])
@@ -122,7 +147,7 @@ def preflight(desk: Desk, **environment: str) -> tuple[int, dict[str, str]]:
 def test_preflight_passes(desk: Desk) -> None:
     code, lines = preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)
     assert code == 0, lines
-    assert [line.split()[0] for line in lines.values()] == ["ok"] * 11 + ["cost"]
+    assert [line.split()[0] for line in lines.values()] == ["ok"] * 12 + ["cost"]
     assert (
         lines["account"]
         == "ok      account     111122223333 as arn:aws:iam::111122223333:user/learner, region us-east-2"
@@ -157,6 +182,45 @@ def test_each_failure_has_its_remedy(tool: str, pattern: str, stdout: str, what:
     assert lines[what].startswith("FAILED  ")
     assert lines[what].endswith(line)
     assert [name for name, text in lines.items() if text.startswith("FAILED")] == [what]
+
+
+FREE = ("aws", "get-account-plan-state", "FREE\n")
+
+
+@pytest.mark.parametrize("script", ["preflight.sh", "setup-cluster.sh"])
+def test_free_plan_refuses_a_type_that_is_not_eligible(script: str, desk: Desk) -> None:
+    desk.answer(*FREE)
+    done = desk.run(script, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)
+    assert done.returncode == 1
+    assert (
+        "FAILED  plan        FREE, which starts only m7i-flex.large t3.micro t3.small: set NODE_TYPE to one of these with "
+        "2 GiB or more, such as t3.small, or upgrade the plan in the Billing console"
+    ) in done.stdout.splitlines()
+    assert [call for call in desk.calls() if call[0] == "eksctl" and call[1] != "version"] == []
+
+
+def test_free_plan_starts_an_eligible_type(desk: Desk) -> None:
+    desk.answer(*FREE)
+    code, lines = preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD, NODE_TYPE="t3.small")
+    assert (code, lines["plan"]) == (0, "ok      plan        FREE, which starts only m7i-flex.large t3.micro t3.small")
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["aws: error: argument operation: Invalid choice, valid choices are:\n", "\nAn error occurred (AccessDeniedException): no\n"],
+)  # fmt: skip
+def test_unknown_plan_is_a_note(error: str, desk: Desk) -> None:
+    desk.answer(*FREE[:2], stderr=error, code=252)
+    code, lines = preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)
+    assert code == 0
+    assert lines["plan"].startswith(
+        "unknown plan        of the account; the free plan starts only types that are eligible"
+    )
+
+
+def test_account_from_before_the_plans_has_none(desk: Desk) -> None:
+    desk.answer(*FREE[:2], stderr="\nAn error occurred (ResourceNotFoundException): no\n", code=254)
+    assert preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)[1]["plan"] == "ok      plan        none"
 
 
 @pytest.mark.parametrize("minor", [35, 36, 37])

@@ -84,6 +84,7 @@ def test_template_defaults_equal_the_settings() -> None:
     defaults = {name: parameter.get("Default", "") for name, parameter in TEMPLATE["Parameters"].items()}
     pairs = {
         "EksClusterName": "CLUSTER_NAME",
+        "AppNamespace": "APP_NAMESPACE",
         "KubectlRoleName": "KUBECTL_ROLE_NAME",
         "GitHubUser": "GITHUB_USER",
         "GitSourceRepo": "GITHUB_REPO",
@@ -135,6 +136,7 @@ def test_other_origins_are_ignored(url: str, checkout: Path) -> None:
 
 SETTING = {
     "EksClusterName": "CLUSTER_NAME",
+    "AppNamespace": "APP_NAMESPACE",
     "GitSourceRepo": "GITHUB_REPO",
     "GitBranch": "GITHUB_BRANCH",
     "GitHubToken": "GITHUB_TOKEN",

@@ -10,6 +10,8 @@ import os
 import re
 import runpy
 import shutil
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +110,53 @@ def test_commit_is_tested_built_pushed_and_deployed_by_digest(build: Build) -> N
     assert all(number > tests[0] for tag, number in pushed.items() if tag != "cache")
     assert build.calls("deploy") == [f"deploy {REPOSITORY}@{DIGEST}"]
     assert lines.index(f"deploy {REPOSITORY}@{DIGEST}") > max(pushed.values())
+
+
+PULLS = f"""\
+#!{sys.executable}
+import fcntl, os, sys, time
+from pathlib import Path
+home, verb = Path(os.environ["FAKES"]), sys.argv[1:]
+base = home / "base"
+if verb[:2] == ["image", "inspect"] and len(verb) == 3:
+    sys.exit(not base.exists())
+if verb[0] in ("pull", "build") and not base.exists():
+    with (home / "last").open("a+") as last:
+        fcntl.flock(last, fcntl.LOCK_EX)
+        last.seek(0)
+        if time.time() - float(last.read() or 0) < 1:
+            sys.exit("toomanyrequests: Rate exceeded")
+        last.truncate(0)
+        last.write(str(time.time()))
+    if verb[0] == "pull":
+        base.touch()
+if verb[:2] == ["image", "inspect"]:
+    print("{REPOSITORY}@{DIGEST}")
+"""
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["alone", "with other callers"])
+def test_base_image_is_pulled_once_a_second_at_most(busy: bool, build: Build) -> None:
+    """public.ecr.aws answers callers who are not signed in once a second; two builds at the same time are two callers."""
+    docker = build.desk.home / "bin" / "pulls"
+    docker.write_text(PULLS)
+    docker.chmod(0o755)
+    build.desk.answer("docker", "^(pull|build|image inspect)", real=str(docker))
+    if busy:
+        (build.desk.home / "last").write_text(str(time.time() + 2))
+    assert build.run(), (build.desk.home / "log").read_text()
+    pulls = build.calls("docker pull")
+    assert {call.split()[-1] for call in pulls} == {stages()["base"][0].split()[1]}
+    assert len(pulls) == 1 or busy
+
+
+def test_base_image_that_cannot_be_pulled_fails_the_build(build: Build) -> None:
+    build.desk.answer("docker", "^(pull|image inspect)", stderr="no\n", code=1)
+    build.desk.answer("sleep", "")
+    (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
+    assert not build.run()
+    assert len(build.calls("docker pull")) == 5
+    assert build.calls("docker build", "deploy") == []
 
 
 def test_image_of_the_same_files_is_reused(build: Build) -> None:

@@ -134,6 +134,7 @@ def test_template_fits_a_request() -> None:
 def test_parameters_and_their_defaults() -> None:
     assert {name: each.get("Default") for name, each in PARAMETERS.items()} == {
         "EksClusterName": "eksctl-demo",
+        "AppNamespace": "hello-world",
         "GitSourceRepo": "aws_pipeline",
         "GitBranch": "master",
         "GitHubToken": "",
@@ -152,6 +153,7 @@ def test_parameters_and_their_defaults() -> None:
     ("parameter", "setting"),
     [
         ("EksClusterName", "CLUSTER_NAME"),
+        ("AppNamespace", "APP_NAMESPACE"),
         ("KubectlRoleName", "KUBECTL_ROLE_NAME"),
         ("GitSourceRepo", "GITHUB_REPO"),
         ("GitBranch", "GITHUB_BRANCH"),
@@ -400,8 +402,10 @@ def test_project_sets_the_buildspecs_variables() -> None:
         "ECR_REPOSITORY_URI": {"Fn::GetAtt": ["EcrRepository", "RepositoryUri"]},
         "EKS_CLUSTER_NAME": {"Ref": "EksClusterName"},
         "EKS_KUBECTL_ROLE_ARN": KUBECTL_ROLE,
+        "APP_NAMESPACE": {"Ref": "AppNamespace"},
     }
     buildspec = (ROOT / "buildspec.yml").read_text(encoding="utf-8")
+    given.pop("APP_NAMESPACE")  # deploy.sh reads it
     assert all(f"${name}" in buildspec or f"${{{name}" in buildspec for name in given)
 
 
@@ -414,6 +418,7 @@ def test_repository() -> None:
     assert excluded == ["cache"]
     assert '"$ECR_REPOSITORY_URI:cache"' in (ROOT / "buildspec.yml").read_text(encoding="utf-8")
     assert repository["EmptyOnDelete"] is True
+    assert repository["EncryptionConfiguration"] == {"EncryptionType": "AES256"}, "KMS takes kms:RetireGrant to delete"
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
     assert "RepositoryName" not in repository, "it must be lower case, unlike a stack's name"
     rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
@@ -552,6 +557,7 @@ def test_each_suppressed_finding_has_a_reason() -> None:
     ]
     assert {(name, check) for name, check, _ in skipped} == {
         ("EcrRepository", "CKV_AWS_51"),
+        ("EcrRepository", "CKV_AWS_136"),
         ("ArtifactBucket", "CKV_AWS_18"),
         ("TrustFunction", "CKV_AWS_115"),
         ("TrustFunction", "CKV_AWS_116"),

@@ -130,7 +130,8 @@ GROUPS = "name one of the groups uv, scripts, rehearsal, dev, benchmarks, checko
 ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     *[(script, ("--force",), f"unexpected argument --force: see scripts/{script} -h")
       for script in ("setup-cluster.sh", "create-cluster.sh", "create-role.sh", "create-stack.sh", "status.sh", "preflight.sh",
-                     "check-github.sh", "leftovers.sh", "test.sh", "build/content-tag.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh")],
+                     "check-github.sh", "leftovers.sh", "test.sh", "build/content-tag.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh",
+                     "build/pull-base.sh")],
     ("authorize-role.sh", ("--remove", "--force"), "unexpected argument --force: see scripts/authorize-role.sh -h"),
     ("authorize-role.sh", ("--remove=yes",), "unexpected argument --remove=yes: see scripts/authorize-role.sh -h"),
     ("authorize-role.sh", ("",), "unexpected argument '': see scripts/authorize-role.sh -h"),
@@ -287,7 +288,8 @@ def cases() -> Iterator[Case]:
     for name, value, line in OPTIONS:
         yield Case(f"{name}={value[:20]!r}", "create-stack.sh", line, environment={name: value})
     for script in ("authorize-role.sh", "create-role.sh", "create-stack.sh", "leftovers.sh", "preflight.sh", "setup-cluster.sh",
-                   "status.sh", "teardown.sh", "check-github.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh", "build/content-tag.sh"):  # fmt: skip
+                   "status.sh", "teardown.sh", "check-github.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh", "build/content-tag.sh",
+                   "build/pull-base.sh"):  # fmt: skip
         line = rf"CLUSTER_NAME is a\ b: set it to {REMEDY['CLUSTER_NAME']}, in settings.sh or the environment"
         yield Case(f"{script} with a wrong setting", script, line, environment={"CLUSTER_NAME": "a b"})
     for script in ("create-stack.sh", "preflight.sh", "check-github.sh"):

@@ -16,6 +16,7 @@ SUPPORTED_IMAGES = {
 
 ACCEPTED = {
     "EksClusterName": ["eksctl-demo", "A", "1_2-x", "a" * 100],
+    "AppNamespace": ["hello-world", "a", "0-x", "defaults", "a" * 63],
     "GitSourceRepo": ["aws_pipeline", "a.b-c_D", "x", "a" * 100, "-x"],
     "GitBranch": ["master", "release/1.2", "feature/#12", "dependabot/pip/flask-3.1.3", "user@fix+1", "v1"],
     "GitHubToken": ["", TOKEN, "github_pat_" + "a_" * 40, "0123456789abcdef" * 2 + "01234567"],
@@ -42,6 +43,7 @@ HOSTILE = [
 ]
 REFUSED = {
     "EksClusterName": ["", "-a", "_a", "a.b", "a/b", "a" * 101, "arn:aws:eks:us-east-2:1:cluster/a"],
+    "AppNamespace": ["", "default", "kube-system", "-a", "a-", "A", "a.b", "a_b", "a" * 64],
     "GitSourceRepo": ["", "octocat/aws_pipeline", "https://github.com/a/b", "..", ".git", "a" * 101],
     "GitBranch": [
         "",

@@ -68,8 +68,10 @@ class Tracer:
                 ):
                     (self.bin / program.name).symlink_to(FAKES / "traced.sh")
 
-    def run(self, script: str, *arguments: str, kill: str = "", timeout: float = 120, **environment: str) -> Run:
-        """Run a script, and kill its process group at ``"before POINT"`` or ``"after POINT"``."""
+    def run(
+        self, script: str, *arguments: str, kill: str = "", fail: str = "", timeout: float = 120, **environment: str
+    ) -> Run:
+        """Run a script; kill its process group at ``"before POINT"`` or ``"after POINT"``, or let the point ``fail``."""
         self.runs += 1
         trace, output = self.home / f"trace-{self.runs}", self.home / f"output-{self.runs}"
         trace.mkdir()
@@ -78,6 +80,7 @@ class Tracer:
             "TRACED_PATH": self.environment["PATH"],
             "TRACE": str(trace),
             "KILL_AT": kill,
+            "FAIL_AT": fail,
         }
         with output.open("wb") as file:
             process = subprocess.Popen(

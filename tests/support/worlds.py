@@ -35,9 +35,9 @@ class World:
     record: Path
     kubeconfig: Path
 
-    def run(self, script: str, *arguments: str, kill: str = "", **environment: str) -> Run:
-        """Run a script, and kill it at the point ``kill`` if it reaches that."""
-        return self.tracer.run(script, *arguments, kill=kill, **environment)
+    def run(self, script: str, *arguments: str, kill: str = "", fail: str = "", **environment: str) -> Run:
+        """Run a script; kill it at the point ``kill``, or let the point ``fail``, if it reaches that."""
+        return self.tracer.run(script, *arguments, kill=kill, fail=fail, **environment)
 
     def cluster(self) -> dict[str, Any]:
         """Return the contents of the cluster."""

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Stand-in for curl to api.github.com: answers by ANSWER, "STATUS SCOPES", and keeps its standard input.
+# Stand-in for curl to api.github.com: answers by ANSWER, "STATUS SCOPES", for webhooks with the status HOOKS, if set, and
+# keeps its standard input.
 set -euo pipefail
 cat >>"$FAKES/curl.config"
-headers='' body=''
+headers='' body='' url=${!#}
 while (($#)); do
   case $1 in
     --dump-header) headers=$2 ;;
@@ -12,6 +13,7 @@ while (($#)); do
   shift
 done
 status=${ANSWER%% *} scopes=${ANSWER#* }
+[[ $url != */hooks ]] || status=${HOOKS:-$status}
 printf 'HTTP/2 %s\r\n' "$status" >"$headers"
 [[ $scopes == none ]] || printf 'x-oauth-scopes: %s\r\n' "$scopes" >>"$headers"
 printf '%s' "${BODY:-{\"permissions\": {\"admin\": true\}\}}" >"$body"

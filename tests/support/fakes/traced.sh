@@ -1,6 +1,7 @@
 #!/bin/sh
 # Comes first on PATH for every program (tests/support/tracing.py): records the point SCRIPT:PROGRAM:N, then becomes the
-# program. If KILL_AT is "before POINT" or "after POINT", kills the whole process group there. Forks only in that case.
+# program. If KILL_AT is "before POINT" or "after POINT", kills the whole process group there; if FAIL_AT is POINT, fails
+# without running the program. Forks only when it kills.
 program=${0##*/} number=1 caller=
 read -r caller <"/proc/$PPID/cmdline"
 case $caller in
@@ -14,6 +15,7 @@ set +C
 point=$point:$number
 echo "$point" >>"$TRACE.order"
 PATH=$TRACED_PATH
+if [ "$FAIL_AT" = "$point" ]; then echo "planted failure at $point" >&2 && exit 1; fi
 if [ "$KILL_AT" = "before $point" ]; then kill -KILL 0; fi
 if [ "$KILL_AT" != "after $point" ]; then exec "$program" "$@"; fi
 "$program" "$@"
