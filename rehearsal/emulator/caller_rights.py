@@ -53,8 +53,6 @@ TAKEN_BY = {
     "ecr:PutImageTagMutability": ("ImageTagMutability", "ImageTagMutabilityExclusionFilters"),
     "eks:CreateAccessEntry": ("ComputeConfig",),
     "iam:*InstanceProfile": ("ComputeConfig",),
-    "iam:PutRolePolicy": ("PolicyDocument",),
-    "iam:DeleteRolePolicy": ("PolicyDocument",),
     "iam:CreateServiceLinkedRole": (),  # each account gets these roles once
     "iam:*GroupPolicy": ("Groups",),
     "iam:*UserPolicy": ("Users",),
