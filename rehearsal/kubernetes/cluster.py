@@ -24,7 +24,7 @@ from rehearsal.sandbox import SandboxError, cgroups, network, supervisor
 from rehearsal.sandbox.programs import last_words
 from rehearsal.settings import settings
 
-READY_TIMEOUT = 60.0
+READY_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 #: For how long nodes without pod network are NotReady before they are removed; EKS waits for more than 15 minutes.
 NOT_READY = 5.0

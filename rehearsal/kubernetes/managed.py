@@ -9,7 +9,6 @@ what it runs.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 
@@ -32,14 +31,12 @@ def kubernetes(*arguments: str) -> None:
     """Run a command of ``python -m rehearsal.kubernetes``.
 
     Raises:
-        RuntimeError: it failed; the message is the last line of its output.
+        RuntimeError: it failed; the message is the last line of its errors.
     """
     command = [sys.executable, "-m", "rehearsal.kubernetes", *arguments]
-    done = entry.run(
-        command, cwd=settings.root, check=False, timeout=TIMEOUT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )  # fmt: skip
+    done = entry.run(command, cwd=settings.root, check=False, timeout=TIMEOUT, text=True, capture_output=True)
     if done.returncode:
-        raise RuntimeError((done.stdout.strip().splitlines() or [f"{arguments[0]} failed"])[-1])
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"{arguments[0]} failed"])[-1])
 
 
 def register(extensions: Extensions, machine: Machine = kubernetes) -> None:
@@ -63,8 +60,12 @@ def _cluster(machine: Machine, running: set[str]) -> ResourceHandler:
     def create(_: str, properties: Json, __: str) -> tuple[str, Json]:
         cluster = eks.create_for_stack(properties)
         mode = cluster["accessConfig"]["authenticationMode"]
-        machine("up", "--name", cluster["name"], "--version", cluster["version"], "--authentication-mode", mode)
         running.add(cluster["name"])
+        try:
+            machine("up", "--name", cluster["name"], "--version", cluster["version"], "--authentication-mode", mode)
+        except Exception:
+            delete(cluster["name"], properties)
+            raise
         return cluster["name"], {"Arn": cluster["arn"]}
 
     def delete(name: str, _: Json) -> None:
