@@ -15,6 +15,7 @@ from rehearsal.emulator import (
     decision_log,
     ecr,
     eks,
+    eks_addons,
     generated_secrets,
     lambda_runtime,
     log_arns,
@@ -24,6 +25,7 @@ from rehearsal.emulator import (
     service_reference,
 )
 from rehearsal.emulator.extensions import Extensions
+from rehearsal.kubernetes import managed
 from rehearsal.sandbox.programs import Program
 
 Register = Callable[[Extensions], None]
@@ -34,6 +36,7 @@ CORRECTIONS: tuple[Register, ...] = (
     decision_log.register,
     ecr.register,
     eks.register,
+    eks_addons.register,
     generated_secrets.register,
     lambda_runtime.register,
     log_arns.register,
@@ -43,7 +46,7 @@ CORRECTIONS: tuple[Register, ...] = (
 )
 
 #: Services that MiniStack lacks, or keeps records of without running anything.
-SERVICES: tuple[Register, ...] = (codebuild.register, codepipeline.register)
+SERVICES: tuple[Register, ...] = (codebuild.register, codepipeline.register, managed.register)
 
 
 def extensions(*parts: Register) -> Extensions:

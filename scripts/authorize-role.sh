@@ -55,15 +55,29 @@ change_aws_auth() {
   fi
 }
 
+is_stale() { # EKS keeps the role's id, which no call shows; a role that was made later has another, and its entry does not count
+  local made later=
+  made=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.CreateDate --output text) ||
+    die "cannot read the age of role $KUBECTL_ROLE_NAME: its access entry is unchanged"
+  [[ -z $made ]] || later=$(python3 scripts/lib/is_later.py "$made" "$1") ||
+    die "cannot determine whether the access entry is older than the role: delete the entry in the EKS console, then run this again"
+  [[ -n $later ]]
+}
+
 change_access_entry() {
   local entry=(--cluster-name "$CLUSTER_NAME" --principal-arn "$role_arn") wanted=(--kubernetes-groups deployers --username build)
   found=$(lookup ResourceNotFoundException aws eks describe-access-entry "${entry[@]}" --output text \
-    --query "accessEntry.[username, join(',', kubernetesGroups)]")
+    --query "accessEntry.[username, join(',', kubernetesGroups), createdAt]")
+  if [[ $verb == add && -n $found ]] && is_stale "${found##*$'\t'}"; then
+    say "Delete the role's access entry, which was made for an earlier role of that name"
+    aws eks delete-access-entry "${entry[@]}"
+    found=
+  fi
   case $verb:$found in
     remove:) say "The role has no access entry: nothing to remove" ;;
     remove:*) say "Delete the role's access entry" && aws eks delete-access-entry "${entry[@]}" ;;
     add:) say "Create an access entry for the role" && aws eks create-access-entry "${entry[@]}" "${wanted[@]}" --output text ;;
-    add:build$'\t'deployers) say "The role's access entry is up to date" ;;
+    add:build$'\t'deployers$'\t'*) say "The role's access entry is up to date" ;;
     add:*) say "Update the role's access entry" && aws eks update-access-entry "${entry[@]}" "${wanted[@]}" --output text ;;
   esac
 }

@@ -8,6 +8,7 @@
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
+source scripts/lib/cluster.sh
 begin '' "$@"
 require aws eksctl kubectl
 
@@ -26,6 +27,8 @@ accessConfig:
 vpc:
   nat:
     gateway: Disable # the nodes have public addresses and do not need a NAT gateway at \$0.045 an hour
+addons:
+$(printf '  - name: %s\n' "${addons[@]}")
 managedNodeGroups:
   - name: nodes
     amiFamily: AmazonLinux2023
@@ -36,7 +39,7 @@ managedNodeGroups:
     volumeSize: 20
     volumeType: gp3
     volumeEncrypted: true
-    disableIMDSv1: true
+    disablePodIMDS: true # pods cannot get the credentials of their node
 END
 }
 
@@ -58,6 +61,9 @@ cluster_settled() {
 
 say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
 identify
+addons=(vpc-cni kube-proxy coredns)
+# shellcheck disable=SC2154 # set by identify
+[[ $partition != aws ]] || addons+=(metrics-server) # not offered in the regions of China and of the US government
 write_config
 wait_until 1800 "cluster $CLUSTER_NAME" cluster_settled
 case $status in
@@ -66,11 +72,7 @@ case $status in
   *) die "cluster $CLUSTER_NAME is $status: wait until it is gone, or run scripts/teardown.sh, then run this again" ;;
 esac
 aws eks update-kubeconfig --name "$CLUSTER_NAME"
-
-if [[ -z $(kube get nodes --output name) ]]; then
-  say "Create the nodes that an interrupted run did not create"
-  eksctl create nodegroup -f "$work/cluster.yml"
-fi
-say "Wait until the nodes are ready"
-kubectl wait --for=condition=Ready node --all --timeout=10m
+is_complete || add_missing
+say "Wait until $NODE_COUNT nodes are ready"
+wait_until 600 "the wait for $NODE_COUNT ready nodes" enough_nodes
 kube get nodes

@@ -23,7 +23,7 @@ confirm() {
   [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was deleted"
 }
 
-delete_app() { # only the cluster deletes its load balancer, which would outlive the cluster and cost money
+delete_app() { # with its load balancer; eksctl deletes load balancers too, but only while the cluster works
   use_cluster
   say "Delete the namespace $APP_NAMESPACE, and wait until its load balancer is gone"
   # Delete the pods first: with pods left, the namespace controller retries only after half of their grace period.

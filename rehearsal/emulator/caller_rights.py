@@ -51,6 +51,9 @@ TAKEN_BY = {
     "ecr:DeleteLifecyclePolicy": ("LifecyclePolicy",),
     "ecr:PutImageScanningConfiguration": ("ImageScanningConfiguration",),
     "ecr:PutImageTagMutability": ("ImageTagMutability", "ImageTagMutabilityExclusionFilters"),
+    "eks:CreateAccessEntry": ("ComputeConfig",),
+    "iam:*InstanceProfile": ("ComputeConfig",),
+    "iam:CreateServiceLinkedRole": (),  # each account gets these roles once
     "iam:*GroupPolicy": ("Groups",),
     "iam:*UserPolicy": ("Users",),
     "iam:*tachRolePolicy": ("Roles", "ManagedPolicyArns"),
@@ -114,6 +117,7 @@ RESOURCES = {
     "codepipeline": "codepipeline:{region}:{account}:{name}",
     "AWS::CodePipeline::Webhook": "codepipeline:{region}:{account}:webhook:{name}",
     "ecr": "ecr:{region}:{account}:repository/{name}",
+    "eks": "eks:{region}:{account}:cluster/{name}",
     "events": "events:{region}:{account}:rule/{name}",
     "iam": "iam::{account}:role/{name}",
     "AWS::IAM::ManagedPolicy": "iam::{account}:policy/{name}",
@@ -126,9 +130,9 @@ RESOURCES = {
 #: Actions for which AWS's documents disagree whether a policy may name a resource; with ``*`` it works either way.
 EVERYWHERE = ("codepipeline:ListWebhooks", "sns:Unsubscribe")
 #: Properties that pass a role to the service.
-ROLES = ("Role", "RoleArn", "ServiceRole")
+ROLES = ("Role", "RoleArn", "NodeRole", "ServiceRole")
 #: Properties that name the resource, or the resource that a policy belongs to.
-NAMES = ("Name", "LogGroupName", "Bucket", "Topics", "ServiceToken")
+NAMES = ("Name", "ClusterName", "LogGroupName", "Bucket", "Topics", "ServiceToken")
 #: Types whose names are in lower case.
 LOWER_CASE = ("AWS::ECR::Repository", "AWS::S3::Bucket")
 
@@ -136,6 +140,8 @@ LOWER_CASE = ("AWS::ECR::Repository", "AWS::S3::Bucket")
 PASSED_TO = {
     "AWS::CodeBuild::Project": "codebuild.amazonaws.com",
     "AWS::CodePipeline::Pipeline": "codepipeline.amazonaws.com",
+    "AWS::EKS::Cluster": "eks.amazonaws.com",
+    "AWS::EKS::Nodegroup": "eks.amazonaws.com",
     "AWS::Lambda::Function": "lambda.amazonaws.com",
 }
 

@@ -7,10 +7,14 @@ adds what it lacks:
 - A cluster becomes ACTIVE, with its endpoint and certificate authority, once the Kubernetes cluster has written its
   record.
 - The authentication mode changes in one direction only, and access entries need a mode that includes them.
-- Access entries are written to the file that aws-iam-authenticator reads.
+- Access entries are written to the file that aws-iam-authenticator reads. Each keeps the unique id of its principal,
+  which the API does not show: it does not authorise a role that was deleted and created again (CreateAccessEntry,
+  ``principalArn``).
+- A managed node group gets an access entry, and an entry in aws-auth, except where the mode excludes one. Sources
+  differ on whether EKS writes aws-auth in mode API_AND_CONFIG_MAP.
 
 Differs from AWS: the only access policy is AmazonEKSClusterAdminPolicy for the whole cluster, granted as group
-system:masters; updates finish at once; node groups have no machines.
+system:masters; updates finish at once.
 """
 
 from __future__ import annotations
@@ -26,12 +30,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from rehearsal.emulator import ministack
 from rehearsal.emulator.client import root
 from rehearsal.emulator.extensions import Around, Call, Extensions, Json, Proceed, Response, ServiceError, json_response
 from rehearsal.settings import settings
 
 MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
 ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+NODE_GROUPS, NODE_NAME = ["system:nodes"], "system:node:{{EC2PrivateDNSName}}"
 RESERVED_GROUPS = ("system:", "eks:", "aws:", "amazon:", "iam:")
 CHANGES_ENTRIES = (
     "CreateAccessEntry",
@@ -53,6 +59,8 @@ DEFAULT_VERSION = settings.kubernetes_version.rpartition(".")[0]
 
 #: Parameters of CreateCluster that MiniStack drops, by cluster.
 _extra: dict[str, Json] = {}
+#: The unique ids of the principals of access entries, by cluster and ARN.
+_ids: dict[tuple[str, str], str] = {}
 _updates: dict[str, Json] = {}
 _writing = threading.Lock()
 
@@ -151,9 +159,11 @@ def mappings(name: str) -> Json:
         entry = eks.describe_access_entry(clusterName=name, principalArn=principal)["accessEntry"]
         policies = eks.list_associated_access_policies(clusterName=name, principalArn=principal)
         admin = any(policy["policyArn"] == ADMIN_POLICY for policy in policies["associatedAccessPolicies"])
+        groups = NODE_GROUPS if entry["type"] == "EC2_LINUX" else entry["kubernetesGroups"]
         mapping = {
+            "userid": _ids[name, principal],
             "username": entry["username"] or default_username(principal),
-            "groups": [*entry["kubernetesGroups"], *(["system:masters"] if admin else [])],
+            "groups": [*groups, *(["system:masters"] if admin else [])],
         }
         if ":role/" in principal:
             roles.append({"rolearn": principal, **mapping})
@@ -166,6 +176,71 @@ def default_username(principal: str) -> str:
     """Return the Kubernetes user name that EKS gives an entry without one (CreateAccessEntry, ``username``)."""
     found = re.fullmatch(r"arn:aws:iam::(\d+):role/(?:.*/)?([^/]+)", principal)
     return f"arn:aws:sts::{found[1]}:assumed-role/{found[2]}/{{{{SessionName}}}}" if found else principal
+
+
+def unique_id(principal: str) -> str:
+    """Return the unique id of a user, a role or the account's root, by which EKS recognizes the principal.
+
+    Raises:
+        ServiceError: there is no such principal.
+    """
+    kind, _, path = principal.rpartition(":")[2].partition("/")
+    name, iam = path.rpartition("/")[2], root("iam")
+    try:
+        match kind:
+            case "role":
+                return str(iam.get_role(RoleName=name)["Role"]["RoleId"])
+            case "user":
+                return str(iam.get_user(UserName=name)["User"]["UserId"])
+            case _:
+                return settings.account
+    except iam.exceptions.NoSuchEntityException:
+        raise ServiceError(
+            "InvalidParameterException", "The specified principalArn is invalid: invalid principal."
+        ) from None
+
+
+def create_for_stack(properties: Json) -> Json:
+    """Create a cluster's record for AWS::EKS::Cluster, in the name of the stack's caller, and return it.
+
+    Raises:
+        botocore.exceptions.ClientError: EKS refuses it.
+    """
+    eks, name, access = root("eks"), str(properties["Name"]), properties.get("AccessConfig", {})
+    cluster = eks.create_cluster(
+        name=name,
+        version=str(properties.get("Version", DEFAULT_VERSION)),
+        roleArn=properties["RoleArn"],
+        resourcesVpcConfig={"subnetIds": properties["ResourcesVpcConfig"]["SubnetIds"]},
+        accessConfig={"authenticationMode": access.get("AuthenticationMode", "CONFIG_MAP"),
+                      "bootstrapClusterCreatorAdminPermissions": False},
+        upgradePolicy={"supportType": properties.get("UpgradePolicy", {}).get("SupportType", "EXTENDED")},
+    )["cluster"]  # fmt: skip
+    creator = _principal(ministack.caller().arn)
+    eks.create_access_entry(clusterName=name, principalArn=creator)
+    eks.associate_access_policy(
+        clusterName=name, principalArn=creator, policyArn=ADMIN_POLICY, accessScope={"type": "cluster"}
+    )
+    return dict(cluster)
+
+
+def admit_nodes(cluster: str, role: str) -> bool:
+    """Give a node group's role its access entry; return whether it belongs into aws-auth too."""
+    mode = _known(cluster)["accessConfig"]["authenticationMode"]
+    if mode != "CONFIG_MAP":
+        root("eks").create_access_entry(clusterName=cluster, principalArn=role, type="EC2_LINUX")
+    return bool(mode != "API")
+
+
+def dismiss_nodes(cluster: str, role: str) -> None:
+    """Delete the access entry of a node group's role."""
+    if role in root("eks").list_access_entries(clusterName=cluster)["accessEntries"]:
+        root("eks").delete_access_entry(clusterName=cluster, principalArn=role)
+
+
+def _principal(caller: str) -> str:
+    """Return the ARN of the role for a role's session, and any other caller's own."""
+    return re.sub(r"^arn:aws:sts::(\d+):assumed-role/([^/]+)/.*", r"arn:aws:iam::\1:role/\2", caller)
 
 
 def amend(cluster: Json) -> Json:
@@ -199,6 +274,8 @@ def _create(call: Call, proceed: Proceed) -> Response:
         "accessConfig": {"authenticationMode": mode},
         "upgradePolicy": call.json.get("upgradePolicy") or {"supportType": "EXTENDED"},
     }
+    for principal in root("eks").list_access_entries(clusterName=name)["accessEntries"]:
+        _ids[name, principal] = unique_id(principal)
     write_access_entries(name)
     return _amended(response)
 
@@ -221,12 +298,17 @@ def _access_entry(call: Call, proceed: Proceed) -> Response:
             "to perform this operation.",
         )
     _check_entry(call.json)
+    principal = str(call.json.get("principalArn", ""))
+    identifier = unique_id(principal) if call.action == "CreateAccessEntry" else ""
     status, headers, body = proceed()
+    if status == 200 and identifier:
+        _ids[name, principal] = identifier
     if status == 200 and call.action in CHANGES_ENTRIES:
         write_access_entries(name)
     if status == 200 and "accessEntry" in (shown := json.loads(body or b"{}")):
         entry = shown["accessEntry"]
-        entry["username"] = entry["username"] or default_username(entry["principalArn"])
+        default = NODE_NAME if entry["type"] == "EC2_LINUX" else default_username(entry["principalArn"])
+        entry["username"] = entry["username"] or default
         return json_response(shown)
     return status, headers, body
 

@@ -194,21 +194,21 @@ def require(action: str, resource: str, context: Json) -> None:
     Raises:
         ServiceError: they do not.
     """
-    evaluator, caller = _evaluator(), _caller()
-    kind, _, name = caller.arn.rpartition(":")[2].partition("/")
+    evaluator, asking = _evaluator(), caller()
+    kind, _, name = asking.arn.rpartition(":")[2].partition("/")
     if kind == "root":
         return
     policies = (
-        evaluator._gather_user_policies(name, caller.account)
+        evaluator._gather_user_policies(name, asking.account)
         if kind == "user"
-        else evaluator._gather_role_policies(name.partition("/")[0], caller.account)
+        else evaluator._gather_role_policies(name.partition("/")[0], asking.account)
     )
-    question = Question(caller.arn, action, resource, context)
-    asked = _context(question, "User" if kind == "user" else "AssumedRole", caller.account, caller.region)
+    question = Question(asking.arn, action, resource, context)
+    asked = _context(question, "User" if kind == "user" else "AssumedRole", asking.account, asking.region)
     if evaluator.evaluate(asked, policies).decision != "Allow":
         raise ServiceError(
             "AccessDenied",
-            f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} "
+            f"User: {asking.arn} is not authorized to perform: {action} on resource: {resource} "
             f"because no identity-based policy allows the {action} action",
             403,
         )
@@ -237,8 +237,8 @@ def _parsed(document: str) -> Any:
     return _evaluator().parse_policy_document(document)
 
 
-def _caller() -> Caller:
-    """Return the caller of the request that this thread serves."""
+def caller() -> Caller:
+    """Return the caller of the request, or of the stack's operation, that this thread serves."""
     responses = _module("core.responses")
     return Caller(_evaluator().caller_arn(), responses.get_account_id(), responses.get_region())
 
@@ -299,7 +299,7 @@ def _wrapped(
 
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         name = actions.extract_iam_action(service, method, path, headers, body, query) or ""
-        call = Call(service, name.rpartition(":")[2], method, path, _flat(query), body, _caller())
+        call = Call(service, name.rpartition(":")[2], method, path, _flat(query), body, caller())
 
         def proceed() -> Response:
             answer: Response = app.call_service_handler_sync(original, method, path, headers, body, query)

@@ -81,6 +81,8 @@ def configuration(cluster: str, kubeconfig: Path) -> dict[str, object]:
             "kubeconfig": str(kubeconfig),
             "backendMode": ["DynamicFile", "EKSConfigMap"],
             "dynamicfilepath": str(settings.access_entries),
+            # As on EKS, a role that was deleted and created again does not match its old access entry.
+            "dynamicfileUserIDStrict": True,
             "dynamicBackendModePath": str(settings.authenticator_backends),
         },
     }

@@ -1,4 +1,4 @@
-"""Creates and removes the cluster; ``python -m rehearsal.kubernetes`` runs this inside the sandbox."""
+"""Creates and removes the control plane and the nodes; ``python -m rehearsal.kubernetes`` runs this inside the sandbox."""
 
 from __future__ import annotations
 
@@ -9,70 +9,107 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import yaml
 
 from rehearsal import waiting
-from rehearsal.kubernetes import api, authenticator, control_plane, loadbalancer, metrics, node, pause, pki
+from rehearsal.kubernetes import addons, api, authenticator, control_plane, loadbalancer, metrics, node, pause, pki
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import SandboxError, cgroups, network, supervisor
 from rehearsal.sandbox.programs import last_words
 from rehearsal.settings import settings
 
-READY_TIMEOUT = 60.0
+READY_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
+#: For how long nodes without pod network are NotReady before they are removed; EKS waits for more than 15 minutes.
+NOT_READY = 5.0
 
 
-def up(name: str, nodes: int, mode: str, show: Callable[[str], None] = print) -> None:
-    """Create a cluster, wait until its nodes are Ready, and write ``settings.cluster_record``.
+def up(name: str, mode: str, show: Callable[[str], None] = print) -> None:
+    """Create a control plane, without nodes and add-ons, and write ``settings.cluster_record``.
 
     Raises:
-        SandboxError: there is a cluster already, or a node's containerd refused an image.
+        SandboxError: there is a cluster already.
         TimeoutError: a part did not start in time.
         subprocess.CalledProcessError: a command failed; the exception has its standard error.
     """
     if pki.directory().exists():
         raise SandboxError("there is a cluster already; a rehearsal has one at a time")
     pki.directory().mkdir()
-    all_nodes = [Node(number) for number in range(1, nodes + 1)]
+    node.write_registries()
+    show("create certificates, start the control plane")
+    pki.create()
+    _start_api_server(name)
+    _start_controllers()
+    supervisor.declare([loadbalancer.program()])
+    _record({
+        "name": name,
+        "authentication_mode": mode,
+        "endpoint": settings.api_url,
+        "certificate_authority": str(pki.certificate("ca.crt")),
+        "version": settings.kubernetes_version,
+        "nodes": 0,
+    })  # fmt: skip
+
+
+def join(count: int, role: str = "", show: Callable[[str], None] = print) -> None:
+    """Start nodes and wait until they are Ready. Map ``role``, if given, to the nodes' groups in aws-auth.
+
+    Without pod network they never are; then this removes them, as EKS does with a node group whose creation failed.
+
+    Raises:
+        SandboxError: there are nodes already, a node's containerd refused an image, or there is no pod network.
+        TimeoutError: a part did not start in time.
+        subprocess.CalledProcessError: a command failed; the exception has its standard error.
+    """
+    if _nodes():
+        raise SandboxError("there are nodes already; a rehearsal has one node group")
+    if role:
+        _map_to_nodes(role)
+    show("start the nodes")
+    all_nodes = [Node(number) for number in range(1, count + 1)]
     with ThreadPoolExecutor() as pool:
-        show("create certificates and networks, start the container runtimes")
-        made = pool.submit(pki.create, [each.name for each in all_nodes])
-        _start_runtimes(all_nodes)
+        admitted = [pool.submit(pki.admit, each.name) for each in all_nodes]
+        for each in all_nodes:
+            each.prepare()
+        for each in all_nodes:
+            each.route_to(all_nodes)
+        supervisor.declare([each.programs()["containerd"] for each in all_nodes])
         images = [pool.submit(each.import_image, settings.bin / pause.ARCHIVE) for each in all_nodes]
-        made.result()
-        show("start the control plane and the nodes")
-        _start_api_server(name)
-        supervisor.declare(each.programs()["kubelet"] for each in all_nodes)
-        _start_controllers()
-        supervisor.declare(
-            [*(each.programs()["kube-proxy"] for each in all_nodes), loadbalancer.program(), metrics.program()]
-        )
-        for image in images:
-            image.result()
+        for done in (*admitted, *images):
+            done.result()
+    supervisor.declare(each.programs()["kubelet"] for each in all_nodes)
+    addons.apply(all_nodes)
     with api.client() as client:
         waiting.until(
-            lambda: _all_ready(client, nodes), READY_TIMEOUT, "the nodes to be ready", _why_unready, pause=0.1
+            lambda: len(api.items(client, "/api/v1/nodes")) == count,
+            READY_TIMEOUT,
+            "the nodes to register",
+            _why_unready,
         )
-    _record(name, mode)
+        if addons.VPC_CNI not in addons.installed():
+            time.sleep(NOT_READY)
+            leave()
+            raise SandboxError("NodeCreationFailure: Unhealthy nodes in the kubernetes cluster")
+        waiting.until(
+            lambda: _all_ready(client, count), READY_TIMEOUT, "the nodes to be ready", _why_unready, pause=0.1
+        )
+    _record({"nodes": count})
 
 
-def down() -> None:
-    """Remove the cluster and everything that runs in it; does nothing if there is none.
+def leave() -> None:
+    """Remove the nodes and everything that runs on them; does nothing if there are none.
 
     Raises:
         TimeoutError: a process did not end in time.
     """
-    settings.cluster_record.unlink(missing_ok=True)
-    others = (loadbalancer.NAME, metrics.NAME, authenticator.NAME)
-    names = [
-        name for name, _, _ in supervisor.states() if name.startswith(("kube-", "node-", "etcd")) or name in others
-    ]
-    supervisor.forget(names)
-    nodes = sorted(path.name for path in pki.directory().glob("node-?"))
+    nodes = _nodes()
+    supervisor.forget(name for name, _, _ in supervisor.states() if name.startswith("node-"))
     waiting.until(lambda: not set().union(*map(_kill_all_of, nodes)), STOP_TIMEOUT, f"the containers of {nodes} to end")
     for mount in _mounts_of(nodes):
         subprocess.run(["umount", "--lazy", mount], check=True, timeout=waiting.bound(10))
@@ -82,8 +119,32 @@ def down() -> None:
         network.leave(name)
         cgroups.remove(f"{cgroups.NAME}/{name}")
         shutil.rmtree(Path("/run") / name)
+        shutil.rmtree(pki.directory() / name)
     network.forget_gateways()
+    if settings.cluster_record.exists():
+        with api.client() as client:
+            for name in nodes:
+                client.delete(f"/api/v1/nodes/{name}")
+        _record({"nodes": 0})
+
+
+def down() -> None:
+    """Remove the cluster and everything that runs in it; does nothing if there is none.
+
+    Raises:
+        TimeoutError: a process did not end in time.
+    """
+    settings.cluster_record.unlink(missing_ok=True)
+    leave()
+    others = (loadbalancer.NAME, metrics.NAME, authenticator.NAME)
+    supervisor.forget(
+        name for name, _, _ in supervisor.states() if name.startswith(("kube-", "etcd")) or name in others
+    )
     shutil.rmtree(pki.directory(), ignore_errors=True)
+
+
+def _nodes() -> list[str]:
+    return sorted(path.name for path in pki.directory().glob("node-?"))
 
 
 def _kill_all_of(name: str) -> set[int]:
@@ -107,15 +168,6 @@ def _mounts_of(nodes: Sequence[str]) -> list[str]:
     return [mount for mount in reversed(mounted) if mount.startswith(roots)]
 
 
-def _start_runtimes(nodes: list[Node]) -> None:
-    node.write_registries()
-    for each in nodes:
-        each.prepare()
-    for each in nodes:
-        each.route_to(nodes)
-    supervisor.declare([each.programs()["containerd"] for each in nodes])
-
-
 def _start_api_server(name: str) -> None:
     """Start what the API server needs, then the API server, and wait for its port."""
     supervisor.declare([control_plane.etcd(), authenticator.program(name, pki.kubeconfig("admin"))])
@@ -137,22 +189,31 @@ def _start_controllers() -> None:
             body = api.cluster_role_binding(*binding)
             api.create(client, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", body)
         supervisor.declare([control_plane.controller_manager(), control_plane.scheduler()])
-        metrics.register(client)
     # It could not watch aws-auth without an API server and would wait 5 s before the next attempt.
     supervisor.kill(authenticator.NAME)
 
 
-def _record(name: str, mode: str) -> None:
-    record = {
-        "name": name,
-        "authentication_mode": mode,
-        "endpoint": settings.api_url,
-        "certificate_authority": str(pki.certificate("ca.crt")),
-        "version": settings.kubernetes_version,
+def _record(facts: Mapping[str, object]) -> None:
+    """Add facts to the cluster's record."""
+    file = settings.cluster_record
+    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    draft = file.with_suffix(".new")
+    draft.write_text(json.dumps(record | dict(facts)), encoding="utf-8")
+    draft.replace(file)
+
+
+def _map_to_nodes(role: str) -> None:
+    """Create aws-auth with the nodes' role, as EKS writes it for a managed node group, unless it exists."""
+    entry = {"rolearn": role, "groups": ["system:bootstrappers", "system:nodes"],
+             "username": "system:node:{{EC2PrivateDNSName}}"}  # fmt: skip
+    document = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "aws-auth", "namespace": "kube-system"},
+        "data": {"mapRoles": yaml.safe_dump([entry], sort_keys=True)},
     }
-    draft = settings.cluster_record.with_suffix(".new")
-    draft.write_text(json.dumps(record), encoding="utf-8")
-    draft.replace(settings.cluster_record)
+    with api.client() as client:
+        api.create(client, "/api/v1/namespaces/kube-system/configmaps", document)
 
 
 def _why_unready() -> str:

@@ -2,21 +2,34 @@
 
     eksctl version
     eksctl create cluster -f FILE
-    eksctl create cluster --name=N --version=V --nodes=2 --instance-types=T --region=R
+    eksctl create cluster --name=N --version=V --nodes=2 --instance-types=T --nodegroup-name=G --vpc-nat-mode=M --region=R
+    eksctl create nodegroup -f FILE
+    eksctl create addon -f FILE [--timeout=0s]
+    eksctl create|update addon --cluster N --name A [--version V] [--region R]
     eksctl delete cluster --name N --region R [--wait] [...]
 
-Follows https://eksctl.io/usage/schema (``eksctl.io/v1alpha5``). It creates the roles that eksctl's stacks create, the
-EKS cluster's record by ``CreateCluster`` with the caller's credentials, the Kubernetes cluster on this machine,
-``aws-auth`` with the nodes' role as EKS writes it, and the caller's kubeconfig.
+Follows https://eksctl.io/usage/schema (``eksctl.io/v1alpha5``) and eksctl's source, of which the rules below are:
 
-Differs from eksctl: no VPC, no CloudFormation stacks, no EC2 instances; seconds where EKS takes a quarter of an hour.
+- A cluster and each node group is a CloudFormation stack, which continues if eksctl is interrupted. The add-ons are
+  none of the stacks' business: only ``create cluster`` and ``create addon`` create them (ctl/create/cluster.go;
+  cfn/builder/cluster.go, ``BootstrapSelfManagedAddons: false``).
+- ``create nodegroup`` passes over a node group whose stack exists, in whatever state (cmdutils/filter/nodegroup_filter.go,
+  ``SetOnlyLocal``).
+- ``create addon`` passes over one that is present. It fails on one that is DEGRADED, except on coredns if the config
+  names no node group, and except with a timeout of 0, which means not to wait (actions/addon/create.go and addon.go).
+- The hop limit of the instances' metadata is 2, or 1 with ``disablePodIMDS`` (cfn/builder/nodegroup.go,
+  ``makeMetadataOptions``).
+
+Differs from eksctl: no VPC and no EC2 instances; seconds where EKS takes a quarter of an hour.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -29,25 +42,43 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rehearsal import waiting
-from rehearsal.sandbox import entry
 from rehearsal.settings import settings
 
 VERSION = "0.231.0"
 MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
+NAT_MODES = ("HighlyAvailable", "Single", "Disable")
+
+#: The default add-ons, and whether each comes before the nodes (v1alpha5/known_addons.go).
+DEFAULT_ADDONS = {"vpc-cni": True, "kube-proxy": True, "coredns": True, "metrics-server": False}
+
+#: States of a stack in which ``create nodegroup`` looks for no node group in it (cfn/manager/nodegroup.go).
+NOT_LISTED = ("DELETE_COMPLETE", "DELETE_FAILED")
+
+#: Bound in seconds for an operation of a stack, or an add-on.
+TIMEOUT = 400
+
+SUBNETS = ["subnet-11111111", "subnet-22222222"]
 
 #: Supported keys of the config file, by their path; ``[]`` means the items of a list.
 KNOWN_KEYS = {
-    "": {"apiVersion", "kind", "metadata", "upgradePolicy", "accessConfig", "vpc", "managedNodeGroups", "addonsConfig"},
+    "": {"apiVersion", "kind", "metadata", "upgradePolicy", "accessConfig", "vpc", "managedNodeGroups", "addons"},
     "metadata": {"name", "region", "version", "tags"},
     "upgradePolicy": {"supportType"},
     "accessConfig": {"authenticationMode", "bootstrapClusterCreatorAdminPermissions"},
     "vpc": {"nat"},
     "vpc.nat": {"gateway"},
+    "addons[]": {"name", "version"},
     "managedNodeGroups[]": {
         "name", "amiFamily", "instanceType", "instanceTypes", "desiredCapacity", "minSize", "maxSize", "volumeSize",
-        "volumeType", "volumeEncrypted", "disableIMDSv1", "privateNetworking",
+        "volumeType", "volumeEncrypted", "disableIMDSv1", "disablePodIMDS", "privateNetworking",
     },
 }  # fmt: skip
+
+
+@functools.cache
+def client(service: str) -> Any:
+    """Return a client of one service with the caller's credentials."""
+    return boto3.client(service)
 
 
 class Refused(Exception):
@@ -56,7 +87,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Cluster:
-    """The properties of a cluster that the tutorial sets."""
+    """The properties of a cluster that the tutorial sets; ``group`` is empty if no node group is named."""
 
     name: str
     region: str
@@ -65,6 +96,21 @@ class Cluster:
     instance_type: str
     support: str = "EXTENDED"
     mode: str = "API_AND_CONFIG_MAP"
+    nat: str = "Single"
+    group: str = ""
+    pod_imds: bool = True
+    addons: tuple[tuple[str, str], ...] = ()
+    """Names and versions; an empty version is the default one."""
+
+    @property
+    def stack(self) -> str:
+        """Name of the stack of the control plane."""
+        return f"eksctl-{self.name}-cluster"
+
+    @property
+    def group_stack(self) -> str:
+        """Name of the stack of the node group."""
+        return f"eksctl-{self.name}-nodegroup-{self.group}"
 
 
 def read_config(text: str) -> Cluster:
@@ -82,7 +128,7 @@ def read_config(text: str) -> Cluster:
     _check_keys(config, "")
     if (config.get("apiVersion"), config.get("kind")) != ("eksctl.io/v1alpha5", "ClusterConfig"):
         raise Refused("the config file is not an eksctl.io/v1alpha5 ClusterConfig")
-    groups = config.get("managedNodeGroups") or []
+    groups = config.get("managedNodeGroups") or [{}]
     if len(groups) != 1:
         raise Refused(f"managedNodeGroups has {len(groups)} entries; the rehearsal makes one")
     group, metadata, access = groups[0], config.get("metadata") or {}, config.get("accessConfig") or {}
@@ -94,6 +140,10 @@ def read_config(text: str) -> Cluster:
         instance_type=str(group.get("instanceType") or (group.get("instanceTypes") or ["m5.large"])[0]),
         support=str((config.get("upgradePolicy") or {}).get("supportType", "EXTENDED")),
         mode=str(access.get("authenticationMode", "API_AND_CONFIG_MAP")),
+        nat=str(((config.get("vpc") or {}).get("nat") or {}).get("gateway", "Single")),
+        group=str(group.get("name", "")),
+        pod_imds=not group.get("disablePodIMDS", False),
+        addons=tuple((str(each["name"]), str(each.get("version", ""))) for each in config.get("addons") or []),
     )
 
 
@@ -122,10 +172,14 @@ def check(cluster: Cluster) -> None:
         raise Refused(f"the rehearsal's region is {settings.region}, not {cluster.region!r}")
     if cluster.version != minor:
         raise Refused(f"invalid version {cluster.version!r}; the rehearsal has Kubernetes {minor}")
+    if not cluster.group:
+        raise Refused("managedNodeGroups has 0 entries; the rehearsal makes one")
     if cluster.nodes != 2:
         raise Refused(f"the rehearsal has 2 nodes, not {cluster.nodes}")
     if cluster.mode not in MODES:
         raise Refused(f"authenticationMode is {cluster.mode!r}; it may be {', '.join(MODES)}")
+    if cluster.nat not in NAT_MODES:
+        raise Refused(f"the NAT mode is {cluster.nat!r}; it may be {', '.join(NAT_MODES)}")
     if cluster.support not in ("STANDARD", "EXTENDED"):
         raise Refused(f"supportType is {cluster.support!r}; it may be STANDARD or EXTENDED")
 
@@ -133,57 +187,180 @@ def check(cluster: Cluster) -> None:
 def create(cluster: Cluster) -> None:
     """Create the cluster; like eksctl, refuse if it exists."""
     check(cluster)
-    eks, iam = boto3.client("eks"), boto3.client("iam")
-    if cluster.name in eks.list_clusters()["clusters"]:
+    if cluster.name in client("eks").list_clusters()["clusters"]:
         raise Refused(f"cluster {cluster.name!r} already exists in {cluster.region}")
-    log(f"creating the roles of cluster {cluster.name!r}")
-    service_role = _role(iam, f"eksctl-{cluster.name}-cluster-ServiceRole", "eks.amazonaws.com")
-    node_role = _role(iam, f"eksctl-{cluster.name}-nodegroup-NodeInstanceRole", "ec2.amazonaws.com")
+    addons = {**dict.fromkeys(DEFAULT_ADDONS, ""), **dict(cluster.addons)}
     log(f"building cluster {cluster.name!r}: Kubernetes {cluster.version}, {cluster.nodes} nodes")
-    eks.create_cluster(
-        name=cluster.name,
-        version=cluster.version,
-        roleArn=service_role,
-        resourcesVpcConfig={"subnetIds": ["subnet-11111111", "subnet-22222222"]},
-        accessConfig={"authenticationMode": cluster.mode, "bootstrapClusterCreatorAdminPermissions": True},
-        upgradePolicy={"supportType": cluster.support},
-    )
-    _bring_up(cluster, node_role)
+    create_stack(cluster, cluster.stack, control_plane(cluster))
+    for name, version in addons.items():
+        if DEFAULT_ADDONS.get(name):
+            create_addon(cluster, name, version, wait=False)
+    create_stack(cluster, cluster.group_stack, node_group(cluster))
+    for name, version in addons.items():
+        if not DEFAULT_ADDONS.get(name):
+            create_addon(cluster, name, version)
+    write_kubeconfig(cluster)
     log(f"EKS cluster {cluster.name!r} in {cluster.region!r} region is ready")
 
 
-def _bring_up(cluster: Cluster, node_role: str) -> None:
-    """Start Kubernetes and its nodes, authorize the nodes' role, and give the caller a kubeconfig."""
-    _inside("up", "--name", cluster.name, "--version", cluster.version, "--nodes", str(cluster.nodes),
-            "--authentication-mode", cluster.mode)  # fmt: skip
-    if cluster.mode != "API":
-        _seed_aws_auth(node_role)
-    write_kubeconfig(cluster)
-
-
 def create_nodes(cluster: Cluster) -> None:
-    """Start the nodes of a cluster whose creation was interrupted after its record was created."""
+    """Create the node group, unless its stack exists in any state."""
     check(cluster)
-    node_role = _role(boto3.client("iam"), f"eksctl-{cluster.name}-nodegroup-NodeInstanceRole", "ec2.amazonaws.com")
-    _bring_up(cluster, node_role)
+    made = 0
+    if stack_status(cluster.group_stack) in NOT_LISTED:
+        create_stack(cluster, cluster.group_stack, node_group(cluster))
+        made = 1
+    else:
+        log(f"1 existing nodegroup(s) ({cluster.group}) will be excluded")
+    log(f"created {made} managed nodegroup(s) in cluster {cluster.name!r}")
+
+
+def create_addon(cluster: Cluster, name: str, version: str = "", *, wait: bool = True) -> None:
+    """Create an add-on, unless it is present, and wait until it is active."""
+    eks = client("eks")
+    try:
+        eks.describe_addon(clusterName=cluster.name, addonName=name)
+    except eks.exceptions.ResourceNotFoundException:
+        log(f"creating addon: {name}")
+    else:
+        log(f"{name!r} addon is already present on the cluster, as an EKS managed addon, skipping creation")
+        return
+    eks.create_addon(clusterName=cluster.name, addonName=name, addonVersion=addon_version(eks, name, version))
+    if wait and (name != "coredns" or cluster.group):
+        await_addon(eks, cluster.name, name)
+
+
+def update_addon(cluster: Cluster, name: str, version: str) -> None:
+    """Update an add-on to a version, or keep the one it has."""
+    eks = client("eks")
+    present = eks.describe_addon(clusterName=cluster.name, addonName=name)["addon"]["addonVersion"]
+    wanted = addon_version(eks, name, version) if version else present
+    log(f"new version provided {wanted}" if version else f"no new version provided, preserving existing: {present}")
+    eks.update_addon(clusterName=cluster.name, addonName=name, addonVersion=wanted)
+    await_addon(eks, cluster.name, name)
+
+
+def addon_version(eks: Any, name: str, version: str) -> str:
+    """Return the default version of an add-on, its newest for ``latest``, or the given one."""
+    offered = eks.describe_addon_versions(addonName=name)["addons"][0]["addonVersions"]
+    names = {each["addonVersion"] for each in offered}
+    if version not in ("", "latest", *names):
+        raise Refused(f"no version(s) found matching {version!r} for {name!r}")
+    default = next(each["addonVersion"] for each in offered if each["compatibilities"][0]["defaultVersion"])
+    return {"": str(default), "latest": str(max(names))}.get(version, version)
+
+
+def await_addon(eks: Any, cluster: str, name: str) -> None:
+    """Wait until an add-on is active."""
+
+    def active() -> bool:
+        status = eks.describe_addon(clusterName=cluster, addonName=name)["addon"]["status"]
+        if status not in ("ACTIVE", "CREATING", "UPDATING"):
+            raise Refused(f"addon status transitioned to {status!r}")
+        return bool(status == "ACTIVE")
+
+    waiting.until(active, TIMEOUT, f"the addon {name}")
+
+
+def control_plane(cluster: Cluster) -> dict[str, Any]:
+    """Return the resources of the control plane's stack."""
+    return {
+        "ServiceRole": _role("eks.amazonaws.com"),
+        "ControlPlane": {
+            "Type": "AWS::EKS::Cluster",
+            "Properties": {
+                "Name": cluster.name,
+                "Version": cluster.version,
+                "RoleArn": {"Fn::GetAtt": ["ServiceRole", "Arn"]},
+                "ResourcesVpcConfig": {"SubnetIds": SUBNETS},
+                "AccessConfig": {
+                    "AuthenticationMode": cluster.mode,
+                    "BootstrapClusterCreatorAdminPermissions": True,
+                },
+                "BootstrapSelfManagedAddons": False,
+                "UpgradePolicy": {"SupportType": cluster.support},
+            },
+        },
+    }
+
+
+def node_group(cluster: Cluster) -> dict[str, Any]:
+    """Return the resources of the node group's stack."""
+    metadata = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2 if cluster.pod_imds else 1}
+    return {
+        "NodeInstanceRole": _role("ec2.amazonaws.com"),
+        "LaunchTemplate": {
+            "Type": "AWS::EC2::LaunchTemplate",
+            "Properties": {
+                "LaunchTemplateName": cluster.group_stack,
+                "LaunchTemplateData": {"MetadataOptions": metadata},
+            },
+        },
+        "ManagedNodeGroup": {
+            "Type": "AWS::EKS::Nodegroup",
+            "Properties": {
+                "ClusterName": cluster.name,
+                "NodegroupName": cluster.group,
+                "NodeRole": {"Fn::GetAtt": ["NodeInstanceRole", "Arn"]},
+                "InstanceTypes": [cluster.instance_type],
+                "ScalingConfig": dict.fromkeys(("MinSize", "MaxSize", "DesiredSize"), cluster.nodes),
+                "Subnets": SUBNETS,
+                "LaunchTemplate": {"Id": {"Ref": "LaunchTemplate"}},
+            },
+        },
+    }
+
+
+def create_stack(cluster: Cluster, stack: str, resources: dict[str, Any]) -> None:
+    """Create a stack and wait for it.
+
+    Raises:
+        Refused: it could not be created; the message has the first reason.
+    """
+    cloudformation = client("cloudformation")
+    log(f"deploying stack {stack!r}")
+    cloudformation.create_stack(
+        StackName=stack,
+        TemplateBody=json.dumps({"Resources": resources}),
+        Capabilities=["CAPABILITY_IAM"],
+        Tags=[{"Key": "alpha.eksctl.io/cluster-name", "Value": cluster.name}],
+    )
+    if settle(stack) != "CREATE_COMPLETE":
+        events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+        reasons = [each.get("ResourceStatusReason", "") for each in events if each["ResourceStatus"] == "CREATE_FAILED"]
+        raise Refused(f"creating CloudFormation stack {stack!r}: {reasons[-1] if reasons else 'failed'}")
+
+
+def settle(stack: str) -> str:
+    """Wait until no operation of a stack is in progress; return its status."""
+    waiting.until(lambda: not stack_status(stack).endswith("_IN_PROGRESS"), TIMEOUT, f"the stack {stack}", pause=0.3)
+    return stack_status(stack)
+
+
+def stack_status(stack: str) -> str:
+    """Return a stack's status; DELETE_COMPLETE if there is none."""
+    try:
+        return str(client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"])
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return "DELETE_COMPLETE"
+        raise
 
 
 def delete(name: str, region: str) -> None:
-    """Delete the cluster, its record and its roles, if they exist; clean up the caller's kubeconfig."""
+    """Delete the stacks of the cluster and its node group; clean up the caller's kubeconfig."""
     if region != settings.region:
         raise Refused(f"the rehearsal's region is {settings.region}, not {region!r}")
-    eks, iam = boto3.client("eks"), boto3.client("iam")
+    eks, cloudformation = client("eks"), client("cloudformation")
     if name not in eks.list_clusters()["clusters"]:
         raise Refused(f"no cluster {name!r} in {settings.region}")
     log(f"deleting EKS cluster {name!r}")
     arn = eks.describe_cluster(name=name)["cluster"]["arn"]
-    _inside("down")
-    eks.delete_cluster(name=name)
-    for suffix in ("cluster-ServiceRole", "nodegroup-NodeInstanceRole"):
-        try:
-            iam.delete_role(RoleName=f"eksctl-{name}-{suffix}")
-        except iam.exceptions.NoSuchEntityException:
-            continue
+    groups = eks.list_nodegroups(clusterName=name)["nodegroups"]
+    for stack in (*(f"eksctl-{name}-nodegroup-{group}" for group in groups), f"eksctl-{name}-cluster"):
+        cloudformation.delete_stack(StackName=stack)
+        if (status := settle(stack)) != "DELETE_COMPLETE":
+            raise Refused(f"the stack {stack} is {status}")
     for kind in ("context", "cluster", "user"):
         verb = f"delete-{kind}"
         subprocess.run(["kubectl", "config", verb, arn], capture_output=True, timeout=waiting.bound(30), check=False)
@@ -206,37 +383,18 @@ def log(message: str) -> None:
     print(f"[i]  {message}", flush=True)
 
 
-def _role(iam: Any, name: str, service: str) -> str:
+def _role(service: str) -> dict[str, Any]:
     trust = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}],
     }
-    try:
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
-    except iam.exceptions.EntityAlreadyExistsException:
-        log(f"role {name} already exists")
-    return str(iam.get_role(RoleName=name)["Role"]["Arn"])
+    return {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": trust}}
 
 
-def _inside(*args: str) -> None:
-    """Run the cluster's command inside the sandbox; its output goes to the caller."""
-    entry.run([str(settings.venv_bin / "python"), "-m", "rehearsal.kubernetes", *args])
-
-
-def _seed_aws_auth(node_role: str) -> None:
-    """Create the ConfigMap that EKS creates when the first managed node group joins."""
-    node = {"rolearn": node_role, "groups": ["system:bootstrappers", "system:nodes"],
-            "username": "system:node:{{EC2PrivateDNSName}}"}  # fmt: skip
-    document = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "aws-auth", "namespace": "kube-system"},
-        "data": {"mapRoles": yaml.safe_dump([node], sort_keys=True)},
-    }
-    subprocess.run(
-        ["kubectl", "--kubeconfig", str(settings.run / "kubernetes" / "admin.conf"), "create", "-f", "-"],
-        input=yaml.safe_dump(document), text=True, check=True, timeout=waiting.bound(60), stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+#: Flags that describe what a config file describes too.
+DESCRIBING = (
+    "name", "cluster", "version", "region", "nodes", "instance-types", "node-type", "nodegroup-name", "vpc-nat-mode",
+)  # fmt: skip
 
 
 def parse(args: list[str]) -> Mapping[str, Any]:
@@ -245,10 +403,14 @@ def parse(args: list[str]) -> Mapping[str, Any]:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("version")
     making = verbs.add_parser("create", allow_abbrev=False)
-    making.add_argument("what", choices=["cluster", "nodegroup"])
-    making.add_argument("-f", "--config-file", dest="file")
-    for name in ("name", "version", "region", "nodes", "instance-types", "node-type"):
-        making.add_argument(f"--{name}")
+    making.add_argument("what", choices=["cluster", "nodegroup", "addon"])
+    changing = verbs.add_parser("update", allow_abbrev=False)
+    changing.add_argument("what", choices=["addon"])
+    for verb in (making, changing):
+        verb.add_argument("-f", "--config-file", dest="file")
+        verb.add_argument("--timeout")
+        for name in DESCRIBING:
+            verb.add_argument(f"--{name}")
     ending = verbs.add_parser("delete", allow_abbrev=False)
     ending.add_argument("what", choices=["cluster"])
     ending.add_argument("--name", required=True)
@@ -261,18 +423,41 @@ def parse(args: list[str]) -> Mapping[str, Any]:
 
 def wanted_cluster(given: Mapping[str, Any]) -> Cluster:
     """Return the cluster that ``eksctl create cluster`` describes, either by a file or by flags."""
+    flags = {name: given[name.replace("-", "_")] for name in DESCRIBING}
     if given["file"]:
-        if any(given[name] for name in ("name", "version", "region", "nodes", "instance_types", "node_type")):
+        if any(flags.values()):
             raise Refused("--config-file cannot be combined with the flags that describe a cluster")
         text = sys.stdin.read() if given["file"] == "-" else Path(given["file"]).read_text(encoding="utf-8")
         return read_config(text)
+    addon = given["what"] == "addon"
     return Cluster(
-        name=given["name"] or "",
-        region=given["region"] or os.environ.get("AWS_REGION", ""),
-        version=given["version"] or "",
-        nodes=int(given["nodes"] or 2),
-        instance_type=given["instance_types"] or given["node_type"] or "m5.large",
+        name=(flags["cluster"] if addon else flags["name"]) or "",
+        region=flags["region"] or os.environ.get("AWS_REGION", ""),
+        version=flags["version"] or "",
+        nodes=int(flags["nodes"] or 2),
+        instance_type=flags["instance-types"] or flags["node-type"] or "m5.large",
+        nat=flags["vpc-nat-mode"] or "Single",
+        group="" if addon else flags["nodegroup-name"] or f"ng-{secrets.token_hex(4)}",
+        addons=((flags["name"] or "", flags["version"] or ""),) if addon else (),
     )
+
+
+def run(given: Mapping[str, Any]) -> None:
+    """Create or update what the command line names."""
+    cluster = wanted_cluster(given)
+    match given["what"]:
+        case "cluster":
+            create(cluster)
+        case "nodegroup":
+            create_nodes(cluster)
+        case _:
+            if not cluster.addons:
+                raise Refused("no addons specified")
+            for name, version in cluster.addons:
+                if given["verb"] == "create":
+                    create_addon(cluster, name, version, wait=given["timeout"] not in ("0", "0s"))
+                else:
+                    update_addon(cluster, name, version)
 
 
 def main() -> int:
@@ -283,10 +468,8 @@ def main() -> int:
             print(VERSION)
         elif given["verb"] == "delete":
             delete(given["name"], given["region"])
-        elif given["what"] == "cluster":
-            create(wanted_cluster(given))
         else:
-            create_nodes(wanted_cluster(given))
+            run(given)
     except (Refused, OSError, BotoCoreError, ClientError, subprocess.SubprocessError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

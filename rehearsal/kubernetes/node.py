@@ -114,10 +114,13 @@ class Node:
         network.route(None, settings.pods_of(self.number), [self.address])
         cgroups.create(f"{cgroups.NAME}/{self.name}")
         (self.directory / "cni").mkdir()
-        self._write("cni/10-pods.conflist", json.dumps(self.cni()))
         self._write("containerd.toml", self.containerd())
         self._write("kubelet.yaml", yaml.safe_dump(self.kubelet()))
         self._write("proxy.yaml", yaml.safe_dump(self.proxy()))
+
+    def configure_pod_network(self) -> None:
+        """Write the CNI configuration; a node is not ready before it has one."""
+        self._write("cni/10-pods.conflist", json.dumps(self.cni()))
 
     def route_to(self, others: list[Node]) -> None:
         """Add routes to the other nodes' pods, as in a VPC."""

@@ -34,26 +34,42 @@ def kubeconfig(name: str) -> Path:
     return directory() / f"{name}.conf"
 
 
-def create(nodes: list[str]) -> None:
-    """Create the authority, all certificates, and a kubeconfig for each component and node.
+def create() -> None:
+    """Create the authority, all certificates, and a kubeconfig for each component.
 
     Raises:
         subprocess.CalledProcessError: kubeadm failed; the exception has its standard error.
     """
-    configs = {name: directory() / f"kubeadm-{name}.yaml" for name in nodes}
-    for name, path in configs.items():
-        path.write_text(yaml.safe_dump_all(configuration(name)), encoding="utf-8")
-    common = configs[nodes[0]]
-    _kubeadm("init", "phase", "certs", "all", "--config", str(common))
+    config = _configure("control-plane")
+    _kubeadm("init", "phase", "certs", "all", "--config", str(config))
     with ThreadPoolExecutor() as pool:
         made = [
-            pool.submit(_phase, name, common) for name in ("admin", "super-admin", "controller-manager", "scheduler")
+            pool.submit(_phase, name, config) for name in ("admin", "super-admin", "controller-manager", "scheduler")
         ]
-        made += [pool.submit(_kubelet, name, path) for name, path in configs.items()]
-        made.append(pool.submit(_user, "kube-proxy", "system:kube-proxy", common))
+        made.append(pool.submit(_user, "kube-proxy", "system:kube-proxy", config))
         for future in made:
             future.result()
     _extract_admin()
+
+
+def admit(node: str) -> None:
+    """Create a node's kubeconfig.
+
+    Raises:
+        subprocess.CalledProcessError: kubeadm failed; the exception has its standard error.
+    """
+    draft = directory() / f"kubeconfig-{node}"
+    _kubeadm(
+        "init", "phase", "kubeconfig", "kubelet", "--config", str(_configure(node)), "--kubeconfig-dir", str(draft)
+    )
+    (draft / "kubelet.conf").rename(kubeconfig(node))
+    draft.rmdir()
+
+
+def _configure(name: str) -> Path:
+    path = directory() / f"kubeadm-{name}.yaml"
+    path.write_text(yaml.safe_dump_all(configuration(name)), encoding="utf-8")
+    return path
 
 
 def configuration(node: str) -> list[dict[str, Any]]:
@@ -82,13 +98,6 @@ def configuration(node: str) -> list[dict[str, Any]]:
 
 def _phase(name: str, config: Path) -> None:
     _kubeadm("init", "phase", "kubeconfig", name, "--config", str(config), "--kubeconfig-dir", str(directory()))
-
-
-def _kubelet(node: str, config: Path) -> None:
-    draft = directory() / f"kubeconfig-{node}"
-    _kubeadm("init", "phase", "kubeconfig", "kubelet", "--config", str(config), "--kubeconfig-dir", str(draft))
-    (draft / "kubelet.conf").rename(kubeconfig(node))
-    draft.rmdir()
 
 
 def _user(name: str, user: str, config: Path) -> None:

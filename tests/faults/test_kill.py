@@ -133,8 +133,7 @@ def test_converges_after_kill_at_every_command(script: str, desk: World, figure:
 def test_converges_after_kill_while_eksctl_creates_the_cluster(desk: World) -> None:
     sweep = Sweep(desk, "create-cluster.sh")
     sweep.reset()
-    assert desk.run("create-cluster.sh", INTERRUPT="up").killed
-    desk.activate()  # EKS continues without eksctl
+    assert desk.run("create-cluster.sh", INTERRUPT="create").killed  # CloudFormation continues
     sweep.converges("within eksctl")
 
 
@@ -142,7 +141,7 @@ def test_converges_after_kill_while_eksctl_creates_the_cluster(desk: World) -> N
 def test_converges_after_kill_while_eksctl_deletes_the_cluster(desk: World) -> None:
     sweep = Sweep(desk, "teardown.sh")
     sweep.reset()
-    assert desk.run("teardown.sh", "--yes", INTERRUPT="down").killed
+    assert desk.run("teardown.sh", "--yes", INTERRUPT="delete").killed
     sweep.converges("within eksctl")
 
 

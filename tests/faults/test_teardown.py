@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from rehearsal.waiting import until
 from tests.support.account import Aws
 from tests.support.fixtures import Figure
 from tests.support.names import ACCOUNT, CLUSTER, ROLE, STACK
@@ -90,12 +90,17 @@ def delete(service: str, verb: str, argument: str, kind: str) -> Remove:
 
 
 def delete_record(desk: World) -> None:
-    """Delete the cluster and its roles without eksctl."""
-    desk.aws.root("eks").delete_cluster(name=CLUSTER)
-    desk.record.unlink()
-    desk.state_file.unlink()
-    for suffix in ("cluster-ServiceRole", "nodegroup-NodeInstanceRole"):
-        desk.aws.root("iam").delete_role(RoleName=f"eksctl-{CLUSTER}-{suffix}")
+    """Delete the cluster and its stacks without eksctl."""
+    for name in ("nodegroup-nodes", "cluster"):
+        desk.aws.delete(f"eksctl-{CLUSTER}-{name}")
+
+
+def role_of(desk: World, stack: str) -> str:
+    """Return the name of the role in one of eksctl's stacks."""
+    resources = desk.aws.root("cloudformation").describe_stack_resources(StackName=f"eksctl-{CLUSTER}-{stack}")
+    return next(
+        str(each["PhysicalResourceId"]) for each in resources["StackResources"] if "IAM" in each["ResourceType"]
+    )
 
 
 MISSING: dict[str, Remove] = {
@@ -112,9 +117,7 @@ MISSING: dict[str, Remove] = {
     "aws-auth": without("roles"),
     "valid aws-auth": change_role_map("\t- tab"),
     "cluster": delete_record,
-    "role of the nodes": lambda desk: desk.aws.root("iam").delete_role(
-        RoleName=f"eksctl-{CLUSTER}-nodegroup-NodeInstanceRole"
-    ),
+    "role of the nodes": lambda desk: desk.aws.root("iam").delete_role(RoleName=role_of(desk, "nodegroup-nodes")),
     "bucket": delete("s3", "delete_bucket", "Bucket", "AWS::S3::Bucket"),
     "image repository": delete("ecr", "delete_repository", "repositoryName", "AWS::ECR::Repository"),
     "log group": delete("logs", "delete_log_group", "logGroupName", "AWS::Logs::LogGroup"),
@@ -203,8 +206,12 @@ def test_teardown_with_any_command_failing(desk: World, figure: Figure, subtests
 
 def fail_before_the_nodes(desk: World) -> None:
     """create-cluster.sh was killed while eksctl ran; EKS continues, and has not finished when the teardown starts."""
-    assert desk.run("create-cluster.sh", INTERRUPT="up").killed
-    threading.Timer(3, desk.activate).start()
+    slow = desk.aws.records.with_name("slow")
+    slow.touch()
+    assert desk.run("create-cluster.sh", INTERRUPT="create").killed
+    until(lambda: desk.aws.root("eks").list_clusters()["clusters"], 10, "the cluster's record", pause=0.1)
+    assert desk.aws.root("eks").describe_cluster(name=CLUSTER)["cluster"]["status"] == "CREATING"
+    slow.unlink()
 
 
 def fail_in_the_stack(desk: World) -> None:
@@ -293,7 +300,7 @@ def test_leftovers_reports_everything(desk: World, figure: Figure) -> None:
         f"stack: {STACK}",
         f"cluster: {CLUSTER}",
         f"role: {ROLE}",
-        f"role: eksctl-{CLUSTER}-cluster-ServiceRole",
+        f"role: {role_of(desk, 'cluster')}",
         f"bucket: {bucket}",
         f"image repository: {images}",
         f"log group: /aws/codebuild/{STACK}",

@@ -7,6 +7,7 @@ import re
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,8 @@ from rehearsal import waiting
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
 from tests.support.fixtures import Rehearsal
+from tests.support.paths import ROOT
+from tests.support.readme_runner import commands
 from tests.support.tokens import decode, encode, sign
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(120)]
@@ -257,6 +260,17 @@ def test_aws_auth_does_not_count_in_mode_api(eks: Rehearsal) -> None:
     finally:
         settings.authenticator_backends.write_text(kept)
     assert settles(lambda: token(eks), 200)
+
+
+@pytest.mark.parametrize("by", ["hand", "script"])
+def test_role_is_mapped_where_eks_made_no_aws_auth(eks: Rehearsal, by: str, tmp_path: Path) -> None:
+    write_aws_auth(None)
+    env = eks.env | {"KUBECTL_ROLE_NAME": "tester", "ACCOUNT_ID": settings.account, "scratch": str(tmp_path)}
+    (edit,) = [each.script for each in commands(ROOT / "README.md") if "mapRoles: |/r" in each.script]
+    command = ["bash", "-euc", edit] if by == "hand" else ["scripts/authorize-role.sh"]
+    subprocess.run(command, env=env, cwd=eks.checkout, check=True, timeout=120, capture_output=True)
+    assert settles(lambda: token(eks), 403)
+    assert identity(token(eks))["username"] == "build"
 
 
 def test_creator_is_an_administrator(eks: Rehearsal) -> None:

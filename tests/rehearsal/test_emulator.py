@@ -887,7 +887,8 @@ def test_access_entries_are_written_for_the_authenticator(aws: Aws) -> None:
     ]
     username = f"arn:aws:sts::{aws.settings.account}:assumed-role/eks-service/{{{{SessionName}}}}"
     assert entry["username"] == username
-    assert written() == [{"rolearn": principal, "username": username, "groups": ["deployers"]}]
+    role = aws.client("iam").get_role(RoleName="eks-service")["Role"]["RoleId"]
+    assert written() == [{"rolearn": principal, "userid": role, "username": username, "groups": ["deployers"]}]
     eks.associate_access_policy(
         clusterName="c3",
         principalArn=principal,
@@ -899,6 +900,46 @@ def test_access_entries_are_written_for_the_authenticator(aws: Aws) -> None:
         eks.update_access_entry(clusterName="c3", principalArn=principal, kubernetesGroups=["system:masters"])
     eks.delete_access_entry(clusterName="c3", principalArn=principal)
     assert written() == []
+
+
+@pytest.mark.usefixtures("clusters")
+def test_access_entry_keeps_the_id_of_a_role_that_was_recreated(aws: Aws) -> None:
+    create_cluster(aws, "c4", "API")
+    eks, iam, principal = aws.client("eks"), aws.client("iam"), f"arn:aws:iam::{aws.settings.account}:role/passing"
+    with pytest.raises(ClientError, match="invalid principal"):
+        eks.create_access_entry(clusterName="c4", principalArn=principal)
+    made = []
+    for _ in range(2):
+        made.append(iam.create_role(RoleName="passing", AssumeRolePolicyDocument=policy())["Role"]["RoleId"])
+        with contextlib.suppress(eks.exceptions.ResourceInUseException):
+            eks.create_access_entry(clusterName="c4", principalArn=principal)
+        iam.delete_role(RoleName="passing")
+    entries = json.loads(aws.settings.access_entries.read_text())["mapRoles"]
+    assert [each["userid"] for each in entries if each["rolearn"] == principal] == made[:1]
+    assert made[0] != made[1]
+
+
+@pytest.mark.usefixtures("clusters")
+def test_addon_with_pods_is_degraded_until_there_are_nodes(aws: Aws) -> None:
+    create_cluster(aws, "c5", "API")
+    eks = aws.client("eks")
+    for name in ("coredns", "vpc-cni"):
+        eks.create_addon(clusterName="c5", addonName=name)
+
+    def states() -> list[str]:
+        found = [eks.describe_addon(clusterName="c5", addonName=name)["addon"] for name in ("coredns", "vpc-cni")]
+        return [each["status"] for each in found]
+
+    assert states() == ["DEGRADED", "ACTIVE"]
+    aws.settings.cluster_record.parent.mkdir(exist_ok=True)
+    aws.settings.cluster_record.write_text(json.dumps({"nodes": 2}))
+    assert states() == ["ACTIVE", "ACTIVE"]
+    with pytest.raises(ClientError, match="Addon no-such specified is not supported"):
+        eks.create_addon(clusterName="c5", addonName="no-such")
+    eks.delete_cluster(name="c5")
+    aws.settings.cluster_record.unlink()
+    create_cluster(aws, "c5", "API")
+    assert eks.list_addons(clusterName="c5")["addons"] == []
 
 
 def test_default_version_is_the_one_that_was_built(aws: Aws) -> None:

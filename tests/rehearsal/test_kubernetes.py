@@ -20,7 +20,18 @@ import pytest
 import yaml
 
 from rehearsal import rehearse, waiting
-from rehearsal.kubernetes import build, control_plane, image, loadbalancer, metrics, node, pause, pki, toolchain
+from rehearsal.kubernetes import (
+    addons,
+    build,
+    control_plane,
+    image,
+    loadbalancer,
+    metrics,
+    node,
+    pause,
+    pki,
+    toolchain,
+)
 from rehearsal.kubernetes.cluster import kubelet_hint
 from rehearsal.kubernetes.node import Node
 from rehearsal.sandbox import entry, lifecycle, supervisor
@@ -255,7 +266,8 @@ def cluster_command(*args: str) -> None:
     entry.run([sys.executable, "-m", "rehearsal.kubernetes", *args], timeout=150)
 
 
-UP = ("up", "--name", "test", "--version", "1.36", "--nodes", "2", "--authentication-mode", "API_AND_CONFIG_MAP")
+UP = ("up", "--name", "test", "--version", "1.36", "--authentication-mode", "API_AND_CONFIG_MAP")
+JOIN = ("join", "--nodes", "2", "--role", "arn:aws:iam::111122223333:role/nodes")
 
 APP = """
 apiVersion: v1
@@ -306,6 +318,8 @@ def cluster() -> Iterator[float]:
     try:
         began = time.monotonic()
         cluster_command(*UP)
+        cluster_command("install", addons.VPC_CNI, addons.KUBE_PROXY, addons.METRICS)
+        cluster_command(*JOIN)
         yield time.monotonic() - began
     finally:
         lifecycle.stop()

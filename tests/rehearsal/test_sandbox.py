@@ -41,7 +41,8 @@ import sys
 from rehearsal import rehearse
 from rehearsal.sandbox import entry, lifecycle
 lifecycle.start(rehearse.programs)
-entry.run([sys.executable, "-m", "rehearsal.kubernetes", "up", "--name", "x", "--version", "1.36"])
+for command in (["up", "--name", "x", "--version", "1.36"], ["install", "vpc-cni", "kube-proxy"], ["join"]):
+    entry.run([sys.executable, "-m", "rehearsal.kubernetes", *command])
 """
 
 

@@ -71,7 +71,8 @@ def answering(desk: Desk) -> Desk:
         ("eksctl", "version"): "0.231.0\n",
         ("curl", "--version"): "curl 8.5.0\n",
         ("kubectl", "version"): '{"clientVersion": {"minor": "36", "gitVersion": "v1.36.3"},\n "minor": "36"}',
-        ("kubectl", "get nodes --output name"): "node/node-1\n",
+        ("aws", "list-addons"): "coredns\tkube-proxy\tmetrics-server\tvpc-cni\n",
+        ("kubectl", "get nodes --no-headers"): "node-1 Ready\nnode-2 Ready\n",
         ("kubectl", "get namespace"): 'hello-world {"pod-security.kubernetes.io/enforce":"restricted"}',
         ("kubectl", "get configmap/aws-auth"): json.dumps(aws_auth),
     }

@@ -33,9 +33,43 @@ def desk(tmp_path: Path) -> Desk:
     desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API_AND_CONFIG_MAP\n")
     desk.answer("aws", "describe-stacks", stderr=NO_STACK, code=254)
     desk.answer("aws", "get-role", stderr=NO_ROLE, code=254)
-    desk.answer("kubectl", "get nodes --output name", stdout="node/node-1\n")
+    nodes(desk, "Ready", "Ready,SchedulingDisabled")
+    addons(desk, "coredns", "kube-proxy", "metrics-server", "vpc-cni")
     desk.answer("kubectl", "get namespace", stdout='hello-world {"pod-security.kubernetes.io/enforce":"restricted"}')
     return desk
+
+
+def nodes(desk: Desk, *states: str) -> None:
+    """Let the cluster have nodes in these states."""
+    names = [f"node-{number}" for number in range(1, len(states) + 1)]
+    lines = [f"{name}   {state}   <none>   1m   v1.36.3\n" for name, state in zip(names, states, strict=True)]
+    desk.answer("kubectl", "get nodes --no-headers", stdout="".join(lines))
+    desk.answer("kubectl", "get nodes --output name", stdout="".join(f"node/{name}\n" for name in names))
+
+
+def addons(desk: Desk, *names: str) -> None:
+    """Let the cluster have these add-ons."""
+    desk.answer("aws", "list-addons", stdout="\t".join(names) + "\n")
+
+
+def states(desk: Desk, stack: str, *found: str) -> None:
+    """Let a stack have one state after the other; it is absent after the last, and stays in the last before."""
+    file, program = desk.home / f"{stack}.states", desk.home / f"{stack}.sh"
+    file.write_text("".join(f"{state}\n" for state in found))
+    program.write_text(
+        f'#!/bin/sh\nhead -n 1 "{file}" | grep . && {{ [ "$(wc -l <"{file}")" -lt 2 ] || sed -i 1d "{file}"; exit 0; }}\n'
+        f'echo "{NO_STACK.strip()}" >&2\nexit 254\n'
+    )
+    program.chmod(0o755)
+    desk.answer("aws", f"describe-stacks --stack-name {stack} ", real=str(program))
+
+
+def after(desk: Desk, tool: str, pattern: str, *lines: str) -> None:
+    """Run shell commands when a tool is called."""
+    program = desk.home / f"after-{len(desk.rules)}"
+    program.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    program.chmod(0o755)
+    desk.answer(tool, pattern, real=str(program))
 
 
 def commands(desk: Desk) -> list[str]:
@@ -61,6 +95,7 @@ def test_absent_cluster_is_created_from_a_config_file(desk: Desk) -> None:
     spy.write_text(f'#!/bin/sh\ncp "$4" {seen}\n')
     spy.chmod(0o755)
     desk.answer("eksctl", "create cluster", real=str(spy))
+    nodes(desk, "Ready", "Ready", "Ready")
     done = desk.run("create-cluster.sh", NODE_TYPE="t3.large", NODE_COUNT="3", AUTHENTICATION_MODE="API")
     assert done.returncode == 0, done.stderr
     config = yaml.safe_load(seen.read_text())
@@ -75,9 +110,9 @@ def test_absent_cluster_is_created_from_a_config_file(desk: Desk) -> None:
     assert 20 <= group["volumeSize"] <= 80
     assert group["volumeType"] == "gp3"
     assert group["volumeEncrypted"] is True
-    assert group["disableIMDSv1"] is True
+    assert group["disablePodIMDS"] is True
+    assert [each["name"] for each in config["addons"]] == ["vpc-cni", "kube-proxy", "coredns", "metrics-server"]
     assert [line.split(" -f")[0] for line in changing(desk)] == ["eksctl create cluster"]
-    assert any(line.startswith("kubectl wait --for=condition=Ready node --all --timeout=") for line in commands(desk))
 
 
 def test_existing_cluster_is_not_changed(desk: Desk) -> None:
@@ -88,11 +123,95 @@ def test_existing_cluster_is_not_changed(desk: Desk) -> None:
     assert changing(desk) == []
 
 
-def test_interrupted_creation_gets_its_nodes(desk: Desk) -> None:
-    desk.answer("kubectl", "get nodes --output name", stdout="")
+def interrupted(desk: Desk, *group_states: str) -> None:
+    """The control plane exists without add-ons and nodes; the node group's stack is in these states, one after another.
+
+    ``create nodegroup`` fails without vpc-cni, and does nothing while the stack exists, as with eksctl.
+    """
+    nodes(desk)
+    addons(desk, "")
+    states(desk, "eksctl-eksctl-demo-cluster", "CREATE_COMPLETE")
+    states(desk, NODE_GROUP, *group_states)
+    present = desk.home / "addons"
+    after(desk, "eksctl", "create addon", f'sed -n "/^addons:/,/^managed/s/^  - name: //p" "$4" >>"{present}"')
+    made = "node-1 Ready\\nnode-2 Ready\\n"
+    after(
+        desk, "eksctl", "create nodegroup", f"[ ! -s '{desk.home}/{NODE_GROUP}.states' ] || exit 0",
+        f"grep -q vpc-cni {present} && grep -q kube-proxy {present} || exit 1", f"printf '{made}' >{desk.home}/nodes",
+    )  # fmt: skip
+    after(desk, "aws", "delete-stack", f">'{desk.home}/{NODE_GROUP}.states'")
+    after(desk, "kubectl", "get nodes --no-headers", f"cat {desk.home}/nodes 2>/dev/null || true")
+
+
+NODE_GROUP = "eksctl-eksctl-demo-nodegroup-nodes"
+FILLED_IN = ["eksctl create addon", "eksctl create nodegroup"]
+
+
+def test_interrupted_creation_gets_its_addons_and_nodes(desk: Desk) -> None:
+    interrupted(desk)
     done = desk.run("create-cluster.sh")
     assert done.returncode == 0, done.stderr
-    assert [line.split(" -f")[0] for line in changing(desk)] == ["eksctl create nodegroup"]
+    assert [line.split(" -f")[0] for line in changing(desk)] == FILLED_IN
+    assert (desk.home / "addons").read_text().split() == ["vpc-cni", "kube-proxy", "coredns", "metrics-server"]
+    (call,) = [line for line in commands(desk) if line.startswith("eksctl create addon")]
+    assert call.endswith(" --timeout=0s"), "coredns is DEGRADED without a node, and eksctl would fail"
+
+
+@pytest.mark.parametrize("status", ["CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"])
+def test_failed_node_group_is_deleted_and_made_again(status: str, desk: Desk) -> None:
+    interrupted(desk, status)
+    done = desk.run("create-cluster.sh")
+    assert done.returncode == 0, done.stderr
+    assert f"==> Delete the stack {NODE_GROUP}, which is {status}" in done.stdout.splitlines()
+    deletion = f"aws cloudformation delete-stack --stack-name {NODE_GROUP}"
+    assert [line.split(" -f")[0] for line in changing(desk)] == [FILLED_IN[0], deletion, *FILLED_IN[1:]]
+
+
+def test_node_group_in_progress_is_awaited(desk: Desk) -> None:
+    interrupted(desk, "CREATE_IN_PROGRESS", "CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
+    done = desk.run("create-cluster.sh")
+    assert done.returncode == 0, done.stderr
+    deletion = f"aws cloudformation delete-stack --stack-name {NODE_GROUP}"
+    assert [line.split(" -f")[0] for line in changing(desk)] == [FILLED_IN[0], deletion, *FILLED_IN[1:]]
+
+
+def test_missing_addon_of_a_cluster_with_nodes_is_created(desk: Desk) -> None:
+    states(desk, "eksctl-eksctl-demo-cluster", "CREATE_COMPLETE")
+    states(desk, NODE_GROUP, "CREATE_COMPLETE")
+    addons(desk, "coredns", "kube-proxy", "vpc-cni")
+    assert desk.run("create-cluster.sh").returncode == 0
+    assert [line.split(" -f")[0] for line in changing(desk)] == ["eksctl create addon"]
+
+
+def test_node_group_of_another_name_gets_no_second_one(desk: Desk) -> None:
+    states(desk, "eksctl-eksctl-demo-cluster", "CREATE_COMPLETE")
+    addons(desk, "vpc-cni")
+    assert desk.run("create-cluster.sh").returncode == 0
+    assert [line.split(" -f")[0] for line in changing(desk)] == ["eksctl create addon"]
+
+
+def test_cluster_that_eksctl_did_not_create_gets_nothing(desk: Desk) -> None:
+    addons(desk, "")
+    assert desk.run("create-cluster.sh").returncode == 0
+    assert changing(desk) == []
+
+
+@pytest.mark.parametrize("found", [(), ("Ready",), ("Ready", "NotReady"), ("NotReady,SchedulingDisabled", "Ready")])
+def test_too_few_ready_nodes_are_never_called_done(found: tuple[str, ...], desk: Desk) -> None:
+    nodes(desk, *found)
+    script = desk.checkout / "scripts" / "create-cluster.sh"
+    script.write_text(script.read_text().replace("wait_until 600 ", "wait_until 1 "))
+    done = desk.run("create-cluster.sh")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("the wait for 2 ready nodes is not finished after ")
+
+
+def test_regions_outside_the_partition_aws_have_no_metrics_server(desk: Desk) -> None:
+    desk.answer("aws", "get-caller-identity", stdout="arn:aws-cn:iam::111122223333:user/learner\n")
+    addons(desk, "coredns", "kube-proxy", "vpc-cni")
+    done = desk.run("create-cluster.sh", AWS_REGION="cn-north-1")
+    assert done.returncode == 0, done.stderr
+    assert changing(desk) == []
 
 
 @pytest.mark.parametrize("status", ["FAILED", "DELETING"])
@@ -185,13 +304,16 @@ def test_unreadable_aws_auth_is_not_changed(desk: Desk) -> None:
     assert not [line for line in changing(desk) if "patch" in line or "create" in line]
 
 
+MADE = "2026-11-25T10:00:00+00:00"
+
+
 @pytest.mark.parametrize(
     ("entry", "option", "expected"),
     [
         ("", "", "aws eks create-access-entry"),
-        ("build\tdeployers\n", "", None),
-        ("build\tsystem:masters\n", "", "aws eks update-access-entry"),
-        ("build\tdeployers\n", "--remove", "aws eks delete-access-entry"),
+        (f"build\tdeployers\t{MADE}\n", "", None),
+        (f"build\tsystem:masters\t{MADE}\n", "", "aws eks update-access-entry"),
+        (f"build\tdeployers\t{MADE}\n", "--remove", "aws eks delete-access-entry"),
         ("", "--remove", None),
     ],
 )
@@ -204,6 +326,37 @@ def test_access_entry_in_mode_api(entry: str, option: str, expected: str | None,
     common = f"--cluster-name eksctl-demo --principal-arn {ROLE}"
     given = "" if option else " --kubernetes-groups deployers --username build --output text"
     assert found == ([f"{expected} {common}{given}"] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "role", "stale"),
+    [
+        ("2026-11-25T10:00:00.500000+00:00", "2026-11-25T10:00:00Z", False),
+        ("2026-11-25T09:59:59+00:00", "2026-11-25T10:00:00+00:00", True),
+        ("2026-11-25T11:00:00+01:00", "2026-11-25T10:00:00Z", False),  # the CLI's version 2 prints local times
+        ("2026-11-25T10:30:00+01:00", "2026-11-25T10:00:00Z", True),
+        ("1764064799.9", "2025-11-25T10:00:00Z", True),  # version 1, and cli_timestamp_format = wire
+        ("1764064800", "2025-11-25T10:00:00Z", False),
+    ],
+)
+def test_access_entry_of_an_earlier_role_is_made_again(entry: str, role: str, stale: bool, desk: Desk) -> None:
+    desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API\n")
+    desk.answer("aws", "describe-access-entry", stdout=f"build\tdeployers\t{entry}\n")
+    desk.answer("aws", "get-role", stdout=f"{role}\n")
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 0, done.stderr
+    found = [line.split()[2] for line in changing(desk) if "access-entry" in line]
+    assert found == (["delete-access-entry", "create-access-entry"] if stale else [])
+
+
+def test_unreadable_age_changes_no_access_entry(desk: Desk) -> None:
+    desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API\n")
+    desk.answer("aws", "describe-access-entry", stdout="build\tdeployers\tyesterday\n")
+    desk.answer("aws", "get-role", stdout="2026-11-25T10:00:00Z\n")
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("cannot determine whether the access entry is older than the role: ")
+    assert not [line for line in changing(desk) if "access-entry" in line]
 
 
 def test_teardown_deletes_in_order(desk: Desk) -> None:

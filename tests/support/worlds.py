@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from rehearsal.kubernetes import eksctl
 from tests.support.account import Aws, environment
 from tests.support.desk import copy_of_checkout
 from tests.support.inventory import inventory
@@ -32,7 +33,6 @@ class World:
     endpoint: Endpoint
     tracer: Tracer
     state_file: Path
-    record: Path
     kubeconfig: Path
 
     def run(self, script: str, *arguments: str, kill: str = "", fail: str = "", **environment: str) -> Run:
@@ -67,8 +67,9 @@ class World:
 
     def empty(self) -> None:
         """Remove everything."""
-        if self.aws.settle(STACK) != "DELETE_COMPLETE":
-            self.aws.delete(STACK)
+        for stack in (STACK, f"eksctl-{CLUSTER}-nodegroup-nodes", f"eksctl-{CLUSTER}-cluster"):
+            if self.aws.settle(stack) != "DELETE_COMPLETE":
+                self.aws.delete(stack)
         iam, eks = self.aws.root("iam"), self.aws.root("eks")
         for role in iam.list_roles()["Roles"]:
             for policy in iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]:
@@ -76,30 +77,26 @@ class World:
             iam.delete_role(RoleName=role["RoleName"])
         for name in eks.list_clusters()["clusters"]:
             eks.delete_cluster(name=name)
-        for file in (self.state_file, self.record, self.kubeconfig):
+        for file in (self.state_file, self.kubeconfig):
             file.unlink(missing_ok=True)
 
-    def activate(self) -> None:
-        """Make the emulator's EKS report its cluster as ACTIVE (rehearsal/emulator/eks.py)."""
-        self.record.parent.mkdir(parents=True, exist_ok=True)
-        authority = self.record.with_name("ca.crt")
-        authority.write_text("a certificate")
-        self.record.write_text(json.dumps({"endpoint": "https://192.0.2.1", "certificate_authority": str(authority)}))
-
     def _make_cluster(self, parts: tuple[str, ...]) -> None:
-        iam = self.aws.root("iam")
-        trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-        for suffix in ("cluster-ServiceRole", "nodegroup-NodeInstanceRole"):
-            iam.create_role(RoleName=f"eksctl-{CLUSTER}-{suffix}", AssumeRolePolicyDocument=trust)
-        self.activate()
-        self.aws.root("eks").create_cluster(
-            name=CLUSTER, version="1.36", roleArn=f"arn:aws:iam::{ACCOUNT}:role/eksctl-{CLUSTER}-cluster-ServiceRole",
-            resourcesVpcConfig={"subnetIds": ["subnet-1", "subnet-2"]},
-            accessConfig={"authenticationMode": "API_AND_CONFIG_MAP"},
-        )  # fmt: skip
+        cluster = eksctl.Cluster(CLUSTER, REGION, "1.36", 2, "t3.medium", group="nodes")
+        cloudformation, eks = self.aws.root("cloudformation"), self.aws.root("eks")
+        for stack, resources in (
+            (cluster.stack, eksctl.control_plane(cluster)),
+            (cluster.group_stack, eksctl.node_group(cluster)),
+        ):
+            cloudformation.create_stack(
+                StackName=stack, TemplateBody=json.dumps({"Resources": resources}), Capabilities=["CAPABILITY_IAM"]
+            )
+            assert self.aws.settle(stack) == "CREATE_COMPLETE", self.aws.reasons(stack)
+        for addon in eksctl.DEFAULT_ADDONS:
+            eks.create_addon(clusterName=CLUSTER, addonName=addon)
         mapped = {"groups": ["deployers"], "rolearn": f"arn:aws:iam::{ACCOUNT}:role/{ROLE}", "username": "build"}
-        roles = [{"rolearn": "nodes"}, *([mapped] if "mapping" in parts else [])]
-        state: dict[str, Any] = {"writes": 0, "nodes": ["node-1", "node-2"], "roles": yaml.safe_dump(roles)}
+        state = self.cluster() | {"writes": 0}
+        if "mapping" in parts:
+            state["roles"] = yaml.safe_dump([*yaml.safe_load(state["roles"]), mapped])
         if "namespace" in parts:
             state |= {"namespace": NAMESPACE, "labels": "enforce=restricted", "rules": "-", "app": "runs"}
         self.state_file.write_text(json.dumps(state))
@@ -112,11 +109,7 @@ class World:
 def world(aws: Aws, home: Path) -> Iterator[World]:
     """Yield a shell like a learner's, with nothing created yet; ``home`` is an empty directory."""
     endpoint = Endpoint(aws.url)
-    state, record, kubeconfig = (
-        home / "cluster.json",
-        aws.records.parent / "eks-rehearsal/run/kubernetes/cluster.json",
-        home / "kubeconfig",
-    )
+    state, kubeconfig = aws.records.with_name("cluster.json"), home / "kubeconfig"
     try:
         with warm_aws(home) as warm:
             tools = home / "tools"
@@ -135,11 +128,10 @@ def world(aws: Aws, home: Path) -> Iterator[World]:
                     "GITHUB_USER": "learner",
                     "KUBECONFIG": str(kubeconfig),
                     "CLUSTER_STATE": str(state),
-                    "CLUSTER_RECORD": str(record),
                 }
             )
             found = World(
-                aws, endpoint, Tracer(home, variables, copy_of_checkout(home / "checkout")), state, record, kubeconfig
+                aws, endpoint, Tracer(home, variables, copy_of_checkout(home / "checkout")), state, kubeconfig
             )
             yield found
             found.empty()

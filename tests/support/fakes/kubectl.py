@@ -47,12 +47,12 @@ def config(verb: str, *names: str) -> int:
 
 
 def read(state: dict[str, Any], words: list[str]) -> int:
-    """Run ``kubectl get`` or ``kubectl wait``."""
+    """Run ``kubectl get``."""
     match words:
-        case ["wait", *_]:
-            pass
-        case ["get", "nodes", *_]:
+        case ["get", "nodes", "--output", "name"]:
             print("\n".join(f"node/{name}" for name in state.get("nodes", [])))
+        case ["get", "nodes", *_]:
+            print("\n".join(f"{name} Ready" for name in state.get("nodes", [])))
         case ["get", "namespace", name, *_] if state.get("namespace") == name:
             print(name, state.get("labels", ""))
         case ["get", "configmap/aws-auth", *_] if "roles" in state:
@@ -88,7 +88,7 @@ def kubectl(words: list[str]) -> int:
     """Answer one of the calls that the scripts make."""
     if words[0] == "config":
         return config(*words[1:])
-    return (read if words[0] in ("get", "wait") else change)(load(), words)
+    return (read if words[0] == "get" else change)(load(), words)
 
 
 if __name__ == "__main__":
