@@ -34,16 +34,20 @@ class Shell:
     ) -> None:
         self._mark = f"end-{secrets.token_hex(8)}"
         self._seen = seen
+        commands, self._input = os.pipe()
+        self._output, output = os.pipe()
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=cwd,
             env=dict(env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdin=commands,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
             pass_fds=inherited,
         )
+        os.close(commands)
+        os.close(output)
         self._send("trap 'readme_status=$?' ERR")
 
     def __enter__(self) -> Self:
@@ -53,6 +57,8 @@ class Shell:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        os.close(self._input)
+        os.close(self._output)
 
     @property
     def group(self) -> int:
@@ -60,9 +66,7 @@ class Shell:
         return self._process.pid
 
     def _send(self, line: str) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(f"{line}\n".encode())
-        self._process.stdin.flush()
+        os.write(self._input, f"{line}\n".encode())
 
     def run(self, script: str, limit: float) -> tuple[str, int]:
         """Return the output and the status of ``script``: that of the last command in it that failed, else 0.
@@ -79,15 +83,14 @@ class Shell:
         return output, int(status)
 
     def _read(self, mark: str, limit: float) -> str:
-        assert self._process.stdout
         deadline = time.monotonic() + limit
         read = b""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(self._output, selectors.EVENT_READ)
             while not (mark.encode() in read and read.endswith(b"\n")):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise TimeoutError(f"no end after {limit:.0f} s; so far:\n{read.decode(errors='replace')}")
-                part = os.read(self._process.stdout.fileno(), 65536)
+                part = os.read(self._output, 65536)
                 if not part:
                     raise EOFError(f"the shell ended; so far:\n{read.decode(errors='replace')}")
                 read += part
