@@ -62,6 +62,9 @@ def run(workspace: Workspace) -> int:
         report.differ(f"stopped by {stop}")
     except (OSError, EOFError, subprocess.SubprocessError) as error:
         report.differ(f"stopped: {getattr(error, 'stdout', None) or error}")
+    except BaseException as error:
+        report.differ(f"stopped by a fault of certify.sh: {type(error).__name__}")
+        raise
     finally:
         ignore_signals()
         code = delete(workspace, report, record)

@@ -55,7 +55,8 @@ class Record:
                 begun[number] = Call(first, second.strip(), UNFINISHED)
                 calls.append(begun[number])
             elif number in begun:
-                calls[calls.index(begun[number])] = begun.pop(number)._replace(error=_error(first, second.strip()))
+                call = begun.pop(number)
+                calls[calls.index(call)] = call._replace(error=_error(first, second.strip()))
         return calls
 
 
