@@ -15,6 +15,7 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
 source scripts/lib/tools.sh
 begin '--yes --teardown' "$@"
+! has_option --yes "$@" || ! has_option --teardown "$@" || refuse "--yes and --teardown are both given: pass one of them"
 : "${CERTIFY_MINUTES:=180}"
 [[ $CERTIFY_MINUTES =~ ^([1-9][0-9]?|[1-3][0-9][0-9]|4[0-7][0-9]|480)$ ]] ||
   refuse "$(printf 'CERTIFY_MINUTES is %q: set it to a number from 1 to 480, in the environment' "${CERTIFY_MINUTES:0:60}")"

@@ -88,7 +88,9 @@ def test_a_clean_run_reports_no_difference(learner: Learner, home: Path) -> None
 
 
 def test_the_report_has_nothing_private(learner: Learner) -> None:
-    learner.plant("git", "*' push '*", "echo arn:aws:iam::444455556666:user/ada 192.0.2.7 lovelace $GITHUB_TOKEN; exit 1")
+    learner.plant(
+        "git", "*' push '*", "echo arn:aws:iam::444455556666:user/ada 192.0.2.7 lovelace $GITHUB_TOKEN; exit 1"
+    )
     learner.run("--yes")
     (file,) = learner.home.glob("report-*.json")
     text = file.read_text()
@@ -218,7 +220,9 @@ def test_teardown_finishes_after_a_kill(home: Path) -> None:
     assert "cluster: demo" in refused.stdout
     done = learner.run("--teardown", CLUSTER_NAME="changed-meanwhile")
     report = learner.report()
-    assert report["differences"] == [f"step 4. Create the cluster, line {report['steps'][-1]['line']}: the run was killed"]
+    assert report["differences"] == [
+        f"step 4. Create the cluster, line {report['steps'][-1]['line']}: the run was killed"
+    ]
     assert report["steps"][-1]["problem"] == "did not end"
     assert report["teardown"]["left"] == []
     assert done.returncode == 1

@@ -100,7 +100,7 @@ class Learner:
 
     def report(self) -> dict[str, Any]:
         """Return the report of the last run."""
-        return dict(json.loads(sorted(self.home.glob("report-*.json"))[-1].read_text(encoding="utf-8")))
+        return dict(json.loads(max(self.home.glob("report-*.json")).read_text(encoding="utf-8")))
 
     def left(self) -> list[str]:
         """Return what a run has left in the repository, on GitHub and among the processes."""
@@ -110,7 +110,9 @@ class Learner:
             ["git", "ls-remote", "--heads", "origin"], cwd=self.checkout, env=dict(self.env) | {"GITHUB_TOKEN": TOKEN},
             capture_output=True, text=True, check=True,
         ).stdout.split()  # fmt: skip
-        files = [file.name for file in self.home.iterdir() if file.name in ("checkout", "tmp", "kubeconfig", "state.json")]
+        files = [
+            file.name for file in self.home.iterdir() if file.name in ("checkout", "tmp", "kubeconfig", "state.json")
+        ]
         changed = subprocess.run(
             ["git", "status", "--porcelain"], cwd=self.checkout, capture_output=True, text=True, check=True
         ).stdout.splitlines()
@@ -131,5 +133,3 @@ class Learner:
         """Return whether the log has this text."""
         log = self.home / "log"
         return lambda: log.exists() and text in log.read_text(encoding="utf-8")
-
-
