@@ -130,6 +130,22 @@ def test_a_failing_command_ends_the_run(home: Path) -> None:
     assert not (home / "cluster").exists()
 
 
+def test_a_command_that_hangs_ends_with_the_time(home: Path) -> None:
+    """A minute is the shortest time; a clock that runs faster makes it two seconds."""
+    learner = learner_with(home, HANGS)
+    clock = learner.checkout / "scripts" / "lib" / "certify" / "walk.py"
+    text = clock.read_text()
+    clock.write_text(text.replace("60 * int(", "2 * int("))
+    assert clock.read_text() != text
+    commit(learner)
+    done = learner.run("--yes", CERTIFY_MINUTES="1")
+    assert done.returncode == 1
+    assert "did not end: the time is over" in learner.report()["differences"][0]
+    assert learner.report()["steps"][-1]["section"] == "4. Create the cluster"
+    assert learner.left() == []
+    assert not (home / "cluster").exists()
+
+
 def test_a_command_that_ends_the_shell_ends_the_run(home: Path) -> None:
     learner = learner_with(home, README.replace("touch never", "true").replace("git push -q", "exit 0"))
     assert learner.run("--yes").returncode == 1

@@ -131,7 +131,11 @@ CERTIFY = [
     ("CERTIFY_MINUTES", "3h", f"CERTIFY_MINUTES is 3h: {MINUTES}"),
     ("CERTIFY_MINUTES", "a[$(touch pwned)]", rf"CERTIFY_MINUTES is a\[\$\(touch\ pwned\)\]: {MINUTES}"),
     ("NODE_TYPE", "x9.large", "NODE_TYPE is x9.large, whose price is unknown: set it to a type in scripts/lib/cost.py"),
-    ("CERTIFY_MINUTES", "90", "certify.sh: there is no terminal to confirm on: pass --yes to start without confirmation"),
+    (
+        "CERTIFY_MINUTES",
+        "90",
+        "certify.sh: there is no terminal to confirm on: pass --yes to start without confirmation",
+    ),
     ("CONNECTION_ARN", ARN, "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"),
 ]
 
@@ -304,7 +308,9 @@ def cases() -> Iterator[Case]:
     for name, value, line in OPTIONS:
         yield Case(f"{name}={value[:20]!r}", "create-stack.sh", line, environment={name: value})
     for name, value, line in CERTIFY:
-        yield Case(f"certify.sh {name}={value[:20]!r}", "certify.sh", line, environment={"GITHUB_TOKEN": TOKEN, name: value})
+        yield Case(
+            f"certify.sh {name}={value[:20]!r}", "certify.sh", line, environment={"GITHUB_TOKEN": TOKEN, name: value}
+        )
     for script in ("authorize-role.sh", "certify.sh", "create-role.sh", "create-stack.sh", "leftovers.sh", "preflight.sh", "setup-cluster.sh",
                    "status.sh", "teardown.sh", "check-github.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh", "build/content-tag.sh"):  # fmt: skip
         line = rf"CLUSTER_NAME is a\ b: set it to {REMEDY['CLUSTER_NAME']}, in settings.sh or the environment"

@@ -65,7 +65,7 @@ class Learner:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start certify.sh without a terminal."""
-        given = {**self.env, "PATH": f"{self.planted}:{self.env['PATH']}", "GITHUB_TOKEN": TOKEN} | environment
+        given = {"GITHUB_TOKEN": TOKEN, **self.env, "PATH": f"{self.planted}:{self.env['PATH']}"} | environment
         process = subprocess.Popen(
             ["scripts/certify.sh", *arguments], cwd=self.checkout, env=given, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -107,7 +107,7 @@ class Learner:
         listed = ["git", "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes"]
         names = subprocess.run(listed, cwd=self.checkout, capture_output=True, text=True, check=True).stdout.split()
         there = subprocess.run(
-            ["git", "ls-remote", "--heads", "origin"], cwd=self.checkout, env=dict(self.env) | {"GITHUB_TOKEN": TOKEN},
+            ["git", "ls-remote", "--heads", "origin"], cwd=self.checkout, env=dict(self.env),
             capture_output=True, text=True, check=True,
         ).stdout.split()  # fmt: skip
         files = [
