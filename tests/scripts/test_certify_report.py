@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import string
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ from scripts.lib.certify.calls import BIN, Call, Record, counted
 from scripts.lib.certify.pages import Command
 from scripts.lib.certify.redact import Redaction
 from scripts.lib.certify.report import Report
+from scripts.lib.certify.walk import SHOWN, promised_minutes, steps
 from tests.support.fixtures import Figure
 from tests.support.paths import ROOT
 
@@ -247,6 +249,18 @@ def test_the_file_is_whole_after_every_step(report: Report) -> None:
     assert json.loads(report.file.read_text())["steps"][0]["problem"] == "did not end"
     report.end(1.5, "", "", [])
     assert json.loads(report.file.read_text())["steps"][0]["seconds"] == 1.5
+
+
+def test_shown_values_are_the_defaults_of_the_settings() -> None:
+    defaults = dict(re.findall(r'^: "\$\{(\w+):=([^}]+)\}"', (ROOT / "settings.sh").read_text(), re.MULTILINE))
+    assert {setting: defaults[setting] for setting in SHOWN.values()} == {each: shown for shown, each in SHOWN.items()}
+
+
+def test_every_step_of_the_page_has_minutes_or_is_open() -> None:
+    minutes = dict(promised_minutes(ROOT / "README.md"))
+    sections = {command.section for command in steps(ROOT / "README.md")}
+    assert len(sections) == 9  # step 7 needs a person, step 12 is the chapters
+    assert sections <= set(minutes)
 
 
 def test_aws_is_called_through_the_record() -> None:

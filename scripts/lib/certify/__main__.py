@@ -9,6 +9,7 @@ Exit codes: 0 everything was as the README says, 1 something was not, or is left
 from __future__ import annotations
 
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from .calls import Record
-from .redact import EXAMPLE_ACCOUNT, EXAMPLE_CALLER, Redaction
+from .redact import EXAMPLE_ACCOUNT, EXAMPLE_CALLER, EXAMPLE_NAME, Redaction
 from .report import NOT_SEEN, Report
 from .versions import versions
 from .walk import Stopped, say, walk
@@ -95,9 +96,13 @@ def redaction(workspace: Workspace) -> Redaction:
     """Return what removes the learner's names, numbers and secrets from the report."""
     account, caller = os.environ["CERTIFY_ACCOUNT"], os.environ["CERTIFY_CALLER"]
     git = [workspace.git("config", name, check=False).stdout.strip() for name in ("user.name", "user.email")]
-    private = [os.environ.get(name, "") for name in (*SECRETS, *NAMES)]
-    private += [*git, *" ".join(git).split(), *re.split("[:/]", caller)[5:], Path.home().name]
-    private += [account[:4], account[4:8], account[8:]] if account != EXAMPLE_ACCOUNT else []
+    names = [os.environ.get(name, "") for name in NAMES] + git
+    names += [*re.split("[:/]", caller)[6:], Path.home().name, platform.node()]
+    names += [part for name in names for part in re.findall(r"[^\W\d_]{3,}", name)]
+    secrets = [os.environ.get(name, "") for name in SECRETS]
+    if account != EXAMPLE_ACCOUNT:
+        secrets += [account[:4], account[4:8], account[8:]]
+    private = [*secrets, *(name for name in names if name.lower() != EXAMPLE_NAME)]
     return Redaction(workspace.root, private, {caller: EXAMPLE_CALLER, account: EXAMPLE_ACCOUNT})
 
 

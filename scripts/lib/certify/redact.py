@@ -13,8 +13,8 @@ from pathlib import Path
 
 REMOVED = "…"
 #: The account and the caller in this repository's documents.
-EXAMPLE_ACCOUNT = "111122223333"
-EXAMPLE_CALLER = f"arn:aws:iam::{EXAMPLE_ACCOUNT}:user/learner"
+EXAMPLE_ACCOUNT, EXAMPLE_NAME = "111122223333", "learner"
+EXAMPLE_CALLER = f"arn:aws:iam::{EXAMPLE_ACCOUNT}:user/{EXAMPLE_NAME}"
 #: Documents whose words are public.
 PUBLIC = (
     "README.md",

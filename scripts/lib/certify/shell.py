@@ -1,4 +1,4 @@
-"""One bash that runs one script after another, as a terminal does."""
+"""A shell that runs one script after another, as a terminal does."""
 
 from __future__ import annotations
 
