@@ -126,6 +126,7 @@ def test_a_failing_command_ends_the_run(home: Path) -> None:
     assert "ended with status 1" in report["differences"][0]
     assert report["steps"][-1]["section"] == "5. Push"
     assert any("refspec nowhere" in line for line in report["steps"][-1]["last_lines"])
+    assert not any(line.startswith("…") for line in report["steps"][-1]["last_lines"])
     assert learner.left() == []
     assert not (home / "cluster").exists()
 

@@ -65,6 +65,10 @@ class Shell:
         """The process group of the shell and its commands."""
         return self._process.pid
 
+    def without_mark(self, output: str) -> str:
+        """Return the output without the line that marks its end."""
+        return output.partition(f"\n{self._mark}")[0]
+
     def _send(self, line: str) -> None:
         os.write(self._input, f"{line}\n".encode())
 

@@ -69,7 +69,7 @@ def walk(workspace: Workspace, report: Report, record: Record) -> None:
             problem, failed = run_one(shell, localized(command, workspace), deadline - started)
             seconds = time.monotonic() - started
             took[command.section] += seconds
-            problem = report.end(seconds, problem, "".join(output.parts), record.new())
+            problem = report.end(seconds, problem, shell.without_mark("".join(output.parts)), record.new())
             say(f"    {problem or 'as the README says'}, after {seconds:.0f} s")
             if failed:
                 return
