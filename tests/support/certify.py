@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -92,6 +93,10 @@ class Learner:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
+        state = self.home / "state.json"
+        if state.exists():  # its commands are in a session of their own
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(json.loads(state.read_text(encoding="utf-8"))["group"], signal.SIGKILL)
 
     @property
     def home(self) -> Path:
