@@ -236,8 +236,14 @@ def test_a_denied_call_is_a_difference_even_if_the_step_succeeds(report: Report)
 
 
 def test_a_failure_names_the_last_call_that_failed(report: Report) -> None:
-    problem = report.end(1.0, "ended with status 1", "", [Call("sts", "get-caller-identity", "ExpiredToken")])
-    assert problem == "ended with status 1; aws sts get-caller-identity: ExpiredToken"
+    calls = [
+        Call("iam", "get-role", "NoSuchEntity"),
+        Call("iam", "put-role-policy", "Throttling"),
+        Call("s3", "ls", ""),
+    ]
+    assert (
+        report.end(1.0, "ended with status 1", "", calls) == "ended with status 1; aws iam put-role-policy: Throttling"
+    )
 
 
 def test_a_call_that_found_nothing_is_no_difference(report: Report) -> None:

@@ -88,6 +88,6 @@ def _explained(problem: str, calls: list[Call]) -> str:
     """The problem with the calls that may explain it; a denied call is a problem of its own."""
     shown = {str(call): None for call in calls if call.is_denied}
     if problem:
-        shown |= {str(call): None for call in calls[-1:] if call.error}
+        shown |= {str(call): None for call in [call for call in calls if call.error][-1:]}
         shown |= {str(call): None for call in calls if call.error == UNFINISHED}
     return "; ".join([*([problem] if problem else []), *shown])
