@@ -22,7 +22,14 @@ from tests.support.process_list import ProcessList
 MACHINE = {file.stem for file in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()}
 #: Run first: files that start and stop machines of their own, and those that start with nothing created. The others share
 #: what the fixtures create.
-FIRST = ("test_sandbox", "test_kubernetes", "test_rehearse", "test_interrupted_cluster", "test_readme")
+FIRST = (
+    "test_sandbox",
+    "test_kubernetes",
+    "test_rehearse",
+    "test_interrupted_cluster",
+    "test_readme",
+    "test_certify_rehearsal",
+)
 #: Run last: files that count lost requests, when no other tests compete for the processors. The one that cuts off nodes
 #: comes at the very end.
 LAST = ("test_zero_downtime", "test_releases")

@@ -1,6 +1,6 @@
 """README.md and its chapters keep their promises: form, links, agreement with the files, and commands with their output.
 
-The commands run in a kept rehearsal, in the order that tests/support/readme_runner.py describes.
+The commands run in a kept rehearsal, in the order that scripts/lib/certify/pages.py describes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from scripts.lib.certify.pages import chapters, commands, difference, walk
 from tests.support.console_form import form
 from tests.support.fixtures import Rehearsal
 from tests.support.paths import ROOT
-from tests.support.readme_runner import Result, chapters, commands, difference, run_readme, skipped, walk
+from tests.support.readme_runner import Result, run_readme, skipped
 from tests.support.template import TEMPLATE
 
 README = ROOT / "README.md"
@@ -171,7 +172,7 @@ def test_step_ends_with_one_line_to_read_more(step: str) -> None:
 
 def test_go_further_lists_every_chapter() -> None:
     assert sorted(chapters(README)) == CHAPTERS
-    assert len(CHAPTERS) == 9
+    assert len(CHAPTERS) == 10
 
 
 def test_what_is_built_and_what_it_costs_come_before_the_first_command() -> None:
@@ -457,6 +458,17 @@ def test_chapters_run_where_go_further_links_them(tmp_path: Path) -> None:
     assert chapters(readme) == [tmp_path / "docs" / "first.md", tmp_path / "docs" / "second.md"]
     assert [each.page for each in walk(readme)] == ["README.md", "first.md", "second.md", "README.md"]
     assert [each.problem for each in run_readme(readme, tmp_path, {"PATH": "/usr/bin:/bin"})] == [""] * 4
+
+
+@each_page
+def test_every_fence_of_commands_is_found(page: Path) -> None:
+    """A parser of Markdown finds the same fences, in the same lines."""
+    wanted = [
+        (token.map and token.map[0] + 1, token.content)
+        for token in tokens(page)
+        if token.type == "fence" and token.info.split()[:1] in (["bash"], ["powershell"])
+    ]
+    assert [(each.line, each.script) for each in commands(page)] == wanted
 
 
 def test_commands_share_a_shell_and_its_directory(tmp_path: Path) -> None:

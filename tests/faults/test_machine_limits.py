@@ -26,6 +26,7 @@ IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/app@sha256:" + "0" * 64
 CALLS: dict[str, tuple[str, ...]] = {
     "authorize-role.sh": (),
     "check-github.sh": (),
+    "certify.sh": ("--yes",),
     "build/connect.sh": (CLUSTER, ROLE_ARN),
     "build/content-tag.sh": (),
     "create-cluster.sh": (),

@@ -123,6 +123,22 @@ OPTIONS = [
     ("TMPDIR", "tmp", "TMPDIR is tmp: set it to the absolute path of a directory"),
 ]  # fmt: skip
 
+MINUTES = "set it to a number from 1 to 480, in the environment"
+#: Setting, value and message of checks that only certify.sh makes; the token is set.
+CERTIFY = [
+    ("CERTIFY_MINUTES", "0", f"CERTIFY_MINUTES is 0: {MINUTES}"),
+    ("CERTIFY_MINUTES", "481", f"CERTIFY_MINUTES is 481: {MINUTES}"),
+    ("CERTIFY_MINUTES", "3h", f"CERTIFY_MINUTES is 3h: {MINUTES}"),
+    ("CERTIFY_MINUTES", "a[$(touch pwned)]", rf"CERTIFY_MINUTES is a\[\$\(touch\ pwned\)\]: {MINUTES}"),
+    ("NODE_TYPE", "x9.large", "NODE_TYPE is x9.large, whose price is unknown: set it to a type in scripts/lib/cost.py"),
+    (
+        "CERTIFY_MINUTES",
+        "90",
+        "certify.sh: there is no terminal to confirm on: pass --yes to start without confirmation",
+    ),
+    ("CONNECTION_ARN", ARN, "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"),
+]
+
 #: Script, arguments and message.
 CONNECT = "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
 DEPLOY = "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
@@ -140,6 +156,11 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("teardown.sh", ("--yes", "eksctl-demo"), "unexpected argument eksctl-demo: see scripts/teardown.sh -h"),
     ("teardown.sh", ("--yes --remove",), r"unexpected argument --yes\ --remove: see scripts/teardown.sh -h"),
     ("teardown.sh", ("$(touch pwned)",), r"unexpected argument \$\(touch\ pwned\): see scripts/teardown.sh -h"),
+    ("certify.sh", ("--force",), "unexpected argument --force: see scripts/certify.sh -h"),
+    ("certify.sh", ("--minutes=90",), "unexpected argument --minutes=90: see scripts/certify.sh -h"),
+    ("certify.sh", ("--yes", "90"), "unexpected argument 90: see scripts/certify.sh -h"),
+    ("certify.sh", ("--yes", "--teardown"), "--yes and --teardown are both given: pass one of them"),
+    ("certify.sh", (), "neither GITHUB_TOKEN nor CONNECTION_ARN is set: set one, as in step 7 of the README"),
     ("test.sh", ("--fast", "--all"), r"unexpected argument --fast\ --all: see scripts/test.sh -h"),
     ("build/connect.sh", (), CONNECT),
     ("build/connect.sh", ("demo",), CONNECT),
@@ -287,7 +308,11 @@ def cases() -> Iterator[Case]:
         yield Case(f"{name}={value[:20]!r}", "create-cluster.sh", line, environment={name: value})
     for name, value, line in OPTIONS:
         yield Case(f"{name}={value[:20]!r}", "create-stack.sh", line, environment={name: value})
-    for script in ("authorize-role.sh", "create-role.sh", "create-stack.sh", "leftovers.sh", "preflight.sh", "setup-cluster.sh",
+    for name, value, line in CERTIFY:
+        yield Case(
+            f"certify.sh {name}={value[:20]!r}", "certify.sh", line, environment={"GITHUB_TOKEN": TOKEN, name: value}
+        )
+    for script in ("authorize-role.sh", "certify.sh", "create-role.sh", "create-stack.sh", "leftovers.sh", "preflight.sh", "setup-cluster.sh",
                    "status.sh", "teardown.sh", "check-github.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh", "build/content-tag.sh",
                    "build/pull-base.sh"):  # fmt: skip
         line = rf"CLUSTER_NAME is a\ b: set it to {REMEDY['CLUSTER_NAME']}, in settings.sh or the environment"
