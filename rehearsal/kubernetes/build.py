@@ -233,7 +233,7 @@ def _compile(go: Path, environment: Mapping[str, str], stage: Path) -> Iterator[
         process.kill()
         process.wait()
     if expired.is_set():
-        raise BuildError(f"building the programs took longer than {BUILD_TIMEOUT} s", other[-EXCERPT:])
+        raise BuildError(f"building took longer than {BUILD_TIMEOUT} s; run it again to continue", other[-EXCERPT:])
     if code:
         raise BuildError(f"go build failed in {MODULE}", other[-EXCERPT:])
     for name in sorted(missing):
