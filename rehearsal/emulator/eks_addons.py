@@ -32,7 +32,7 @@ def answer(call: Call, proceed: Proceed) -> Response:
         wanted = call.query.get("addonName")
         return json_response({"addons": [versions(name) for name in ADDONS if wanted in (None, name)]})
     if call.action in ("CreateAddon", "UpdateAddon"):
-        _check(call.path.rpartition("/")[2] if call.action == "UpdateAddon" else "", call.json)
+        _check(call.path.split("/")[4] if call.action == "UpdateAddon" else "", call.json)
     if call.action == "DeleteCluster":
         _delete_all(call.path.rpartition("/")[2])
     status, headers, body = proceed()

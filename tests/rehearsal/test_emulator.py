@@ -934,6 +934,8 @@ def test_addon_with_pods_is_degraded_until_there_are_nodes(aws: Aws) -> None:
     aws.settings.cluster_record.parent.mkdir(exist_ok=True)
     aws.settings.cluster_record.write_text(json.dumps({"nodes": 2}))
     assert states() == ["ACTIVE", "ACTIVE"]
+    eks.update_addon(clusterName="c5", addonName="coredns", addonVersion="v1.0.1-eksbuild.1")
+    assert eks.describe_addon(clusterName="c5", addonName="coredns")["addon"]["addonVersion"] == "v1.0.1-eksbuild.1"
     with pytest.raises(ClientError, match="Addon no-such specified is not supported"):
         eks.create_addon(clusterName="c5", addonName="no-such")
     eks.delete_cluster(name="c5")

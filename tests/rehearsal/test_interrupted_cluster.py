@@ -37,7 +37,8 @@ def _shell(rehearsal: Rehearsal) -> Iterator[Rehearsal]:
     """The learner's shell, with nothing created before and after these tests."""
     shell = Rehearsal(rehearsal.env | {"AUTHENTICATION_MODE": "API"}, rehearsal.checkout)
     yield shell
-    shell.run("scripts/teardown.sh", "--yes", timeout=400)
+    done = shell.run("scripts/teardown.sh", "--yes", timeout=400, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module", name="interrupted")
@@ -114,7 +115,9 @@ def test_pods_cannot_reach_the_metadata_service_of_their_node() -> None:
 @pytest.mark.usefixtures("completed")
 def test_addons_are_updated(shell: Rehearsal) -> None:
     before = root("eks").describe_addon(clusterName=CLUSTER, addonName="coredns")["addon"]["addonVersion"]
-    shell.run("eksctl", "update", "addon", "--cluster", CLUSTER, "--name", "coredns", "--version", "latest")
+    command = ("eksctl", "update", "addon", "--cluster", CLUSTER, "--name", "coredns", "--version", "latest")
+    done = shell.run(*command, check=False)
+    assert done.returncode == 0, done.stderr
     after = root("eks").describe_addon(clusterName=CLUSTER, addonName="coredns")["addon"]["addonVersion"]
     assert after > before
 
