@@ -41,7 +41,7 @@ refuse() { # an argument or a setting is wrong
 
 finish() { # turns every exit code into 0, 1 or 2
   local status=$?
-  [[ -z ${work:-} ]] || rm -rf "$work"
+  [[ -z ${work:-} ]] || rm -rf "$work" || true
   ((status == 0)) && exit 0
   [[ ${reported:-} == 2 ]] && exit 2
   [[ -n ${reported:-} ]] || warn "${0##*/}: stopped at line ${failed_line:-?}: fix the error above, then run it again"
