@@ -96,9 +96,9 @@ def redaction(workspace: Workspace) -> Redaction:
     """Return what removes the learner's names, numbers and secrets from the report."""
     account, caller = os.environ["CERTIFY_ACCOUNT"], os.environ["CERTIFY_CALLER"]
     git = [workspace.git("config", name, check=False).stdout.strip() for name in ("user.name", "user.email")]
-    names = [os.environ.get(name, "") for name in NAMES] + git
-    names += [*re.split("[:/]", caller)[6:], Path.home().name, platform.node()]
-    names += [part for name in names for part in re.findall(r"[^\W\d_]{3,}", name)]
+    persons = [*git, *re.split("[:/]", caller)[6:]]
+    names = [*persons, *(part for name in persons for part in re.findall(r"[^\W\d_]{3,}", name))]
+    names += [*(os.environ.get(name, "") for name in NAMES), Path.home().name, platform.node()]
     secrets = [os.environ.get(name, "") for name in SECRETS]
     if account != EXAMPLE_ACCOUNT:
         secrets += [account[:4], account[4:8], account[8:]]
