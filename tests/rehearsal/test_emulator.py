@@ -580,6 +580,15 @@ def test_learner_may_create_a_connection(aws: Aws, learner: Json) -> None:
     assert aws.client("codeconnections", learner).get_connection(ConnectionArn=made["ConnectionArn"])
 
 
+def test_all_repositories_are_listed_with_a_right_on_all_of_them(aws: Aws) -> None:
+    prefix = f"arn:aws:ecr:{aws.settings.region}:{aws.settings.account}:repository/"
+    everything = aws.role("all-repositories", allow("ecr:DescribeRepositories", f"{prefix}*"))
+    assert "repositories" in aws.client("ecr", everything).describe_repositories()
+    some = aws.role("some-repositories", allow("ecr:DescribeRepositories", f"{prefix}aws-*"))
+    with pytest.raises(ClientError, match="not authorized to perform: ecr:DescribeRepositories"):
+        aws.client("ecr", some).describe_repositories()
+
+
 def test_instance_types_are_offered_by_zone(aws: Aws) -> None:
     found = aws.client("ec2").describe_instance_type_offerings(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": ["t3.medium", "t9.huge"]}]
