@@ -22,7 +22,7 @@ from pathlib import Path
 
 from rehearsal import waiting
 from rehearsal.docker import base_image
-from rehearsal.kubernetes import build
+from rehearsal.kubernetes import build, official
 from rehearsal.sandbox import SandboxError, cgroups, identity, locks, network
 from rehearsal.sandbox.authorities import machine_bundle
 from rehearsal.settings import settings
@@ -73,15 +73,17 @@ def system() -> str:
 
 def disk() -> str:
     """Check that the cache has space for a rehearsal, and for the build if it is to come."""
-    needed = DISK_NEEDED if build.is_built() else build.SPACE_NEEDED
+    needed = DISK_NEEDED
+    if not build.is_built():  # what a compilation takes beyond a download is checked when it is known to be needed
+        needed += build.SPACE_NEEDED if build.must_compile() else official.SPACE_NEEDED
     with _directory() as directory:
         free = shutil.disk_usage(directory).free
     if free < needed:
         raise Missing(
-            f"{free / 1e9:.1f} GB are free in {settings.cache}, and a rehearsal takes {needed / 1e9:.0f}: make room, "
+            f"{free / 1e9:.1f} GB are free in {settings.cache}, and a rehearsal takes {needed / 1e9:.1f}: make room, "
             "or set XDG_CACHE_HOME to a directory on another disk"
         )
-    return f"{free / 1e9:.0f} GB free in {settings.cache}; {needed / 1e9:.0f} are needed"
+    return f"{free / 1e9:.0f} GB free in {settings.cache}; {needed / 1e9:.1f} are needed"
 
 
 def memory() -> str:
@@ -221,7 +223,7 @@ def _name(check: Callable[[], str]) -> str:
 def _outcome(check: Callable[[], str]) -> tuple[bool, str]:
     try:
         return True, check()
-    except (Missing, SandboxError, OSError) as error:
+    except (Missing, SandboxError, OSError, ValueError) as error:
         return False, str(error)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from pathlib import Path
 
-import httpx
+with contextlib.suppress(ImportError):  # rehearsal/check.py imports this module before httpx is installed
+    import httpx
 
 #: Seconds to wait for a connection, and for the next bytes.
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0

@@ -20,14 +20,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from rehearsal.kubernetes import download
 from rehearsal.kubernetes.download import NotAvailable, Transfer
 from rehearsal.kubernetes.image import ARCHITECTURES
 from rehearsal.settings import settings
+
+if TYPE_CHECKING:
+    import httpx
 
 PINS = Path(__file__).with_name("official.toml")
 #: Bytes that the downloaded files and the programs need together.

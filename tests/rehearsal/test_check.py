@@ -18,7 +18,7 @@ import pytest
 from rehearsal import check
 from rehearsal import settings as module
 from rehearsal.docker import base_image
-from rehearsal.kubernetes import build
+from rehearsal.kubernetes import build, official
 from rehearsal.sandbox import SandboxError, cgroups, network
 from rehearsal.settings import Ports, settings
 from tests.support.paths import ROOT
@@ -57,7 +57,10 @@ def without_iptables(name: str, real: Callable[[str], str | None] = shutil.which
 
 def test_names_the_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "is_built", lambda: False)
-    monkeypatch.setattr(check.shutil, "disk_usage", lambda _: Usage(0, 0, build.SPACE_NEEDED - 1))
+    enough = check.DISK_NEEDED + official.SPACE_NEEDED
+    monkeypatch.setattr(check.shutil, "disk_usage", lambda _: Usage(0, 0, enough))
+    assert "GB free" in check.disk()
+    monkeypatch.setenv("REHEARSAL_BUILD", "1")
     with pytest.raises(check.Missing, match=r"GB are free in .*eks-rehearsal.*XDG_CACHE_HOME"):
         check.disk()
     monkeypatch.setattr(build, "is_built", lambda: True)
@@ -215,6 +218,16 @@ def test_removes_only_routes_within_the_ranges_of_the_rehearsal(monkeypatch: pyt
 
 
 # The command
+
+
+def test_check_needs_no_package_of_the_rehearsal() -> None:
+    """It runs before they are installed."""
+    code = "import sys, rehearsal.check; print(sorted({'httpx', 'certifi', 'yaml', 'supervisor'} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {code}"], cwd=ROOT,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_check_is_the_first_that_a_rehearsal_does(tmp_path: Path) -> None:
