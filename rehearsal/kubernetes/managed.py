@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from rehearsal import waiting
 from rehearsal.emulator import eks
 from rehearsal.emulator.client import root
 from rehearsal.emulator.extensions import Call, Extensions, Json, Proceed, ResourceHandler, Response
@@ -34,7 +35,9 @@ def kubernetes(*arguments: str) -> None:
         RuntimeError: it failed; the message is the last line of its errors.
     """
     command = [sys.executable, "-m", "rehearsal.kubernetes", *arguments]
-    done = entry.run(command, cwd=settings.root, check=False, timeout=TIMEOUT, text=True, capture_output=True)
+    done = entry.run(
+        command, cwd=settings.root, check=False, timeout=waiting.bound(TIMEOUT), text=True, capture_output=True
+    )
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"{arguments[0]} failed"])[-1])
 

@@ -132,18 +132,17 @@ def fetch(stage: Path, show: Callable[[str], None]) -> None:
 def _watch(jobs: list[Future[None]], transfers: list[Transfer], show: Callable[[str], None]) -> None:
     """Show the progress until all jobs are done; raises what the first that failed raised."""
     marked, mark = time.monotonic(), 0
-    while waiting := wait(jobs, timeout=0.2, return_when=FIRST_EXCEPTION).not_done:
-        for job in jobs:
-            if job.done():
-                job.result()
+    waiting = set(jobs)
+    while waiting:
+        waiting = wait(jobs, timeout=0.2, return_when=FIRST_EXCEPTION).not_done
+        for job in set(jobs) - waiting:
+            job.result()
         received, total = (sum(getattr(each, name) for each in transfers) for name in ("received", "total"))
         show(f"download the official programs: {received / 1e6:.0f} of {total / 1e6:.0f} MB, {len(waiting)} to go")
         if time.monotonic() - marked > PERIOD:
             if received - mark < SLOWEST * PERIOD and any(each.received < each.total for each in transfers):
                 raise NotAvailable(f"the downloads bring less than {SLOWEST // 1000} kB a second")
             marked, mark = time.monotonic(), received
-    for job in jobs:
-        job.result()
 
 
 def unpack(file: Path, source: Source, stage: Path) -> None:

@@ -18,7 +18,6 @@ if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
   sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
   exit 0
 fi
-
 only_list=
 [[ ${1:-} != --missing ]] || { only_list=1 && shift; }
 minimal=(python3 python3-venv git curl ca-certificates)
@@ -34,7 +33,6 @@ case $* in
     exit 2
     ;;
 esac
-
 help="use a machine with Debian 12 or later or Ubuntu 24.04 as root, or the container of docs/environments.md"
 if [[ $1 != minimal && ($(uname -s) != Linux || $EUID -ne 0) ]]; then
   echo "packages.sh: namespaces and cgroups need root on Linux: $help, or pass --without-cluster (rehearse.sh) or --fast (test.sh)" >&2

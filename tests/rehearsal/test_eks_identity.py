@@ -16,9 +16,9 @@ import pytest
 from rehearsal import waiting
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from scripts.lib.certify.pages import commands
 from tests.support.fixtures import Rehearsal
 from tests.support.paths import ROOT
-from tests.support.readme_runner import commands
 from tests.support.tokens import decode, encode, sign
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(120)]
