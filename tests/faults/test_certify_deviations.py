@@ -5,6 +5,7 @@ AWS is on loopback; eksctl and kubectl are stand-ins. Each deviation is planted 
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -74,8 +75,13 @@ def desks(world: World, home: Path) -> Iterator[Desk]:
     """Yield a desk, and clean up after what was done at it."""
     world.empty()
     learner = Learner(world.tracer.checkout, world.tracer.environment, home)
-    yield Desk(world, learner, world.state())
-    learner.end()
+    try:
+        yield Desk(world, learner, world.state())
+    finally:
+        learner.end()
+        shutil.rmtree(learner.planted, ignore_errors=True)
+        shutil.rmtree(learner.home, ignore_errors=True)
+        subprocess.run(["git", "worktree", "prune"], cwd=learner.checkout, check=True, timeout=60)
 
 
 @pytest.fixture(name="at")
@@ -176,7 +182,7 @@ def test_a_leftover_is_named_and_deleted_by_a_second_teardown(at: Desk) -> None:
     at.learner.plant("aws", "*' iam create-role '*", f"PATH=$REAL aws logs create-log-group --log-group-name {group}")
     done = at.learner.run("--yes", timeout=600, REAL=at.learner.env["PATH"])
     assert done.returncode == 1
-    assert "left after the teardown: log group: /aws/lambda/" in at.shown()
+    assert "left after the teardown: log group: " in at.shown()
     assert "run scripts/certify.sh --teardown" in done.stdout.splitlines()[-1]
     logs.delete_log_group(logGroupName=group)
     at.learner.run("--teardown", timeout=600)

@@ -116,7 +116,7 @@ class Learner:
             capture_output=True, text=True, check=True,
         ).stdout.split()  # fmt: skip
         files = [
-            file.name for file in self.home.iterdir() if file.name in ("checkout", "tmp", "kubeconfig", "state.json")
+            file.name for file in self.home.glob("*") if file.name in ("checkout", "tmp", "kubeconfig", "state.json")
         ]
         changed = subprocess.run(
             ["git", "status", "--porcelain"], cwd=self.checkout, capture_output=True, text=True, check=True
