@@ -599,9 +599,11 @@ def test_users_policy_limits_codepipeline(aws: Loopback, make: Callable[..., Sta
 def test_users_policy_limits_codeconnections(aws: Loopback) -> None:
     iam = aws.client("iam")
     iam.create_user(UserName="connector")
-    rights = ["codeconnections:CreateConnection", "codeconnections:GetConnection"]
-    statement = allow(rights, f"arn:aws:codeconnections:{REGION}:{ACCOUNT}:*")
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    statements = [
+        allow(["codeconnections:CreateConnection"], "*"),  # cannot be limited to a resource
+        allow(["codeconnections:GetConnection"], f"arn:aws:codeconnections:{REGION}:{ACCOUNT}:*"),
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
     iam.put_user_policy(UserName="connector", PolicyName="p", PolicyDocument=policy)
     connector = aws.client("codeconnections", iam.create_access_key(UserName="connector")["AccessKey"])
     arn = connector.create_connection(ProviderType="GitHub", ConnectionName="mine")["ConnectionArn"]
