@@ -20,7 +20,9 @@ from pathlib import Path
 
 LOCK = Path("uv.lock")
 #: What only cfn-lint's rules import: these groups have it for its resource schemas alone.
-PRUNED = dict.fromkeys(("rehearsal", "benchmarks"), ("networkx", "regex", "sympy"))
+PRUNED: dict[str, tuple[str, ...]] = dict.fromkeys(("rehearsal", "benchmarks"), ("networkx", "regex", "sympy"))
+#: Of this group only the archive in its package is used, not its Python code.
+PRUNED["awscli"] = ("aws-cdk-lib", "constructs", "jsii", "publication", "typeguard")
 
 
 def environment(group: str) -> Path:

