@@ -90,6 +90,7 @@ LOCKED = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
 CHOSEN = {
     "dev": (
         "aws-cli-migrate",
+        "cfn-guard-rs",
         "cloudsplaining",
         "flask",
         "gunicorn",
