@@ -465,4 +465,6 @@ def test_down_removes_the_cluster_and_up_creates_another(cluster: float) -> None
         ]
     cluster_command("down")
     cluster_command(*UP)
+    cluster_command("install", addons.VPC_CNI, addons.KUBE_PROXY)
+    cluster_command(*JOIN)
     assert kubectl("get", "nodes", "--no-headers").count(" Ready ") == 2

@@ -142,7 +142,7 @@ CERTIFY = [
 #: Script, arguments and message.
 CONNECT = "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
 DEPLOY = "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
-GROUPS = "name one of the groups uv, scripts, rehearsal, dev, benchmarks, checkov"
+GROUPS = "name one of the groups uv, scripts, rehearsal, dev, benchmarks, checkov, awscli"
 ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     *[(script, ("--force",), f"unexpected argument --force: see scripts/{script} -h")
       for script in ("setup-cluster.sh", "create-cluster.sh", "create-role.sh", "create-stack.sh", "status.sh", "preflight.sh",
