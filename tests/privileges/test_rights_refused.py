@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from rehearsal.waiting import until
 from tests.support.fixtures import Figure, Rehearsal
 from tests.support.names import CLUSTER, NAMESPACE, ROLE, STACK
 from tests.support.tokens import sign
@@ -369,6 +370,7 @@ def test_deployer_is_forbidden_everything_else(api: httpx.Client, figure: Figure
     assert wrong == {}
     said = [answer.json()["message"] for answer in answers.values()]
     assert [message for message in said if 'User "build" cannot' not in message] == []
+    until(lambda: api.get(ALLOWED[-1]).status_code == 200, 120, "the release that the stack's creation started")
     controls = {path: api.get(path).status_code for path in ALLOWED}
     assert set(controls.values()) == {200}, controls
     figure("forbidden calls to the cluster are denied", f"{len(answers)} of {len(answers)}")
