@@ -19,9 +19,11 @@ KINDS = {
     "base-image-": "base image",
     "bin-": "Kubernetes' programs",
     "downloads": "a download that was interrupted",
+    "guest-": "the tests' virtual machine",
     "go": "Go from PyPI, with its modules and build cache",
     "kwok-": "kwok, for the benchmarks",
     "logs": "logs of the last rehearsal",
+    "test-engine": "images of the tests' Docker Engine",
     "uv": "files that the Python environments share",
     "venv-": "Python packages",
 }

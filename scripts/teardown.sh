@@ -89,4 +89,4 @@ for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluste
 done
 try "the kubeconfig context" remove_context
 ((${#failed[@]} == 0)) || die "failed: $(printf '%s, ' "${failed[@]}" | sed 's/, $//'): fix the errors above, then run this again"
-scripts/leftovers.sh || die "not everything is deleted: delete what is named above, then run this again"
+scripts/leftovers.sh || die "the check for leftovers failed: follow its message above, then run this again"
