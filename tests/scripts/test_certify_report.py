@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from scripts.lib.certify.calls import BIN, Call, Record, counted
 from scripts.lib.certify.pages import Command
-from scripts.lib.certify.redact import Redaction
+from scripts.lib.certify.redact import PUBLIC, Redaction
 from scripts.lib.certify.report import Report
 from scripts.lib.certify.walk import SHOWN, promised_minutes, steps
 from tests.support.fixtures import Figure
@@ -136,6 +136,11 @@ def test_no_field_of_a_report_has_anything_private(
 )
 def test_what_explains_a_failure_stays(text: str) -> None:
     assert REDACTION.text(text) == text
+
+
+@pytest.mark.parametrize("pattern", PUBLIC)
+def test_every_source_of_public_words_exists(pattern: str) -> None:
+    assert list(ROOT.glob(pattern))
 
 
 def test_the_learners_values_become_those_of_the_page() -> None:

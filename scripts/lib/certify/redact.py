@@ -21,7 +21,7 @@ PUBLIC = (
     "settings.sh",
     "ci-cd-codepipeline.cfn.yml",
     "docs/*.md",
-    "docs/*.json",
+    "docs/policies/*.json",
     "scripts/*.sh",
     "scripts/lib/*.sh",
 )
