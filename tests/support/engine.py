@@ -150,8 +150,7 @@ def _remove_groups() -> None:
 
     def empty() -> bool:
         cgroups.remove(GROUP)
-        roots = [cgroups.ROOT] if cgroups.is_v2() else cgroups.controllers()
-        return not any((root / GROUP).exists() for root in roots)
+        return not any((root / GROUP).exists() for root in cgroups.hierarchies())
 
     until(empty, 30, f"the control groups {GROUP}")
 
