@@ -105,7 +105,7 @@ def control_groups() -> str:
     """Check that the controllers exist and that groups can be made."""
     try:
         version = 2 if cgroups.is_v2() else 1
-        found = _words(cgroups.ROOT / "cgroup.controllers") if version == 2 else _mounted_controllers()
+        found = cgroups.controllers()
     except OSError:
         version, found = 2, set()
     missing = sorted(CONTROLLERS[version] - found)
@@ -256,15 +256,6 @@ def _meminfo(name: str) -> int:
     """Return a value of /proc/meminfo in bytes."""
     text = Path("/proc/meminfo").read_text(encoding="ascii")
     return 1024 * int(re.findall(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)[0])
-
-
-def _words(file: Path) -> set[str]:
-    return set(file.read_text(encoding="ascii").split())
-
-
-def _mounted_controllers() -> set[str]:
-    """Return the controllers of cgroup v1 that are mounted, of which several may share a directory."""
-    return {name for path in cgroups.hierarchies() for name in path.name.split(",")}
 
 
 def _base_image_is_made() -> bool:

@@ -86,6 +86,13 @@ def hierarchies() -> list[Path]:
     return [path for path in sorted(ROOT.iterdir()) if path.is_dir() and not path.is_symlink()]
 
 
+def controllers() -> set[str]:
+    """Return the names of the controllers that groups can have here."""
+    if is_v2():
+        return _words(ROOT / "cgroup.controllers")
+    return {name for path in hierarchies() for name in path.name.split(",")}  # several may share a hierarchy
+
+
 def _create_v1(groups: Iterable[Path]) -> None:
     for controller in hierarchies():
         for group in (controller / name for name in groups):
@@ -97,7 +104,7 @@ def _create_v1(groups: Iterable[Path]) -> None:
 
 
 def _create_v2(groups: Iterable[Path]) -> None:
-    missing = REQUIRED - _words(ROOT / "cgroup.controllers")
+    missing = REQUIRED - controllers()
     if missing:
         raise SandboxError(
             f"{ROOT} has no controller {', '.join(sorted(missing))}: enable it on the kernel's command line"
