@@ -9,23 +9,21 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from rehearsal.docker.base_image import MIRROR
+from rehearsal.kubernetes import official
 from rehearsal.sandbox.authorities import machine_bundle
 from rehearsal.settings import settings
 from tests.support.paths import ROOT
 
 SUITE = "trixie"
-MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
-#: Debian's names of this machine's architecture.
-ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 PACKAGES = (
-    f"linux-image-cloud-{ARCHITECTURE} initramfs-tools systemd-sysv udev dbus openssh-server "
+    f"linux-image-cloud-{official.architecture()} initramfs-tools systemd-sysv udev dbus openssh-server "
     # What scripts/dev/packages.sh rehearsal installs.
     "python3 python3-venv git curl ca-certificates docker.io docker-cli docker-buildx debootstrap "
     "containernetworking-plugins runc iptables iproute2 ethtool conntrack procps"
@@ -46,7 +44,7 @@ systemctl mask systemd-networkd-wait-online
 rm -rf /var/cache/apt/archives/*.deb
 """
 #: The Python environment is made here, because the guest needs no package index then.
-ENVIRONMENT = "cd /root/tutorial && scripts/dev/venv.sh rehearsal >&2 && cd / && rm -rf /root/tutorial /root/.cache/uv"
+ENVIRONMENT = "cd /root/tutorial && scripts/dev/venv.sh rehearsal >&2 && cd / && rm -rf /root/tutorial /root/.cache/eks-rehearsal/uv"
 
 
 @dataclass(frozen=True)
