@@ -26,7 +26,7 @@ class Ports:
 
     @property
     def aws(self) -> int:
-        """MiniStack; only on loopback, because its root keys are well known."""
+        """MiniStack, on loopback."""
         return self.base
 
     @property
@@ -140,6 +140,7 @@ class Settings:
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     api_port: int = 6443
+    most_nodes: int = 8
 
     @property
     def run(self) -> Path:
@@ -220,6 +221,11 @@ class Settings:
         """Return the address of node ``number``, counted from 1."""
         return f"10.250.0.{10 + number}"
 
+    @property
+    def node_ips(self) -> frozenset[str]:
+        """The addresses of all nodes that a node group can have."""
+        return frozenset(map(self.node_ip, range(1, self.most_nodes + 1)))
+
     def pods_of(self, number: int) -> str:
         """Return the pod range of node ``number``."""
         return f"10.244.{number}.0/24"
@@ -244,20 +250,6 @@ class Settings:
             "https_proxy": self.proxy_url,
             "NO_PROXY": no_proxy,
             "no_proxy": no_proxy,
-        }
-
-    def root_environment(self) -> dict[str, str]:
-        """Return root credentials, for the rehearsal's internals; MiniStack accepts the account id as root's key."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.account,
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": self.region,
-            "AWS_DEFAULT_REGION": self.region,
-            "AWS_ENDPOINT_URL": self.aws_url,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "*",
         }
 
 

@@ -15,6 +15,7 @@ from hypercorn.config import Config
 from starlette.applications import Starlette
 
 from rehearsal.console.app import application
+from rehearsal.emulator.client import root_environment
 from rehearsal.settings import settings
 
 
@@ -33,7 +34,7 @@ async def serve_until(app: Starlette, bind: str, stopped: Callable[[], Awaitable
 
 async def main() -> None:
     """Serve until a signal arrives; AWS is read with the rehearsal's root keys, not the learner's."""
-    os.environ.update(settings.root_environment())
+    os.environ.update(root_environment())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -40,8 +40,8 @@ def main() -> int:
         return _pin()
     if given.verb == "up" and given.version != settings.kubernetes_version.rpartition(".")[0]:
         parser.error(f"the rehearsal builds Kubernetes {settings.kubernetes_version}, not {given.version}")
-    if given.verb == "join" and not 1 <= given.nodes <= 8:
-        parser.error("--nodes must be between 1 and 8")
+    if given.verb == "join" and not 1 <= given.nodes <= settings.most_nodes:
+        parser.error(f"--nodes must be between 1 and {settings.most_nodes}")
     return _inside(given)
 
 

@@ -75,7 +75,7 @@ def make_learner(aws: Aws, policy: Json, name: str) -> Aws:
     iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName="tutorial-stack", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName=name)["AccessKey"]
-    return Aws(aws.url, aws.records, {"cloudformation": aws.client("cloudformation", **key)})
+    return Aws(aws.url, aws.records, aws.keys, {"cloudformation": aws.client("cloudformation", **key)})
 
 
 @pytest.fixture(scope="module", name="roles")

@@ -21,6 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from rehearsal.emulator.client import root
+from rehearsal.secret import root_keys
 from rehearsal.settings import settings
 from rehearsal.waiting import until
 from tests.support.fixtures import Figure, Rehearsal
@@ -89,7 +90,7 @@ def _identities(stack: Rehearsal) -> Iterator[Identities]:
             "SecretAccessKey": stack.env["AWS_SECRET_ACCESS_KEY"],
         },
         "administrator": administrator,
-        "root": {"AccessKeyId": ACCOUNT, "SecretAccessKey": "test"},
+        "root": dict(zip(("AccessKeyId", "SecretAccessKey"), root_keys(), strict=True)),
     }
     try:
         for who, name in {

@@ -22,6 +22,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from rehearsal.secret import root_keys
 from rehearsal.waiting import until
 from tests.support.desk import Desk
 from tests.support.loopback import reserved_ports
@@ -35,10 +36,11 @@ OPEN = [{"Effect": "Allow", "Principal": {"AWS": ROOT_ARN}, "Action": "sts:Assum
 
 @dataclass(frozen=True)
 class Aws:
-    """An account on loopback: its address, the file of the pipeline's records, and root's clients."""
+    """An account on loopback: its address, the file of the pipeline's records, its root's keys and root's clients."""
 
     url: str
     records: Path
+    keys: tuple[str, str]
     roots: dict[str, Any] = field(default_factory=dict)
 
     def root(self, service: str) -> Any:
@@ -49,12 +51,8 @@ class Aws:
 
     def client(self, service: str, **keys: str) -> Any:
         """Return a client of a service with the given keys (``AccessKeyId``, …), by default root's."""
-        session = boto3.Session(
-            aws_access_key_id=keys.get("AccessKeyId", ACCOUNT),
-            aws_secret_access_key=keys.get("SecretAccessKey", "test"),
-            aws_session_token=keys.get("SessionToken"),
-            region_name=REGION,
-        )
+        key, secret_key = (keys["AccessKeyId"], keys["SecretAccessKey"]) if keys else self.keys
+        session = boto3.Session(key, secret_key, keys.get("SessionToken"), REGION)
         config = Config(proxies={}, retries={"mode": "standard", "max_attempts": 2})
         return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
 
@@ -144,8 +142,8 @@ def environment(aws: Aws, **more: str) -> dict[str, str]:
     """The variables of a learner's shell that uses this account."""
     return {
         "AWS_ENDPOINT_URL": aws.url,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ACCESS_KEY_ID": aws.keys[0],
+        "AWS_SECRET_ACCESS_KEY": aws.keys[1],
         "AWS_EC2_METADATA_DISABLED": "true",
         "GITHUB_TOKEN": TOKEN,
         "ANSWER": "200 repo",
@@ -184,7 +182,7 @@ def _started(directory: Path, port: int) -> Iterator[Aws]:
         )  # fmt: skip
     try:
         _wait_for(port, process, log)
-        yield Aws(f"http://127.0.0.1:{port}", records)
+        yield Aws(f"http://127.0.0.1:{port}", records, root_keys(directory / "eks-rehearsal" / "run"))
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # and the functions' processes
         process.wait(timeout=10)
