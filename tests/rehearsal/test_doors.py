@@ -10,6 +10,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,9 +22,12 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from rehearsal.codepipeline import connections
+from rehearsal.console.screenshot import CHROMIUM
 from rehearsal.doors import refusal
 from rehearsal.emulator import ministack
 from rehearsal.secret import bearer, root_keys
+from tests.support.fixtures import Figure
+from tests.support.hostile_page import NAME, hostile_page
 from tests.support.loopback import Loopback, started
 from tests.support.names import ACCOUNT, REGION
 
@@ -58,6 +62,16 @@ class Doors:
         if keys:
             sent = signed("POST", self.url(), body, sent, keys)
         return self.http.post(self.url(), content=body, headers=sent)
+
+    def accounts(self) -> Json:
+        """Return what there is that a request without rights could have changed."""
+        loopback = self.loopback
+        return {
+            "stacks": self.stacks(),
+            "connections": loopback.client("codeconnections").list_connections()["Connections"],
+            "repositories": loopback.client("ecr").describe_repositories()["repositories"],
+            "buckets": [bucket["Name"] for bucket in loopback.client("s3").list_buckets()["Buckets"]],
+        }
 
     def stacks(self) -> list[str]:
         """Return the names of all stacks that there ever were."""
@@ -297,3 +311,25 @@ def test_handshake_needs_the_runs_token(doors: Doors, tmp_path: Any) -> None:
 
 def test_secret_of_the_run_is_its_owners(doors: Doors) -> None:
     assert (doors.loopback.run / "secret").stat().st_mode & 0o777 == 0o600
+
+
+# --- a browser
+
+
+@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Debian's chromium and chromium-driver")
+def test_hostile_page_in_a_browser_has_no_effect(doors: Doors, figure: Figure) -> None:
+    client = doors.loopback.client("codeconnections")
+    arn = client.create_connection(ConnectionName="browser", ProviderType="GitHub")["ConnectionArn"]
+    names = ("127.0.0.1", "localhost", NAME)
+    paths = [(0, "/"), (0, "/v2/r/manifests/cache"), (4, f"/connections/handshake?arn={arn}"), (4, "/trigger?t=x")]
+    targets = [f"http://{name}:{doors.loopback.port + offset}{path}" for name in names for offset, path in paths]
+    before = doors.accounts()
+    with hostile_page() as page:
+        page.attack(targets, FORM)
+        assert page.rebind(doors.loopback.port) == [403] * 4
+        assert page.rebind(doors.loopback.port + 4) == [403] * 4
+    assert page.read == []
+    assert doors.accounts() == before
+    figure(
+        "requests of a hostile page in a browser have no effect", f"0 effects, 0 answers read, of {page.sent} requests"
+    )
