@@ -29,10 +29,12 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from rehearsal import doors, secret
+from rehearsal.emulator import function_process
 from rehearsal.emulator.extensions import (
     Amend,
     AmendQuestion,
@@ -99,6 +101,7 @@ def serve(extensions: Extensions) -> None:
     os.environ.update(wanted)  # before MiniStack is imported, because it reads them on import
     _install(extensions)
     _close_doors()
+    _drop_rights(extensions)
     sys.argv = ["ministack"]
     _module("app").main()
 
@@ -152,6 +155,14 @@ def _close_doors() -> None:
     _module("services.lambda_svc").execution_credentials = _function_keys
     rules = Rules(_needs_no_signature, app._is_ecr_registry_path, _secret_of, _refused)
     app.app = doors.Doors(Gate(app.app, rules), NAMES)
+
+
+def _drop_rights(extensions: Extensions) -> None:
+    """Start Lambda functions as a user without rights, if this process has the rights to do that."""
+    if function_process.is_possible():
+        needed = (Path(sys.prefix), Path(sys.base_prefix), *extensions.function_modules)
+        for name in ("core.lambda_runtime", "services.lambda_svc"):
+            _module(name).subprocess = function_process.Unprivileged(needed)
 
 
 def _needs_no_signature(method: str, path: str) -> bool:

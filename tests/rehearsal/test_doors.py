@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from rehearsal.codepipeline import connections
 from rehearsal.console.screenshot import CHROMIUM
 from rehearsal.doors import refusal
-from rehearsal.emulator import ministack
+from rehearsal.emulator import function_process, ministack
 from rehearsal.secret import bearer, root_keys
 from tests.support.fixtures import Figure
 from tests.support.hostile_page import NAME, hostile_page
@@ -180,6 +180,58 @@ def test_keys_of_a_function_do_not_follow_from_its_name(doors: Doors) -> None:
     assert not guessed & set(shown.values())
     keys = dict(zip(("AccessKeyId", "SecretAccessKey", "SessionToken"), shown.values(), strict=True))
     assert doors.loopback.client("sts", keys).get_caller_identity()["Arn"].endswith(":assumed-role/all/shown")
+
+
+#: Tries what root could do; a function has none of the rights for it.
+PRYING = """
+import glob, os, stat, subprocess, boto3
+def tried(what):
+    try:
+        return what()
+    except OSError as error:
+        return type(error).__name__
+def handler(event, context):
+    return {
+        "user": [os.getuid(), os.getgid(), os.getgroups()],
+        "secret": tried(lambda: len(open(event["secret"], "rb").read())),
+        "sockets": [path for path in glob.glob("/run/**", recursive=True) if stat.S_ISSOCK(os.stat(path).st_mode)],
+        "environment": tried(lambda: open(f"/proc/{os.getppid()}/environ").read()),
+        "kill": tried(lambda: os.kill(os.getppid(), 0)),
+        "write": tried(lambda: open("planted.py", "w")),
+        "password file": tried(lambda: open("/etc/passwd", "a")),
+        "mount": subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0,
+        "temporary": tried(lambda: open("/tmp/mine", "w").write("x")),
+        "caller": boto3.client("sts").get_caller_identity()["Arn"],
+    }
+"""
+
+
+@pytest.mark.skipif(not function_process.is_possible(), reason="functions have the rights of this user")
+def test_function_has_no_rights_on_this_machine(doors: Doors) -> None:
+    session(doors)
+    functions, role = doors.loopback.client("lambda"), f"arn:aws:iam::{ACCOUNT}:role/all"
+    functions.create_function(
+        FunctionName="prying",
+        Role=role,
+        Runtime="python3.13",
+        Handler="index.handler",
+        Timeout=30,
+        Code={"ZipFile": zipped(PRYING)},
+    )
+    secret = str(doors.loopback.run / "secret")
+    got = json.loads(functions.invoke(FunctionName="prying", Payload=json.dumps({"secret": secret}))["Payload"].read())
+    assert got == {
+        "user": [function_process.NOBODY, function_process.NOBODY, []],
+        "secret": "FileNotFoundError",
+        "sockets": [],
+        "environment": "PermissionError",
+        "kill": "PermissionError",
+        "write": "PermissionError",
+        "password file": "PermissionError",
+        "mount": True,
+        "temporary": 1,
+        "caller": f"arn:aws:sts::{ACCOUNT}:assumed-role/all/prying",
+    }
 
 
 def zipped(code: str) -> bytes:
