@@ -1,4 +1,4 @@
-"""The secret of one run, in place of credentials that everybody knows: RUN/secret, which only its owner can read.
+"""The secret of one run, in place of credentials that everyone knows: RUN/secret, which only its owner can read.
 
 Every process of the rehearsal's user derives from it what it needs: the keys of the account's root, the key that signs
 the registry's passwords, the token of a console's action. Nothing of it is in an argument list or in a long-running

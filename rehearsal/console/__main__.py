@@ -1,6 +1,7 @@
 """Serves the page: ``python -m rehearsal.console``.
 
-It listens on loopback. In a container, REHEARSAL_CONSOLE=0.0.0.0 lets the host publish its port.
+It listens on loopback. In a container, REHEARSAL_CONSOLE=0.0.0.0 lets the host publish its port, on loopback there: the
+page answers only as 127.0.0.1 and localhost.
 """
 
 from __future__ import annotations

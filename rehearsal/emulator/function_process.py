@@ -2,7 +2,7 @@
 
 On AWS a function runs in a virtual machine of its own. Here it is a process of this machine, and root would own all of
 it. So the process gets a mount namespace (mount_namespaces(7)) in which directories that only root may enter, /run with
-its sockets, and /tmp are empty, except for what the function needs. Then it becomes NOBODY.
+its sockets, and /tmp are empty, except for what the function needs. Then it becomes another user, without capabilities.
 
 Differs from AWS: the function sees the machine's processes, other directories and network.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-NOBODY = 65534
+USER = 65534
 TMP = Path("/tmp")  # noqa: S108 - the function's own
 
 #: Arguments: the function's directory, what to cover, ``--``, what to keep, ``--``, the command.
@@ -29,7 +29,9 @@ for path in "${covered[@]}"; do mount -t tmpfs -o mode=1777 tmpfs "$path"; done
 for n in "${!kept[@]}"; do mkdir -p "${kept[n]}"; mount --move "/run/$n" "${kept[n]}"; rmdir "/run/$n"; done
 cd "$directory"
 """
-_BECOME = f'exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"'
+_BECOME = (
+    f'exec setpriv --reuid={USER} --regid={USER} --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"'
+)
 
 
 class Unprivileged:

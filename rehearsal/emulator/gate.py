@@ -1,8 +1,8 @@
-"""In front of the emulator: no request reaches it that is not signed, whatever it asks for and whoever it comes from.
+"""In front of the emulator: no request reaches it that is not signed.
 
 On AWS, too, some requests carry something else than a signature: an upload to a custom resource's ResponseURL, whose
-path nobody can guess, and those of a container registry. The emulator's registry serves only its front
-(rehearsal/fronts/registry.py), which checks the passwords of everybody else.
+path cannot be guessed, and those of a container registry. The emulator's registry serves only its front
+(rehearsal/fronts/registry.py), which checks the passwords of everyone else.
 """
 
 from __future__ import annotations

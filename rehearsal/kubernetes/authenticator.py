@@ -116,7 +116,7 @@ def is_ready() -> bool:
 def become(command: Sequence[str]) -> NoReturn:
     """Become a program that finds ``HEALTH_PORT`` taken: bound, but closed to connections."""
     held = socket.socket()
-    with contextlib.suppress(OSError):  # somebody else has taken it
+    with contextlib.suppress(OSError):  # another program has taken it
         held.bind(("127.0.0.1", HEALTH_PORT))
     held.set_inheritable(True)
     os.execv(command[0], list(command))  # noqa: S606 - it must become the program, so that signals reach that

@@ -1,4 +1,4 @@
-"""Who gets into AWS on this machine: nobody without a signature or token of this run, and no web page of another origin.
+"""Who gets into AWS on this machine: no one without a signature or token of this run, and no web page of another origin.
 
 tests/rehearsal/test_listeners.py tries every listener of a whole rehearsal, and a browser on a hostile page.
 """
@@ -221,7 +221,7 @@ def test_function_has_no_rights_on_this_machine(doors: Doors) -> None:
     secret = str(doors.loopback.run / "secret")
     got = json.loads(functions.invoke(FunctionName="prying", Payload=json.dumps({"secret": secret}))["Payload"].read())
     assert got == {
-        "user": [function_process.NOBODY, function_process.NOBODY, []],
+        "user": [function_process.USER, function_process.USER, []],
         "secret": "FileNotFoundError",
         "sockets": [],
         "environment": "PermissionError",
@@ -383,5 +383,5 @@ def test_hostile_page_in_a_browser_has_no_effect(doors: Doors, figure: Figure) -
     assert page.read == []
     assert doors.accounts() == before
     figure(
-        "requests of a hostile page in a browser have no effect", f"0 effects, 0 answers read, of {page.sent} requests"
+        "a hostile page in a browser gets nothing from AWS", f"{len(page.read)} answers read of {page.sent} requests"
     )

@@ -106,14 +106,15 @@ def changes(request: Request) -> Iterator[tuple[str, Request]]:
         yield f"{pair} doubled", replace(request, query="&".join([*pairs, pair]))
 
 
-@pytest.mark.parametrize("name", REQUESTS)
-def test_signed_request_passes_and_any_change_of_it_is_refused(name: str, figure: Figure) -> None:
-    request = REQUESTS[name]()
-    assert code(request) == ""
-    tried = dict(changes(request))
-    assert [change for change, changed in tried.items() if not code(changed)] == []
-    assert len(tried) > 10
-    figure("a signed request, changed in any part, is refused", f"{name}: {len(tried)} of {len(tried)}")
+def test_signed_request_passes_and_any_change_of_it_is_refused(figure: Figure) -> None:
+    tried: dict[tuple[str, str], Request] = {}
+    for name, make in REQUESTS.items():
+        request = make()
+        assert code(request) == "", name
+        tried |= {(name, change): changed for change, changed in changes(request)}
+    passed = [what for what, changed in tried.items() if not code(changed)]
+    assert passed == []
+    figure("a signed request that was changed in any part is refused", f"{len(tried) - len(passed)} of {len(tried)}")
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -162,4 +163,4 @@ def test_check_takes_less_than_a_millisecond(figure: Figure) -> None:
         signatures.verify(request, secret_of)
     took = (time.process_time() - began) / rounds * 1000
     assert took < 1
-    figure("processor time of the check of a signature", f"{took:.2f} ms")
+    figure("the check of a signature is cheap", f"{took:.2f} ms of processor time")
