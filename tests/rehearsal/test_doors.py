@@ -49,7 +49,8 @@ class Doors:
 
     def __init__(self, loopback: Loopback) -> None:
         self.loopback = loopback
-        self.http = httpx.Client(trust_env=False, timeout=30)
+        # A connection on which a body was refused cannot be used again.
+        self.http = httpx.Client(trust_env=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
 
     def url(self, path: str = "/", offset: int = 0) -> str:
         """Return the address of a path on a port, by its number in rehearsal.settings.Ports."""
