@@ -34,7 +34,7 @@ CERTIFICATE = ("TLS refused",) * 5
 class Row:
     """What is expected of listeners: patterns of their place, program and address; and what each of CALLERS gets.
 
-    ``host`` is the name by which the listener is called, ``who`` may speak to it, and to whom it gives more than that.
+    ``who`` may speak to them. The callers ask for ``path``, and name the listener ``host``, or else by its address.
     """
 
     place: str
@@ -44,6 +44,7 @@ class Row:
     scheme: str
     who: str
     answers: tuple[str, ...]
+    path: str = "/"
     host: str = ""
 
     def fits(self, listener: Listener) -> bool:
@@ -67,7 +68,7 @@ ROWS: Sequence[Row] = (
     Row(HOST, PYTHON, LOOPBACK, PORTS.proxy, "http", "programs of this machine; tunnels only", ("405",) * 5),
     Row(HOST, PYTHON, REGION, PORTS.proxy, "http", "the Docker Engine, by its address", FORBIDDEN),
     Row(HOST, PYTHON, LOOPBACK, PORTS.front, "https", "by signature, password or token, as on AWS and GitHub",
-        ("401", "403", "403", "403", "401"), settings.registry),
+        ("401", "403", "403", "403", "401"), "/v2/", settings.registry),
     Row(HOST, PYTHON, LOOPBACK, PORTS.console, "http", "everyone on this machine, to read",
         ("200", "403", "403", "403", "200")),
     Row(HOST, PYTHON, LOOPBACK, PORTS.credentials, "http", "builds and GitHub, by token or signature",
@@ -78,10 +79,10 @@ ROWS: Sequence[Row] = (
     Row(HOST, "etcd", LOOPBACK, PORTS.etcd_peer, "https", "etcd itself, by its certificate", CERTIFICATE),
     Row(HOST, "kube-controller.*", LOOPBACK, PORTS.controller_manager, "https", "Kubernetes' users", FORBIDDEN),
     Row(HOST, "kube-scheduler", LOOPBACK, PORTS.scheduler, "https", "Kubernetes' users", FORBIDDEN),
-    Row(HOST, PYTHON, REGION, PORTS.pull, "http", "the nodes, by their addresses, to read", FORBIDDEN),
+    Row(HOST, PYTHON, REGION, PORTS.pull, "http", "the nodes, by their addresses, to read", FORBIDDEN, "/v2/"),
     Row(HOST, "metrics-server", REGION, PORTS.metrics, "https", "Kubernetes' users", FORBIDDEN),
     Row(HOST, "kube-apiserver", REGION, settings.api_port, "https", "Kubernetes' users", FORBIDDEN),
-    Row(NODE, "kubelet", r"10\.250\.0\.\d+", 10250, "https", "the API server and metrics-server", UNKNOWN),
+    Row(NODE, "kubelet", r"10\.250\.0\.\d+", 10250, "https", "the API server and metrics-server", UNKNOWN, "/pods"),
     Row(NODE, "kubelet", LOOPBACK, 10248, "http", "the node itself: health", ("404",) * 5),
     Row(NODE, "kube-proxy", LOOPBACK, 10249, "http", "the node itself: metrics", ("404",) * 5),
     Row(NODE, "kube-proxy", LOOPBACK, 10256, "http", "the node itself: health", ("404",) * 5),
@@ -108,15 +109,20 @@ def test_every_listener_is_listed(running: set[Listener]) -> None:
     assert HEALTH_PORT not in {each.port for each in running}
 
 
-def test_every_listener_refuses_strangers(running: set[Listener], figure: Figure) -> None:
+def test_every_listener_refuses_strangers(
+    running: set[Listener], figure: Figure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And prints a table of them."""
     tcp, wrong = sorted(each for each in running if each.protocol == "tcp"), []
-    print("\n| listener | who may speak to it |", *(f" {name} |" for name in CALLERS))
+    table = [["listener", "who may speak to it", *CALLERS]]
     for listener in tcp:
         row = next(row for row in ROWS if row.fits(listener))
-        got = tuple(answer(listener, row.scheme, row.host, caller) for caller in CALLERS.values())
+        got = tuple(answer(listener, row.scheme, row.path, row.host, caller) for caller in CALLERS.values())
         where = f"{listener.place}, {listener.program}, {row.scheme}://{listener.address}:{listener.port}"
-        print(f"| {where} | {row.who} |", *(f" {each} |" for each in got))
+        table.append([where, row.who, *got])
         wrong += [(where, got, row.answers)] if got != row.answers else []
+    with capsys.disabled():
+        print("", *(f"| {' | '.join(line)} |" for line in table), sep="\n")
     assert wrong == []
     figure("every listener of a rehearsal refuses strangers", f"{len(tcp) - len(wrong)} of {len(tcp)}")
 
@@ -141,9 +147,11 @@ def test_hostile_page_gets_into_no_listener(running: set[Listener], figure: Figu
     before = state()
     with hostile_page() as page:
         page.attack(targets, {"Action": "DeleteStack", "Version": "2010-05-15", "StackName": STACK})
-        rebound = {each.port: page.rebind(each.port) for each, row in ours if row.scheme == "http" and each.address == LOOPBACK}  # fmt: skip
+        plain = [each.port for each, row in ours if row.scheme == "http" and each.address == LOOPBACK]
+        rebound = {port: page.rebind(port) for port in plain}
     assert page.read == []
-    assert {port: got for port, got in rebound.items() if {*got} - {403, 405}} == {}
+    # 0 is no answer: the browser shows its own page in place of the proxy's empty one.
+    assert {port: got for port, got in rebound.items() if {*got} - {403, 405, 0}} == {}
     assert state() == before
     figure(
         "a hostile page in a browser gets into no listener", f"{len(page.read)} answers read of {page.sent} requests"

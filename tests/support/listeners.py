@@ -122,10 +122,10 @@ CALLERS = {
 }
 
 
-def answer(listener: Listener, scheme: str, host: str, caller: Caller) -> str:
-    """Return the status that a caller in the listener's network gets; or how the connection failed."""
+def answer(listener: Listener, scheme: str, path: str, host: str, caller: Caller) -> str:
+    """Return the status that a caller in the listener's network gets for a path; or how the connection failed."""
     address = "127.0.0.1" if listener.address == "*" else listener.address
-    url = f"{scheme}://{address}:{listener.port}/"
+    url = f"{scheme}://{address}:{listener.port}{path}"
     named = () if any("Host:" in word for word in caller.arguments) else ("--header", f"Host: {host}") if host else ()
     enter = ["nsenter", f"--target={listener.pid}", "--net"]
     return _ask([*enter, *_as(caller.user), *CURL, *named, *caller.arguments, url])
@@ -141,13 +141,13 @@ def _as(user: int) -> list[str]:
     return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
 
 
-FAILURES = {7: "refused", 28: "no answer", 35: "TLS refused", 52: "closed", 56: "TLS refused"}
+FAILURES = {7: "refused", 28: "no answer", 35: "TLS refused", 52: "closed", 55: "TLS refused", 56: "TLS refused"}
 
 
 def _ask(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    if done.returncode:
-        return FAILURES.get(done.returncode, f"curl {done.returncode}: {done.stderr}")
     head = done.stdout.lower()
+    if not head:
+        return FAILURES.get(done.returncode, f"curl {done.returncode}")
     status = head.split()[1]
     return f"{status} for all origins" if "\naccess-control-allow-" in head else status
