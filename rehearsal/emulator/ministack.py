@@ -8,7 +8,8 @@ Any release of MiniStack may change any name used here, so ``serve`` accepts exa
 
 1. Change VERSION and the pin in the project's dependencies.
 2. Compare each module that ``_module`` imports here in both versions: names, signatures, and when they are called.
-3. Look for new listeners that BIND_HOST does not cover, and turn them off in ``_environment``.
+3. Look for new listeners that BIND_HOST does not cover, and turn them off in ``_environment``; and for credentials that
+   are the same in every run, and take their rights in ``_close_doors``.
 4. Look in the release notes for what ``rehearsal/emulator`` adds; delete what MiniStack now does itself.
 5. Run tests/rehearsal/test_emulator.py, tests/privileges, tests/stack and a whole rehearsal.
 """
