@@ -22,7 +22,7 @@ from tests.support.names import STACK
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
 
 LOOPBACK, REGION, ANY = "127.0.0.1", re.escape(settings.region_ip), r"\*"
-NODE, PORTS = r"node-\d", settings.ports
+NODE, NODES, PORTS = r"node-\d", "|".join(map(re.escape, settings.node_ips)), settings.ports
 PYTHON = r"python[\d.]*"
 #: What Kubernetes' programs answer to everyone without a token or a certificate of the cluster. They check neither
 #: Host nor Origin: no web page has such a token, and a browser does not send one on its own.
@@ -82,7 +82,7 @@ ROWS: Sequence[Row] = (
     Row(HOST, PYTHON, REGION, PORTS.pull, "http", "the nodes, by their addresses, to read", FORBIDDEN, "/v2/"),
     Row(HOST, "metrics-server", REGION, PORTS.metrics, "https", "Kubernetes' users", FORBIDDEN),
     Row(HOST, "kube-apiserver", REGION, settings.api_port, "https", "Kubernetes' users", FORBIDDEN),
-    Row(NODE, "kubelet", r"10\.250\.0\.\d+", 10250, "https", "the API server and metrics-server", UNKNOWN, "/pods"),
+    Row(NODE, "kubelet", NODES, 10250, "https", "the API server and metrics-server", UNKNOWN, "/pods"),
     Row(NODE, "kubelet", LOOPBACK, 10248, "http", "the node itself: health", ("404",) * 5),
     Row(NODE, "kube-proxy", LOOPBACK, 10249, "http", "the node itself: metrics", ("404",) * 5),
     Row(NODE, "kube-proxy", LOOPBACK, 10256, "http", "the node itself: health", ("404",) * 5),
