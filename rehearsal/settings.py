@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import platform
 import re
 import sys
 from dataclasses import dataclass, field
@@ -102,6 +103,14 @@ def _patience() -> float:
     return float(given)
 
 
+def _compiles() -> bool:
+    """Return REHEARSAL_BUILD, whether to compile what could be downloaded, or exit with 2 if it has another value."""
+    given = os.environ.get("REHEARSAL_BUILD") or "0"
+    if given not in ("0", "1"):
+        _reject(f"REHEARSAL_BUILD is not 0 or 1: {given[:20]!a}")
+    return given == "1"
+
+
 def _console_address() -> str:
     """Return the IPv4 address of REHEARSAL_CONSOLE, on which the console page listens, or exit with 2 if it has none."""
     address = os.environ.get("REHEARSAL_CONSOLE") or "127.0.0.1"
@@ -120,6 +129,10 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "eks-rehearsal"
 
 
+#: Go's and OCI's names of processors.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
 @dataclass(frozen=True)
 class Settings:
     """Values that the rehearsal's parts share; ``settings`` is the only instance."""
@@ -133,6 +146,8 @@ class Settings:
     console_address: str = field(default_factory=_console_address)
     #: Factor of all bounds of waiting, for a slow machine.
     patience: float = field(default_factory=_patience)
+    #: Whether the programs are compiled even where they can be downloaded.
+    compiles: bool = field(default_factory=_compiles)
     region_ip: str = "10.250.0.1"
     vpc_cidr: str = "10.250.0.0/24"
     load_balancer_cidr: str = "10.250.1.0/24"
@@ -140,6 +155,11 @@ class Settings:
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     api_port: int = 6443
+
+    @property
+    def architecture(self) -> str:
+        """This machine's processor, as Go and publishers of programs name it."""
+        return ARCHITECTURES.get(platform.machine(), platform.machine())
 
     @property
     def run(self) -> Path:
