@@ -110,7 +110,7 @@ def fetch(stage: Path, show: Callable[[str], None]) -> None:
 
         def work(source: Source) -> None:
             url, sha256 = _layer(http, source) if source.is_image else (source.url, source.sha256)
-            transfer = Transfer(url, kept() / sha256, sha256)
+            transfer = Transfer(url, kept() / f"{source.name}-{sha256}", sha256)
             if not transfer.path.exists():
                 transfers.append(transfer)
                 transfer.run(http, cancelled)

@@ -124,6 +124,16 @@ def test_gets_programs_from_files_archives_and_images(published: Published) -> N
     assert re.fullmatch(r"download the official programs: \d+ of \d+ MB, \d to go", published.shown[-1])
 
 
+def test_gets_two_programs_with_the_same_content(published: Published) -> None:
+    kubelet = official.PINS.read_text().partition("[containerd]")[0]
+    official.PINS.write_text(
+        kubelet + kubelet.replace("[kubelet]", "[kubeadm]").replace("programs.kubelet", "programs.kubeadm")
+    )
+    published.server.rate = SIZE
+    published.fetch()
+    assert {path.name for path in published.stage.iterdir()} == {"kubelet", "kubeadm"}
+
+
 def test_continues_after_each_break(published: Published) -> None:
     published.server.breaks_after = 2 * SIZE // 3
     published.fetch()
@@ -157,7 +167,7 @@ def interrupt_after(seconds: float) -> Callable[[str], None]:
 
 def test_starts_over_if_the_server_ignores_the_range(published: Published) -> None:
     official.kept().mkdir()
-    (official.kept() / f"{sha256(published.programs['kubelet'])}.part").write_bytes(b"x" * SIZE)
+    (official.kept() / f"kubelet-{sha256(published.programs['kubelet'])}.part").write_bytes(b"x" * SIZE)
     with pytest.raises(NotAvailable, match="another checksum than expected"):
         published.fetch()
     published.fetch()
