@@ -112,7 +112,7 @@ def _kernel(directory: Path, disk: Path) -> list[str]:
     source = str(Path(__file__).with_name("slow_clock.c"))
     run("cc", "-O2", "-shared", "-fPIC", f"-DSLOWNESS={SLOWNESS}", "-o", str(clock), source)
     return [
-        "setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "nice", "-n", "5",
+        "setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child",
         "env", "TMPDIR=/dev/shm", f"LD_PRELOAD={clock}", str(shutil.which("linux.uml")),
         f"mem={MEMORY}", "root=/dev/ubda", "rw", f"ubd0={directory / 'changes.img'},{disk}",
         f"ubd1r={_programs(directory)}", "con=null", "con0=null,fd:1", f"eth0=slirp,,{shutil.which('slirp-fullbolt')}",

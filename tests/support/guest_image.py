@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 
 SUITE = "trixie"
 PACKAGES = (
-    *("systemd-sysv", "udev", "dbus"),
+    *("systemd-sysv", "udev", "dbus", "kmod"),
     # What scripts/dev/packages.sh rehearsal installs.
     *("python3", "python3-venv", "git", "curl", "ca-certificates", "docker.io", "docker-cli", "docker-buildx"),
     *("debootstrap", "containernetworking-plugins", "runc", "iptables", "iproute2", "ethtool", "conntrack", "procps"),
@@ -82,6 +82,7 @@ chmod +x /usr/local/sbin/*
 mkdir /share /programs
 ln -s /programs/modules /usr/lib/modules
 update-alternatives --set iptables /usr/sbin/iptables-legacy
+update-alternatives --set ip6tables /usr/sbin/ip6tables-legacy
 systemctl enable systemd-networkd commands
 systemctl disable apt-daily.timer apt-daily-upgrade.timer docker.socket docker.service containerd.service
 systemctl mask systemd-networkd-wait-online getty.target systemd-journal-catalog-update ldconfig
