@@ -127,6 +127,11 @@ def check_passage() -> None:
             )
     except (subprocess.CalledProcessError, TimeoutError) as error:
         raise SandboxError(f"this machine cannot link network namespaces (veth): {error}") from error
+    except OSError as error:
+        raise SandboxError(
+            f"this machine's network manager took the address {settings.region_ip} from the link {HOST_LINK} ({error}): let "
+            "it ignore the link, with Unmanaged=yes in systemd-networkd or unmanaged-devices in NetworkManager"
+        ) from error
     finally:
         subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True, check=False, timeout=waiting.bound(10))
         node.kill()

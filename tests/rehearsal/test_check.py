@@ -330,6 +330,25 @@ iptables -P FORWARD DROP"""
     assert done.returncode == 0, done.stderr
 
 
+REMOVING = """
+from rehearsal.sandbox import network
+batch = network._batch
+def meddle(*args):
+    batch(*args)
+    network._ip("address", "flush", "dev", network.HOST_LINK)
+network._batch = meddle
+"""
+
+
+@pytest.mark.rehearsal
+def test_a_network_manager_that_removes_the_address_is_found(empty_cache: dict[str, str]) -> None:
+    """As systemd-networkd does if one of its files matches the link, such as one for all of Type=ether."""
+    done = in_namespace("true", sys.executable, "-c", REMOVING + ADDRESSES, **empty_cache)
+    assert done.returncode == 1
+    assert "network manager took the address 10.250.0.1 from the link rehearsal0" in done.stderr
+    assert "Unmanaged=yes" in done.stderr
+
+
 @pytest.mark.rehearsal
 def test_check_leaves_no_link_and_no_file(empty_cache: dict[str, str], tmp_path: Path) -> None:
     after = f"{ADDRESSES}; check.overlay(); check.disk(); import subprocess; subprocess.run(['ip', '-json', 'link'])"
