@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Create the EKS cluster with its nodes, and point kubectl at it. Takes about 15 minutes; costs money until teardown.sh.
+# Create the EKS cluster with its nodes, and add it to your kubeconfig. Takes about 15 minutes; costs money until teardown.sh.
 #
 # Usage: scripts/create-cluster.sh [-h]
 #
@@ -72,6 +72,7 @@ case $status in
   *) die "cluster $CLUSTER_NAME is $status: wait until it is gone, or run scripts/teardown.sh, then run this again" ;;
 esac
 aws eks update-kubeconfig --name "$CLUSTER_NAME"
+use_cluster
 is_complete || add_missing
 say "Wait until $NODE_COUNT nodes are ready"
 wait_until 600 "the wait for $NODE_COUNT ready nodes" enough_nodes

@@ -16,7 +16,7 @@ image=${1:-} deployment=deployment/hello-world
   refuse "deployment.yml must have one line \"image: CONTAINER_IMAGE\", where the digest goes: see git diff deployment.yml"
 require kubectl
 
-app() { kubectl --namespace "$APP_NAMESPACE" "$@"; }
+app() { kubectl --context deployer --namespace "$APP_NAMESPACE" "$@"; } # which connect.sh has made
 
 find_stuck_pods() { # prints pods of the newest revision that will not start without a change; fails if there are none
   local columns='{.metadata.annotations.deployment\.kubernetes\.io/revision}{"\t"}{.metadata.labels.pod-template-hash}{"\t"}'

@@ -29,7 +29,7 @@ AWS = """\
 #!/usr/bin/env bash
 case $* in
   *get-caller-identity*) echo arn:aws:iam::111122223333:user/learner ;;
-  *update-kubeconfig*) cp {kubeconfig} "$KUBECONFIG" ;;
+  *update-kubeconfig*) cp {kubeconfig} "${!#}" ;;
   *describe-cluster*) echo API_AND_CONFIG_MAP ;;
   *) echo "unexpected: $*" >&2 && exit 255 ;;
 esac

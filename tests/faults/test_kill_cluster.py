@@ -168,7 +168,9 @@ def test_deploy_converges_after_kill_at_every_command(
     shutil.copytree(stack.checkout, checkout, ignore=shutil.ignore_patterns(".git"))
     desk.tracer.checkout = checkout
     manifest = (checkout / "deployment.yml").read_text()
-    names = {"APP_NAMESPACE": "kill-deploy", "GITHUB_USER": "learner"}
+    kubeconfig = str(tmp_path / "kubeconfig")
+    stack.run("aws", "eks", "update-kubeconfig", "--name", CLUSTER, "--alias", "deployer", "--kubeconfig", kubeconfig)
+    names = {"APP_NAMESPACE": "kill-deploy", "GITHUB_USER": "learner", "KUBECONFIG": kubeconfig}
 
     def run(number: int, kill: str) -> Run:
         noted = f"    metadata:\n      annotations: {{try: t{number}x}}\n      labels:"

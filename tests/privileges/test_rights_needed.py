@@ -149,6 +149,7 @@ def _deployer(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Ite
     # Shorten waits that cannot succeed.
     script.write_text(re.sub(r"SECONDS \+ \d+", "SECONDS + 30", script.read_text(encoding="utf-8")), encoding="utf-8")
     kubeconfig = yaml.safe_load((settings.run / "kubernetes" / "super-admin.conf").read_text(encoding="utf-8"))
+    kubeconfig["contexts"][0]["name"] = "deployer"
     kubeconfig["users"][0]["user"] |= {"as": "build", "as-groups": ["deployers", "system:authenticated"]}
     (directory / "kubeconfig").write_text(json.dumps(kubeconfig), encoding="utf-8")
     environment = {

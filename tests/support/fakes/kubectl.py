@@ -92,4 +92,5 @@ def kubectl(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(kubectl([word for word in sys.argv[1:] if word != "--request-timeout=30s"]))
+    words = [word for word in sys.argv[1:] if not word.startswith("--request-timeout=")]
+    sys.exit(kubectl(words[2:] if words[0] == "--kubeconfig" else words))
