@@ -9,7 +9,7 @@
 # Adds the role to the ConfigMap aws-auth as user "build" of group "deployers", and keeps everything else in it.
 # A cluster in authentication mode API does not read aws-auth, so there the role gets an EKS access entry.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin --remove "$@"
 require aws kubectl python3

@@ -11,7 +11,7 @@
 # branch of its own. The report, .certify/report-TIME.json, has no account number, name, address or secret in it.
 # Exit codes: 0 all was as the README says, 1 something was not, 2 wrong arguments or settings.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/tools.sh
 begin '--yes --teardown' "$@"

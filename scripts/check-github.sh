@@ -5,7 +5,7 @@
 #
 # Settings: GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Also reads GITHUB_TOKEN or CONNECTION_ARN from the environment.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin '' "$@"
 check_source

@@ -6,7 +6,7 @@
 # Settings: AWS_REGION, CLUSTER_NAME, KUBERNETES_VERSION, NODE_TYPE, NODE_COUNT, AUTHENTICATION_MODE.
 # Keeps an existing cluster of that name as it is, and continues an interrupted creation.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/cluster.sh
 begin '' "$@"

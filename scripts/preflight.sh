@@ -7,7 +7,7 @@
 # Prints one line per check, with the remedy if it failed. Exits with 1 if any check failed; what cannot be found out is
 # "unknown" and stops nothing.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/tools.sh
 source scripts/lib/allowed.sh

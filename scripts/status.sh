@@ -5,7 +5,7 @@
 #
 # Settings: all of settings.sh. Changes nothing.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin '' "$@"
 require aws kubectl python3

@@ -8,7 +8,7 @@
 # Settings: all of settings.sh. Works if any part is missing, and again after an interruption. A part that cannot be
 # deleted does not keep the others. Exits with 1 if anything is left.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin --yes "$@"
 has_option --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"

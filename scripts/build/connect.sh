@@ -6,7 +6,7 @@
 # Writes to the file that KUBECONFIG names; the context is called deployer. For each call, kubectl then runs
 # `aws eks get-token`, which assumes the role, so no secret is stored.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 

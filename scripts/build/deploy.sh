@@ -5,7 +5,7 @@
 #
 # Takes a digest, because a tag may move to another image. Changes nothing if that digest is already live.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 

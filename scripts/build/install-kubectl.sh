@@ -6,7 +6,7 @@
 # kubectl may be one minor version older or newer than the cluster (https://kubernetes.io/releases/version-skew-policy/).
 # Without a kubectl to query the cluster with, assumes that its version is KUBERNETES_VERSION.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 

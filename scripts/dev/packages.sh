@@ -12,10 +12,10 @@
 #
 # Needs root on Debian or Ubuntu, but only when a package is missing.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 
 if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$self"
   exit 0
 fi
 only_list=

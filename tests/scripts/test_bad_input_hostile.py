@@ -167,7 +167,7 @@ def test_no_script_evaluates_text() -> None:
     handed = [(name, line) for name, line in handed if not line.startswith("#")]
     assert handed == [
         ("build/together.sh", 'bash -euo pipefail -c "$2" 2>&1 </dev/null | while IFS= read -r line || [[ -n $line ]]; do printf \'%s | %s\\n\' "$1" "$line"; done'),
-        ("lib/checks.sh", "problem=$(LC_ALL=C bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {"),
+        ("lib/checks.sh", "problem=$(bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {"),
     ]  # fmt: skip
 
 
