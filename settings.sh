@@ -4,8 +4,8 @@
 #   CLUSTER_NAME=other scripts/create-cluster.sh
 #
 # The template's parameters have the same defaults, and pass the names on to the builds. Of this file, builds use only
-# KUBERNETES_VERSION, if their image has no kubectl: change it here and push. Secrets are not settings: the scripts read GITHUB_TOKEN and
-# CONNECTION_ARN only from the environment.
+# KUBERNETES_VERSION, if their image has no kubectl: change it here and push. Secrets are not settings: the scripts read
+# GITHUB_TOKEN and CONNECTION_ARN only from the environment.
 
 # In a terminal that has read this file before, its values are read anew; what was exported there wins.
 forget_settings() {
