@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
+#: Addresses of Kubernetes Services, which exist in the nodes' rules only.
+SERVICES = "10.96.0.0/16"
+
 
 @dataclass(frozen=True)
 class Ports:
@@ -111,6 +114,20 @@ def _console_address() -> str:
         _reject(f"REHEARSAL_CONSOLE is not an IPv4 address such as 0.0.0.0: {address[:20]!a}")
 
 
+def _network() -> str:
+    """Return the first two numbers of REHEARSAL_NETWORK, the private /16 of all addresses, or exit with 2 if it is none."""
+    given = os.environ.get("REHEARSAL_NETWORK") or "10.250.0.0/16"
+    try:
+        network = ipaddress.IPv4Network(given)
+    except ValueError:
+        network = ipaddress.IPv4Network("127.0.0.0/8")
+    if network.prefixlen != 16 or not network.is_private or str(network) == SERVICES:
+        _reject(
+            f"REHEARSAL_NETWORK is not a private network such as 172.30.0.0/16, other than {SERVICES}: {given[:20]!a}"
+        )
+    return str(network).removesuffix(".0.0/16")
+
+
 def _reject(message: str) -> NoReturn:
     print(f"rehearse.sh: {message}", file=sys.stderr)
     raise SystemExit(2)
@@ -133,13 +150,35 @@ class Settings:
     console_address: str = field(default_factory=_console_address)
     #: Factor of all bounds of waiting, for a slow machine.
     patience: float = field(default_factory=_patience)
-    region_ip: str = "10.250.0.1"
-    vpc_cidr: str = "10.250.0.0/24"
-    load_balancer_cidr: str = "10.250.1.0/24"
-    engine_ip: str = "10.250.0.20"
-    pod_cidr: str = "10.244.0.0/16"
-    service_cidr: str = "10.96.0.0/16"
+    #: The first two numbers of all addresses but those of Services.
+    network: str = field(default_factory=_network)
+    service_cidr: str = SERVICES
     api_port: int = 6443
+
+    @property
+    def vpc_cidr(self) -> str:
+        """Range of this host's link, the nodes and the engine."""
+        return f"{self.network}.0.0/24"
+
+    @property
+    def region_ip(self) -> str:
+        """Address of this host on its link."""
+        return f"{self.network}.0.1"
+
+    @property
+    def engine_ip(self) -> str:
+        """Address of the Docker Engine."""
+        return f"{self.network}.0.20"
+
+    @property
+    def load_balancer_cidr(self) -> str:
+        """Range of the load balancers."""
+        return f"{self.network}.1.0/24"
+
+    @property
+    def pod_cidr(self) -> str:
+        """Range of the pods of all nodes."""
+        return f"{self.network}.64.0/18"
 
     @property
     def run(self) -> Path:
@@ -218,11 +257,11 @@ class Settings:
 
     def node_ip(self, number: int) -> str:
         """Return the address of node ``number``, counted from 1."""
-        return f"10.250.0.{10 + number}"
+        return f"{self.network}.0.{10 + number}"
 
     def pods_of(self, number: int) -> str:
         """Return the pod range of node ``number``."""
-        return f"10.244.{number}.0/24"
+        return f"{self.network}.{64 + number}.0/24"
 
     def client_environment(self) -> dict[str, str]:
         """Return the variables that direct command line tools to this machine, for the learner and the builds."""

@@ -54,7 +54,10 @@ VERSION = "1.5.33"
 HEALTH_PATH = "/_ministack/health"
 
 #: Variables that MiniStack and its Lambda functions inherit; a function on AWS would see none of the others.
-KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "REHEARSAL_PATIENCE", "REHEARSAL_PORT", "TMPDIR", "TZ", "XDG_CACHE_HOME")
+KEPT = (
+    "HOME", "LANG", "LC_ALL", "PATH", "REHEARSAL_NETWORK", "REHEARSAL_PATIENCE", "REHEARSAL_PORT", "TMPDIR", "TZ",
+    "XDG_CACHE_HOME",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,8 +54,8 @@ def check_free() -> None:
     taken = overlapping(_ip_json("-4", "route", "show", "table", "main"))
     if taken:
         raise AddressTakenError(
-            f"the rehearsal needs {taken[0]}, but this machine has a route to {taken[1]} ({taken[2]}): disconnect "
-            "that network, such as a VPN, or rehearse in a container (docs/environments.md)"
+            f"the rehearsal needs {taken[0]}, but this machine has a route to {taken[1]} ({taken[2]}): set "
+            "REHEARSAL_NETWORK to a private network that is free, such as 172.30.0.0/16, or disconnect that one, such as a VPN"
         )
 
 
