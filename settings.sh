@@ -7,7 +7,7 @@
 # KUBERNETES_VERSION, if their image has no kubectl: change it here and push. Secrets are not settings: the scripts read
 # GITHUB_TOKEN and CONNECTION_ARN only from the environment.
 
-# In a terminal that has read this file before, its values are read anew; what was exported there wins.
+# In a terminal that has read this file before, this reads the values again; what was exported there wins.
 forget_settings() {
   local name exported
   exported=$(export -p)

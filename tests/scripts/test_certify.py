@@ -321,7 +321,7 @@ def test_files_that_are_not_committed_are_refused(learner: Learner) -> None:
 
 
 def test_files_without_a_repository_of_their_own_are_refused(learner: Learner) -> None:
-    """A run commits and pushes; a ZIP download in somebody's repository would do so there."""
+    """A run commits and pushes; a ZIP download in someone else's repository would do so there."""
     shutil.rmtree(learner.checkout / ".git")
     for args in (["init"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "--allow-empty", "--message", "x"]):
         subprocess.run(["git", "-C", learner.checkout.parent, *args], check=True, capture_output=True, timeout=30)

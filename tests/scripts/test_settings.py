@@ -96,7 +96,7 @@ def test_export_wins_over_an_edit(checkout: Path) -> None:
     assert printed == "3\n3\n"
 
 
-def test_every_setting_is_read_anew(checkout: Path) -> None:
+def test_every_setting_is_read_again(checkout: Path) -> None:
     change = "sed -i.bak 's/^: \"\\(\\${[A-Z_]*:=\\)[^}]*/: \"\\1changed/' settings.sh; source settings.sh"
     shown = in_terminal(checkout, change, f"printf '%s\n' {' '.join(f'${name}' for name in DEFAULTS)}")
     assert shown.split() == ["changed"] * 10 + ["aws_pipeline", "master"]
@@ -164,7 +164,7 @@ def test_other_origins_are_ignored(url: str, checkout: Path) -> None:
 def test_origin_of_a_repository_around_the_checkout_is_ignored(checkout: Path) -> None:
     """The files of a ZIP download, unpacked in a checkout of something else."""
     git(checkout.parent, "init", "--quiet", "--initial-branch", "trunk")
-    git(checkout.parent, "remote", "add", "origin", "https://github.com/somebody/else")
+    git(checkout.parent, "remote", "add", "origin", "https://github.com/someone/else")
     found = source(checkout, GIT_CEILING_DIRECTORIES="")
     assert (found["GITHUB_USER"], found["GITHUB_REPO"], found["GITHUB_BRANCH"]) == ("", "aws_pipeline", "master")
 
