@@ -79,6 +79,11 @@ class Aws:
 
     def change(self, verb: str, stack: str, template: str = "", **given: str) -> str:
         """Create or update a stack with a user, a token and the ``given`` parameters; return its final status."""
+        self.begin(verb, stack, template, **given)
+        return self.settle(stack)
+
+    def begin(self, verb: str, stack: str, template: str = "", **given: str) -> None:
+        """Begin to create or update a stack."""
         values = {"GitHubUser": "octocat", "GitHubToken": TOKEN} | given
         getattr(self.root("cloudformation"), f"{verb}_stack")(
             StackName=stack,
@@ -86,11 +91,14 @@ class Aws:
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
             Capabilities=["CAPABILITY_IAM"],
         )
-        return self.settle(stack)
 
     def create(self, stack: str, **given: str) -> dict[str, str]:
         """Create a stack and return its outputs."""
         assert self.change("create", stack, **given) == "CREATE_COMPLETE", self.reasons(stack)
+        return self.outputs(stack)
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        """Return the outputs of a stack."""
         (found,) = self.root("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
 
@@ -135,9 +143,10 @@ def rendered(path: Path) -> Any:
     return json.loads(text)
 
 
-def held(builds: str) -> list[dict[str, Any]]:
-    """The trust policy's statements that allow the builds' role only."""
-    return [OPEN[0] | {"Condition": {"ArnEquals": {"aws:PrincipalArn": builds}}}]
+def held(*builds: str) -> list[dict[str, Any]]:
+    """The trust policy's statements that allow these roles of builds only."""
+    limits = {"ArnEquals": {"aws:PrincipalArn": sorted(builds)}, "Null": {"aws:PrincipalArn": "false"}}
+    return [OPEN[0] | {"Condition": limits}]
 
 
 def environment(aws: Aws, **more: str) -> dict[str, str]:
