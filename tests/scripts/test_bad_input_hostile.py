@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.aws_auth import config_map
 from tests.support.bad_input import IMAGE
 from tests.support.bad_input import ROLE as DEPLOYER
 from tests.support.desk import IDENTITY, SCRIPTS, Desk, copy_of_checkout
@@ -57,7 +58,7 @@ ALL = ("create-cluster.sh", "create-role.sh", "authorize-role.sh", "create-stack
 
 def answering(desk: Desk) -> Desk:
     """Let the tools answer as if every resource existed."""
-    aws_auth = {"metadata": {"name": "aws-auth", "resourceVersion": "5"}, "data": {"mapRoles": ""}}
+    aws_auth = config_map("")
     answers = {
         ("aws", "get-caller-identity"): IDENTITY[2]["stdout"],
         ("aws", "get-caller-identity .*Account, Arn"): "111122223333\tarn:aws:iam::111122223333:user/learner\n",
@@ -252,7 +253,7 @@ def test_hashes_files_with_hostile_names(tmp_path: Path) -> None:
 def test_keeps_hostile_roles_in_aws_auth(tmp_path: Path) -> None:
     desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
     present = [{"rolearn": f"arn:aws:iam::1:role/{value}", "username": value, "groups": [value]} for value in HOSTILE]
-    document = {"metadata": {"resourceVersion": "5"}, "data": {"mapRoles": yaml.safe_dump(present)}}
+    document = config_map(yaml.safe_dump(present))
     desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(document))
     spy = tmp_path / "spy"
     spy.write_text(f'#!/bin/sh\nfor file; do :; done\ncp "$file" "{tmp_path}/patch"\n')

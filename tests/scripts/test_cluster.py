@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.aws_auth import config_map
 from tests.support.desk import IDENTITY, Desk, copy_of_checkout
 from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import ROOT
@@ -242,8 +243,7 @@ def test_without_usable_credentials_nothing_is_changed(script: str, stderr: str,
 
 
 def aws_auth(desk: Desk, roles: str) -> None:
-    document = {"metadata": {"name": "aws-auth", "resourceVersion": "5"}, "data": {"mapRoles": roles}}
-    desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(document))
+    desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(config_map(roles)))
 
 
 def test_role_is_mapped_and_the_previous_aws_auth_saved(desk: Desk) -> None:

@@ -56,7 +56,8 @@ def read(state: dict[str, Any], words: list[str]) -> int:
         case ["get", "namespace", name, *_] if state.get("namespace") == name:
             print(name, state.get("labels", ""))
         case ["get", "configmap/aws-auth", *_] if "roles" in state:
-            print(json.dumps({"metadata": {"resourceVersion": "1"}, "data": {"mapRoles": state["roles"]}}))
+            metadata = {"name": "aws-auth", "namespace": "kube-system", "resourceVersion": "1"}
+            print(json.dumps({"kind": "ConfigMap", "metadata": metadata, "data": {"mapRoles": state["roles"]}}))
         case _:
             print(f"Error from server (NotFound): {words}", file=sys.stderr)
             return 1
