@@ -7,6 +7,8 @@
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 source scripts/lib/common.sh
+# shellcheck source=scripts/lib/mapping.sh
+source scripts/lib/mapping.sh
 begin '' "$@"
 require aws kubectl python3
 
@@ -28,13 +30,10 @@ show_role() { # the role, and who may assume it
 }
 
 show_mapping() { # the Kubernetes user that the role is mapped to
-  local entry
-  entry=$(lookup 'ResourceNotFound|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
-    --principal-arn "$role_arn" --query accessEntry.username --output text)
-  if [[ -n $entry ]]; then
-    line mapping "the role is user $entry, by its access entry"
-  elif lookup NotFound kube get configmap/aws-auth -n kube-system --output 'jsonpath={.data.mapRoles}' | grep -qF "$role_arn"; then
-    line mapping "the role is user build, by aws-auth"
+  mode=${cluster##*, }
+  read_mapping
+  if [[ -n $user ]]; then
+    line mapping "the role is user $user of group ${groups:-(none)}, by $by"
   else
     line mapping "none: run scripts/authorize-role.sh"
   fi

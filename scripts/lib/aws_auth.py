@@ -1,6 +1,9 @@
 """Add the kubectl role to the ConfigMap aws-auth, or remove it, and keep everything else.
 
     kubectl get configmap/aws-auth -n kube-system -o json | aws_auth.py add|remove ROLE_ARN SAVE_TO >aws-auth-patch.yml
+    kubectl get configmap/aws-auth -n kube-system -o json | aws_auth.py show ROLE_ARN
+
+``show`` prints the user and the groups of the role, if it is mapped: separated by a tab, the groups by commas.
 
 Reads the ConfigMap as JSON; empty input means that there is none. Prints a patch for ``kubectl patch --patch-file``, or
 nothing if there is nothing to change. Saves the previous ConfigMap to SAVE_TO, for ``kubectl replace -f``. The patch names
@@ -114,6 +117,19 @@ def _check_form(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise Unreadable("it is not a list of mappings")
+
+
+def mapping(text: str, role_arn: str) -> list[str]:
+    """Return the user and the groups to which ``mapRoles`` maps the role, or nothing if it does not.
+
+    Of several entries, the last counts (aws-iam-authenticator, pkg/mapper/configmap).
+
+    Raises:
+        Unreadable: the text cannot be parsed.
+    """
+    own = [role for role in read_roles(text) if role.get("rolearn", "").lower() == role_arn.lower()]
+    groups = own[-1].get("groups", []) if own else []
+    return [str(own[-1].get("username", "")), ",".join(map(str, groups))] if own and isinstance(groups, list) else []
 
 
 def edit(text: str, role_arn: str, *, add: bool) -> str:
@@ -230,25 +246,30 @@ def copy_of(present: Entry | None) -> str:
 
 def main() -> None:
     """Run the command line."""
-    verb, role_arn, save_to = sys.argv[1:]
+    verb, role_arn, *rest = sys.argv[1:]
     try:
         present = read_config_map(sys.stdin.buffer.read())  # kubectl writes UTF-8 in every locale
         copy = copy_of(present)
     except (Unreadable, RecursionError) as error:
         why = error if isinstance(error, Unreadable) else "it is nested too deeply"
         sys.exit(f"aws-auth: kubectl's answer is not the ConfigMap aws-auth ({why}); nothing was changed")
-    Path(save_to).write_text(copy, encoding="utf-8")
     roles = (present or {}).get("data", {}).get("mapRoles", "")
+    saved = f" A copy is in {rest[0]}." if rest else ""
+    if rest:
+        Path(rest[0]).write_text(copy, encoding="utf-8")
     try:
-        edited = edit(roles, role_arn, add=verb == "add")
+        mapped = mapping(roles, role_arn)
+        edited = edit(roles, role_arn, add=verb == "add") if rest else roles
     except Unreadable as error:
         sys.exit(
-            f"aws-auth: mapRoles cannot be read ({error}); nothing was changed. A copy is in {save_to}. "
+            f"aws-auth: mapRoles cannot be read ({error}); nothing was changed.{saved} "
             "Fix it with kubectl edit configmap/aws-auth -n kube-system, then run this again"
         )
-    if edited != roles:
+    if verb == "show":
+        print("\t".join(map(_printable, mapped)))
+    elif edited != roles:
         for lost in (Counter(comments(roles)) - Counter(comments(edited))).elements():
-            print(f"aws-auth: this comment is only in the copy, {save_to}: {_printable(lost)}", file=sys.stderr)
+            print(f"aws-auth: this comment is only in the copy, {rest[0]}: {_printable(lost)}", file=sys.stderr)
         print(dump(config_map(edited, present["metadata"]["resourceVersion"] if present else None)), end="")
 
 

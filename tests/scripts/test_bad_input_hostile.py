@@ -23,7 +23,7 @@ from tests.support.desk import IDENTITY, SCRIPTS, Desk, copy_of_checkout
 from tests.support.fixtures import Figure
 from tests.support.hostile import AWKWARD, pwned
 from tests.support.names import TOKEN
-from tests.support.paths import ROOT
+from tests.support.paths import FAKES, ROOT
 
 HOSTILE = [
     "$(touch pwned)", "`touch pwned`", ";touch pwned", "|touch pwned", "&touch pwned", "\ntouch pwned\n", "';touch pwned;'",
@@ -74,11 +74,12 @@ def answering(desk: Desk) -> Desk:
         ("kubectl", "version"): '{"clientVersion": {"minor": "36", "gitVersion": "v1.36.3"},\n "minor": "36"}',
         ("aws", "list-addons"): "coredns\tkube-proxy\tmetrics-server\tvpc-cni\n",
         ("kubectl", "get nodes --no-headers"): "node-1 Ready\nnode-2 Ready\n",
-        ("kubectl", "get namespace"): 'hello-world {"pod-security.kubernetes.io/enforce":"restricted"}',
+        ("kubectl", "get namespace"): "hello-world restricted",
         ("kubectl", "get configmap/aws-auth"): json.dumps(aws_auth),
     }
     for (tool, pattern), stdout in answers.items():
         desk.answer(tool, pattern, stdout=stdout)
+    desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
     return desk
 
 
