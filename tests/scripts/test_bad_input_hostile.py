@@ -254,15 +254,15 @@ def test_hashes_files_with_hostile_names(tmp_path: Path) -> None:
 def test_keeps_hostile_roles_in_aws_auth(tmp_path: Path) -> None:
     desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
     present = [{"rolearn": f"arn:aws:iam::1:role/{value}", "username": value, "groups": [value]} for value in HOSTILE]
-    document = config_map(yaml.safe_dump(present))
-    desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(document))
-    spy = tmp_path / "spy"
-    spy.write_text(f'#!/bin/sh\nfor file; do :; done\ncp "$file" "{tmp_path}/patch"\n')
-    spy.chmod(0o755)
-    desk.answer("kubectl", "patch configmap", real=str(spy))
+    state, cluster = tmp_path / "state", tmp_path / "cluster"
+    state.write_text(json.dumps({"writes": 0, "rules": "x", "roles": yaml.safe_dump(present)}))
+    cluster.write_text(f'#!/bin/sh\nCLUSTER_STATE="{state}" exec {FAKES}/kubectl.py "$@"\n')
+    cluster.chmod(0o755)
+    for call in ("get configmap/aws-auth", "patch configmap", "create -f"):
+        desk.answer("kubectl", call, real=str(cluster))
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    patched = yaml.safe_load(yaml.safe_load((tmp_path / "patch").read_text())["data"]["mapRoles"])
+    patched = yaml.safe_load(json.loads(state.read_text())["roles"])
     assert patched[:-1] == present
     assert pwned(tmp_path) == []
 

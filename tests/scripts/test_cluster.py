@@ -442,7 +442,7 @@ def test_an_answer_that_allows_nothing_is_no_yes(answer: str, desk: Desk) -> Non
     assert "the role cannot deploy: " in done.stderr
 
 
-def test_learner_who_may_not_ask_is_told_what_is_missing(desk: Desk) -> None:
+def test_missing_right_to_ask_is_reported(desk: Desk) -> None:
     aws_auth(desk, MAPPED)
     desk.answer("kubectl", "create -f .*reviews.json", stderr="Error from server (Forbidden): no\n", code=1)
     done = desk.run("authorize-role.sh")
