@@ -179,6 +179,6 @@ def fuzz(count: int, save_to: Path) -> tuple[list[str], int]:
 @pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_fuzzed_documents_are_edited_correctly_or_rejected(count: int, tmp_path: Path, figure: Figure) -> None:
     found, refusals = fuzz(count, tmp_path / "saved.yml")
+    figure("aws-auth: no document leads to a wrong write", f"{len(found)} wrong writes of {count:,}")
     assert found == []
     assert count / 20 < refusals < count / 2, "too few or too many rejections to have tried both"
-    figure("aws-auth: no document leads to a wrong write", f"{len(found)} wrong writes of {count:,}")

@@ -232,7 +232,7 @@ def test_network_without_the_files_is_recognized(
     assert max(took.values()) < FAST
     figure(
         "a network without the published programs is recognized, and they are compiled",
-        f"{len(took)} of {len(FAILURES)} ways, slowest {max(took.values()):.1f} s",
+        f"{len(took)} of {len(FAILURES)} ways, slowest ~{max(took.values()):.1f} s",
     )
 
 
@@ -281,7 +281,7 @@ def test_programs_of_real_size_arrive_at_100_mbit_per_second(
     assert all(path.read_bytes() == (settings.bin / path.name).read_bytes() for path in published.stage.iterdir())
     size = sum(len(content) for content in published.server.files.values())
     assert took < 120
-    figure("published programs arrive at 100 Mbit/s", f"{size / 1e6:.0f} MB in {took:.0f} s")
+    figure("published programs arrive at 100 Mbit/s", f"~{size / 1e6:.0f} MB in ~{took:.0f} s")
 
 
 def publish(server: ReleaseServer, source: official.Source) -> tuple[str, bytes]:

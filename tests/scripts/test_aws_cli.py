@@ -247,9 +247,13 @@ def test_version_2_accepts_every_call(calls: Calls, nowhere: dict[str, str], tmp
     assert refusal("x", (), *run(program, ("ecr", "get-login"), nowhere)), "version 1's command"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(lambda call: run(program, call, nowhere), calls)
-    assert [
-        each for (call, place), done in zip(calls.items(), results, strict=True) for each in refusal(place, call, *done)
-    ] == []
+    refused = {
+        call: said
+        for (call, place), done in zip(calls.items(), results, strict=True)
+        if (said := refusal(place, call, *done))
+    }
     figure(
-        "AWS's own AWS CLI version 2 accepts every call of the scripts and the pages", f"{len(calls)} calls, {number}"
+        "AWS's own AWS CLI version 2 accepts every call of the scripts and the pages",
+        f"{len(calls) - len(refused)} of {len(calls)} calls, {number}",
     )
+    assert refused == {}
