@@ -332,6 +332,7 @@ def test_kubectl_outside_the_skew_is_replaced(build: Build, client: str, server:
     done = build.run("build/install-kubectl.sh", str(build.notes / "new dir"))
     assert done.returncode == 0, done.stderr
     assert (build.notes / "new dir" / "kubectl").exists()
+    assert f"==> Install kubectl v1.{server}.4 in {build.notes / 'new dir'}\n" in done.stdout
     assert (build.notes / "new dir" / "kubectl").read_text() == "a new kubectl"
     assert os.access(build.notes / "new dir" / "kubectl", os.X_OK)
     assert all("https://dl.k8s.io/release/" in call for call in build.calls[1:])

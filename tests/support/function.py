@@ -89,8 +89,8 @@ class Function:
         cfnresponse: Any = ModuleType("cfnresponse")
         cfnresponse.SUCCESS, cfnresponse.FAILED, cfnresponse.send = "SUCCESS", "FAILED", self._send
         monkeypatch.setitem(sys.modules, "cfnresponse", cfnresponse)
-        monkeypatch.setattr(boto3, "client", lambda _: self.iam)
-        monkeypatch.setattr(boto3, "resource", lambda _: self.s3)
+        monkeypatch.setattr(boto3, "client", {"iam": self.iam}.__getitem__)
+        monkeypatch.setattr(boto3, "resource", {"s3": self.s3}.__getitem__)
         monkeypatch.setattr(time, "sleep", self.pauses.append)
         (directory / "index.py").write_text(source(), encoding="utf-8")
         monkeypatch.syspath_prepend(directory)
