@@ -32,7 +32,7 @@ app.config.update(
     # Set by the server when it is shutting down; see gunicorn.conf.py.
     STOPPING=False,
 )
-# Compiled once, because rendering from the source takes six times as long.
+# Compiled once, because rendering from the source would compile it for each request.
 page = app.jinja_env.from_string(PAGE)
 
 

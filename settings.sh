@@ -4,8 +4,19 @@
 #   CLUSTER_NAME=other scripts/create-cluster.sh
 #
 # The template's parameters have the same defaults, and pass the names on to the builds. Of this file, builds use only
-# KUBERNETES_VERSION, if their image has no kubectl: change it here and push. Secrets are not settings: the scripts read GITHUB_TOKEN and
-# CONNECTION_ARN only from the environment.
+# KUBERNETES_VERSION, if their image has no kubectl: change it here and push. Secrets are not settings: the scripts read
+# GITHUB_TOKEN and CONNECTION_ARN only from the environment.
+
+# In a terminal that has read this file before, this reads the values again; what was exported there wins.
+forget_settings() {
+  local name exported
+  exported=$(export -p)
+  for name in AWS_REGION CLUSTER_NAME KUBERNETES_VERSION NODE_TYPE NODE_COUNT AUTHENTICATION_MODE KUBECTL_ROLE_NAME \
+    STACK_NAME APP_NAMESPACE GITHUB_USER GITHUB_REPO GITHUB_BRANCH; do
+    [[ $exported == *" $name="* ]] || unset "$name"
+  done
+}
+forget_settings
 
 : "${AWS_REGION:=us-east-2}"                              # the region of all resources
 : "${CLUSTER_NAME:=eksctl-demo}"                          # the name of the EKS cluster
@@ -19,18 +30,19 @@
 
 # The GitHub repository defaults to the origin of this checkout.
 read_origin() {
-  local url head pattern='github\.com[:/]([^/]+)/([^/]+)$'
-  url=$(git -C "$(dirname "${BASH_SOURCE[0]}")" remote get-url origin 2>/dev/null) || return 0
+  local url head directory pattern='github\.com[:/]([^/]+)/([^/]+)$'
+  directory=$(dirname "${BASH_SOURCE[0]}")/.git # named, so that git does not look for a repository around this directory
+  url=$(git --git-dir="$directory" remote get-url origin 2>/dev/null) || return 0
   url=${url%/}
   [[ ${url%.git} =~ $pattern ]] || return 0
   : "${GITHUB_USER:=${BASH_REMATCH[1]}}" "${GITHUB_REPO:=${BASH_REMATCH[2]}}"
-  head=$(git -C "$(dirname "${BASH_SOURCE[0]}")" symbolic-ref --quiet --short refs/remotes/origin/HEAD 2>/dev/null) ||
-    head=$(git -C "$(dirname "${BASH_SOURCE[0]}")" symbolic-ref --quiet --short HEAD 2>/dev/null) || return 0
+  head=$(git --git-dir="$directory" symbolic-ref --quiet --short refs/remotes/origin/HEAD 2>/dev/null) ||
+    head=$(git --git-dir="$directory" symbolic-ref --quiet --short HEAD 2>/dev/null) || return 0
   : "${GITHUB_BRANCH:=${head#origin/}}"
 }
 read_origin
-unset -f read_origin
+unset -f read_origin forget_settings
 : "${GITHUB_USER:=}" "${GITHUB_REPO:=aws_pipeline}" "${GITHUB_BRANCH:=master}"
 
-export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION CLUSTER_NAME KUBERNETES_VERSION NODE_TYPE NODE_COUNT
-export AUTHENTICATION_MODE KUBECTL_ROLE_NAME STACK_NAME APP_NAMESPACE GITHUB_USER GITHUB_REPO GITHUB_BRANCH
+# The AWS CLI needs the region. The rest is exported by the scripts only, so that a change here counts in the same terminal.
+export AWS_DEFAULT_REGION=$AWS_REGION

@@ -36,7 +36,6 @@ class Load:
     url: str
     rate: int = RATE
     answered: int = 0
-    slowest: float = 0.0
     versions: Counter[str] = field(default_factory=Counter)
     lost: list[Loss] = field(default_factory=list)
 
@@ -78,7 +77,7 @@ class Load:
             raise AssertionError("\n".join([str(self), *first]))
 
     def __str__(self) -> str:
-        return f"{len(self.lost)} of {self.total} lost, slowest {self.slowest:.1f} s"
+        return f"{len(self.lost)} of ~{self.total} lost"
 
     def _ask(self, kind: str, number: int) -> None:
         connection = self._connection()
@@ -99,7 +98,6 @@ class Load:
             with self._noting:
                 self.answered += 1
                 self.versions[version] += 1
-                self.slowest = max(self.slowest, time.monotonic() - began)
         connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:

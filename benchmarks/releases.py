@@ -21,7 +21,7 @@ import httpx
 from benchmarks.figures import Context, Timeline
 from rehearsal import executions, learner
 from rehearsal.docker import engine
-from rehearsal.emulator.client import root
+from rehearsal.emulator.client import root, root_environment
 from rehearsal.settings import settings
 from rehearsal.tutorial import APP, NAMESPACE, PIPELINE
 from rehearsal.waiting import until
@@ -200,7 +200,7 @@ class Releases:
             proxies = {"default": {"httpsProxy": engine.proxy_url(), "noProxy": "127.0.0.1,localhost"}}
             (docker / "config.json").write_text(json.dumps({"proxies": proxies}), encoding="utf-8")
             env = self.env | {"DOCKER_CONFIG": str(docker), "DOCKER_BUILDKIT": "1"}
-            password = self.run("aws", "ecr", "get-login-password", env=self.env | settings.root_environment())
+            password = self.run("aws", "ecr", "get-login-password", env=self.env | root_environment())
             host = self.repository.partition("/")[0]
             self.run(engine.client(), "login", "--username", "AWS", "--password-stdin", host, env=env, given=password)
 

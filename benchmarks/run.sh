@@ -10,7 +10,7 @@
 # Like the rehearsal, it needs root on Debian or Ubuntu. Run nothing else meanwhile.
 # A kept rehearsal is used and left running; otherwise one is started and stopped.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 
 results=benchmarks/results arguments=("$@")
 while (($#)); do

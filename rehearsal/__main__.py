@@ -8,7 +8,6 @@ import sys
 from types import FrameType
 
 from rehearsal import rehearse
-from rehearsal.kubernetes import build
 from rehearsal.progress import StepFailed
 from rehearsal.sandbox import SandboxError
 
@@ -27,10 +26,6 @@ def main() -> int:
         parser.error(f"{given.action} takes no options")
     if given.keep and given.without_cluster:
         parser.error("--keep and --without-cluster cannot be combined")
-    try:
-        build.must_compile()
-    except ValueError as error:
-        parser.error(str(error))
     signal.signal(signal.SIGTERM, _interrupt)
     actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop, "clean": rehearse.clean}
     try:

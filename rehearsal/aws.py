@@ -1,7 +1,7 @@
 """AWS on this machine: MiniStack with IAM enforced, and the services that the rehearsal adds to it.
 
-``python -m rehearsal.aws`` runs it. Requests with the keys ``<account id>``/``test`` are the account's root and need no
-signature. That is why it listens on loopback only, and why the fronts refuse such keys.
+``python -m rehearsal.aws`` runs it, on loopback. Every request needs a signature that verifies (emulator/gate.py); no
+well-known key has any rights. The keys of the account's root are new in each run (secret.py).
 """
 
 from __future__ import annotations

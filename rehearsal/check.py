@@ -32,11 +32,6 @@ MEMORY_NEEDED = 2_500_000_000
 #: Bytes of disk that a rehearsal takes when its programs are built: images, layers and logs.
 DISK_NEEDED = 2_000_000_000
 
-#: Without these, the kubelet or runc refuses to start.
-CONTROLLERS = {
-    1: {"cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"},
-    2: {"cpu", "cpuset", "memory", "pids"},
-}
 MACHINE = (
     "use a machine with Debian 12 or later or Ubuntu 24.04 or later as root, or the container of docs/environments.md"
 )
@@ -75,7 +70,7 @@ def disk() -> str:
     """Check that the cache has space for a rehearsal, and for the build if it is to come."""
     needed = DISK_NEEDED
     if not build.is_built():  # what a compilation takes beyond a download is checked when it is known to be needed
-        needed += build.SPACE_NEEDED if build.must_compile() else official.SPACE_NEEDED
+        needed += build.SPACE_NEEDED if settings.compiles else official.SPACE_NEEDED
     with _directory() as directory:
         free = shutil.disk_usage(directory).free
     if free < needed:
@@ -108,7 +103,7 @@ def control_groups() -> str:
         found = cgroups.controllers()
     except OSError:
         version, found = 2, set()
-    missing = sorted(CONTROLLERS[version] - found)
+    missing = sorted(cgroups.NEEDED[version] - found)
     if missing:
         raise Missing(
             f"{cgroups.ROOT} has no controllers {', '.join(missing)} of cgroup v{version}: {PRIVILEGED}; else mount them, "

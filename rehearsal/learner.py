@@ -41,6 +41,7 @@ KEPT = (
     "LOGNAME",
     "TZ",
     "XDG_CACHE_HOME",
+    "REHEARSAL_NETWORK",
     "REHEARSAL_PATIENCE",
     "REHEARSAL_PORT",
 )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import platform
 import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NoReturn
+
+#: Addresses of Kubernetes Services, which exist in the nodes' rules only.
+SERVICES = "10.96.0.0/16"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Ports:
 
     @property
     def aws(self) -> int:
-        """MiniStack; only on loopback, because its root keys are well known."""
+        """MiniStack, on loopback."""
         return self.base
 
     @property
@@ -102,6 +106,14 @@ def _patience() -> float:
     return float(given)
 
 
+def _compiles() -> bool:
+    """Return REHEARSAL_BUILD, whether to compile what could be downloaded, or exit with 2 if it has another value."""
+    given = os.environ.get("REHEARSAL_BUILD") or "0"
+    if given not in ("0", "1"):
+        _reject(f"REHEARSAL_BUILD is not 0 or 1: {given[:20]!a}")
+    return given == "1"
+
+
 def _console_address() -> str:
     """Return the IPv4 address of REHEARSAL_CONSOLE, on which the console page listens, or exit with 2 if it has none."""
     address = os.environ.get("REHEARSAL_CONSOLE") or "127.0.0.1"
@@ -111,6 +123,20 @@ def _console_address() -> str:
         _reject(f"REHEARSAL_CONSOLE is not an IPv4 address such as 0.0.0.0: {address[:20]!a}")
 
 
+def _network() -> str:
+    """Return the first two numbers of REHEARSAL_NETWORK, the private /16 of all addresses, or exit with 2 if it is none."""
+    given = os.environ.get("REHEARSAL_NETWORK") or "10.250.0.0/16"
+    try:
+        network = ipaddress.IPv4Network(given)
+    except ValueError:
+        network = ipaddress.IPv4Network("127.0.0.0/8")
+    if network.prefixlen != 16 or not network.is_private or str(network) == SERVICES:
+        _reject(
+            f"REHEARSAL_NETWORK is not a private network such as 172.30.0.0/16, other than {SERVICES}: {given[:20]!a}"
+        )
+    return str(network).removesuffix(".0.0/16")
+
+
 def _reject(message: str) -> NoReturn:
     print(f"rehearse.sh: {message}", file=sys.stderr)
     raise SystemExit(2)
@@ -118,6 +144,10 @@ def _reject(message: str) -> NoReturn:
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "eks-rehearsal"
+
+
+#: Go's and OCI's names of processors.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -133,13 +163,43 @@ class Settings:
     console_address: str = field(default_factory=_console_address)
     #: Factor of all bounds of waiting, for a slow machine.
     patience: float = field(default_factory=_patience)
-    region_ip: str = "10.250.0.1"
-    vpc_cidr: str = "10.250.0.0/24"
-    load_balancer_cidr: str = "10.250.1.0/24"
-    engine_ip: str = "10.250.0.20"
-    pod_cidr: str = "10.244.0.0/16"
-    service_cidr: str = "10.96.0.0/16"
+    #: Whether the programs are compiled even where they can be downloaded.
+    compiles: bool = field(default_factory=_compiles)
+    #: The first two numbers of all addresses but those of Services.
+    network: str = field(default_factory=_network)
+    service_cidr: str = SERVICES
     api_port: int = 6443
+    most_nodes: int = 8
+
+    @property
+    def architecture(self) -> str:
+        """This machine's processor, as Go and publishers of programs name it."""
+        return ARCHITECTURES.get(platform.machine(), platform.machine())
+
+    @property
+    def vpc_cidr(self) -> str:
+        """Range of this host's link, the nodes and the engine."""
+        return f"{self.network}.0.0/24"
+
+    @property
+    def region_ip(self) -> str:
+        """Address of this host on its link."""
+        return f"{self.network}.0.1"
+
+    @property
+    def engine_ip(self) -> str:
+        """Address of the Docker Engine."""
+        return f"{self.network}.0.20"
+
+    @property
+    def load_balancer_cidr(self) -> str:
+        """Range of the load balancers."""
+        return f"{self.network}.1.0/24"
+
+    @property
+    def pod_cidr(self) -> str:
+        """Range of the pods of all nodes."""
+        return f"{self.network}.64.0/18"
 
     @property
     def run(self) -> Path:
@@ -218,11 +278,16 @@ class Settings:
 
     def node_ip(self, number: int) -> str:
         """Return the address of node ``number``, counted from 1."""
-        return f"10.250.0.{10 + number}"
+        return f"{self.network}.0.{10 + number}"
+
+    @property
+    def node_ips(self) -> frozenset[str]:
+        """The addresses of all nodes that a node group can have."""
+        return frozenset(map(self.node_ip, range(1, self.most_nodes + 1)))
 
     def pods_of(self, number: int) -> str:
         """Return the pod range of node ``number``."""
-        return f"10.244.{number}.0/24"
+        return f"{self.network}.{64 + number}.0/24"
 
     def client_environment(self) -> dict[str, str]:
         """Return the variables that direct command line tools to this machine, for the learner and the builds."""
@@ -244,20 +309,6 @@ class Settings:
             "https_proxy": self.proxy_url,
             "NO_PROXY": no_proxy,
             "no_proxy": no_proxy,
-        }
-
-    def root_environment(self) -> dict[str, str]:
-        """Return root credentials, for the rehearsal's internals; MiniStack accepts the account id as root's key."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.account,
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": self.region,
-            "AWS_DEFAULT_REGION": self.region,
-            "AWS_ENDPOINT_URL": self.aws_url,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "*",
         }
 
 

@@ -11,7 +11,7 @@
 # branch of its own. The report, .certify/report-TIME.json, has no account number, name, address or secret in it.
 # Exit codes: 0 all was as the README says, 1 something was not, 2 wrong arguments or settings.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/tools.sh
 begin '--yes --teardown' "$@"
@@ -62,6 +62,7 @@ check_source
 cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT" $((CERTIFY_MINUTES + 60)))
 [[ $cost != unknown ]] || refuse "NODE_TYPE is $NODE_TYPE, whose price is unknown: set it to a type in scripts/lib/cost.py"
 has_option --yes "$@" || [[ -t 0 ]] || refuse "certify.sh: there is no terminal to confirm on: pass --yes to start without confirmation"
+[[ -e .git ]] || refuse "this directory is no clone of a repository, which certify.sh commits to: clone your fork, as in step 1 of the README"
 git diff --quiet HEAD || refuse "files differ from the last commit, which a report is about: commit them, or undo the changes"
 git var GIT_COMMITTER_IDENT >/dev/null 2>&1 || refuse "git does not know who commits: set user.name and user.email with git config"
 check_tools

@@ -4,22 +4,27 @@
 # Usage: scripts/check-github.sh [-h]
 #
 # Settings: GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Also reads GITHUB_TOKEN or CONNECTION_ARN from the environment.
+# No call shows what a connection may read. GitHub shows everyone a public repository; of others, the result is not known.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin '' "$@"
 check_source
 require aws curl python3
 
-get() { # get PATH: sets code, and writes $work/body and $work/headers. Keeps the token off every command line.
-  code=$(printf 'header = "Authorization: Bearer %s"\n' "$GITHUB_TOKEN" |
+repository=/repos/$GITHUB_USER/$GITHUB_REPO branch=/repos/$GITHUB_USER/$GITHUB_REPO/branches/${GITHUB_BRANCH//\//%2F}
+no_branch="GITHUB_BRANCH: $GITHUB_USER/$GITHUB_REPO has no branch $GITHUB_BRANCH; push it, or set GITHUB_BRANCH"
+
+ask() { # ask PATH: sets code, and writes $work/body and $work/headers. Keeps the token off every command line.
+  code=$(printf '%s' "${GITHUB_TOKEN:+header = \"Authorization: Bearer $GITHUB_TOKEN\"}" |
     curl --config - --silent --show-error --max-time 30 --retry 2 --dump-header "$work/headers" --output "$work/body" \
-      --write-out '%{http_code}' --header 'Accept: application/vnd.github+json' "https://api.github.com$1") ||
-    die "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy"
+      --write-out '%{http_code}' --header 'Accept: application/vnd.github+json' "https://api.github.com$1")
 }
 
+get() { ask "$1" || die "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy"; }
+
 check_token() {
-  get "/repos/$GITHUB_USER/$GITHUB_REPO"
+  get "$repository"
   case $code in
     200) ;;
     401) die "GITHUB_TOKEN: GitHub rejects it; create a new one at https://github.com/settings/tokens" ;;
@@ -30,14 +35,14 @@ check_token() {
   python3 -c 'import json, sys; sys.exit(json.load(sys.stdin).get("permissions", {}).get("admin", True) is not True)' \
     <"$work/body" 2>/dev/null || die "GITHUB_TOKEN: its owner may not manage the webhooks of $GITHUB_USER/$GITHUB_REPO; fork it, or ask for the admin role"
   check_scopes
-  get "/repos/$GITHUB_USER/$GITHUB_REPO/branches/${GITHUB_BRANCH//\//%2F}"
-  [[ $code == 200 ]] || die "GITHUB_BRANCH: $GITHUB_USER/$GITHUB_REPO has no branch $GITHUB_BRANCH; push it, or set GITHUB_BRANCH"
+  get "$branch"
+  [[ $code == 200 ]] || die "$no_branch"
 }
 
 check_scopes() { # to read the repository and manage its webhooks: https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
   local scopes
   if ! grep -qi '^x-oauth-scopes:' "$work/headers"; then # a fine-grained token has permissions, which only a call shows
-    get "/repos/$GITHUB_USER/$GITHUB_REPO/hooks"
+    get "$repository/hooks"
     [[ $code == 200 ]] || die "GITHUB_TOKEN: it may not manage the webhooks of $GITHUB_USER/$GITHUB_REPO; give it the permissions Contents (read) and Webhooks (write)"
     return
   fi
@@ -54,6 +59,12 @@ check_connection() {
     die "CONNECTION_ARN: the connection does not exist in $AWS_REGION, or you have no access to it; check the ARN"
   [[ $state == AVAILABLE ]] ||
     die "CONNECTION_ARN: the connection is $state; complete it in the console: Developer Tools, Settings, Connections, Update pending connection"
+  if ! ask "$repository" || [[ $code != 200 ]]; then
+    say "Not known: whether $GITHUB_USER/$GITHUB_REPO exists: GitHub does not show it to everyone, so it is private, misspelt or out of reach"
+    return
+  fi
+  get "$branch"
+  [[ $code == 200 ]] || die "$no_branch"
 }
 
 say "Check $GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH, on GitHub"

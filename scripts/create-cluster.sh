@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Create the EKS cluster with its nodes, and point kubectl at it. Takes about 15 minutes; costs money until teardown.sh.
+# Create the EKS cluster with its nodes, and add it to your kubeconfig. Takes about 15 minutes; costs money until teardown.sh.
 #
 # Usage: scripts/create-cluster.sh [-h]
 #
 # Settings: AWS_REGION, CLUSTER_NAME, KUBERNETES_VERSION, NODE_TYPE, NODE_COUNT, AUTHENTICATION_MODE.
 # Keeps an existing cluster of that name as it is, and continues an interrupted creation.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/cluster.sh
 begin '' "$@"
@@ -72,6 +72,7 @@ case $status in
   *) die "cluster $CLUSTER_NAME is $status: wait until it is gone, or run scripts/teardown.sh, then run this again" ;;
 esac
 aws eks update-kubeconfig --name "$CLUSTER_NAME"
+use_cluster
 is_complete || add_missing
 say "Wait until $NODE_COUNT nodes are ready"
 wait_until 600 "the wait for $NODE_COUNT ready nodes" enough_nodes

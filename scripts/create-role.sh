@@ -6,7 +6,7 @@
 # Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME. Documents: trust.json (who may assume the role) and
 # iam-role-policy.json (what the role may do). Keeps the trust policy of an existing role, because the stack narrows it.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin '' "$@"
 require aws python3

@@ -11,7 +11,7 @@
 #   APPROVAL_REQUIRED   true or false: whether a person must approve each deployment
 #   NOTIFICATION_EMAIL  the address notified of each failed or succeeded execution
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin '' "$@"
 [[ -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} || ! -t 0 ]] ||

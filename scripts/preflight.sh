@@ -7,7 +7,7 @@
 # Prints one line per check, with the remedy if it failed. Exits with 1 if any check failed; what cannot be found out is
 # "unknown" and stops nothing.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/tools.sh
 source scripts/lib/allowed.sh
@@ -34,11 +34,16 @@ start_check() { # in parallel, because most wait for an answer; the lines are pr
   run_check "$@" >"$work/line.$checks" &
 }
 
-github() { GITHUB_TOKEN=${GITHUB_TOKEN:-} scripts/check-github.sh >/dev/null && echo "$GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH"; }
+github() {
+  local said
+  said=$(GITHUB_TOKEN=${GITHUB_TOKEN:-} scripts/check-github.sh) || return 1
+  [[ $said != *'Not known: '* ]] || { echo "${said#*Not known: }" && return 3; }
+  echo "$GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH"
+}
 
 say "Check what the tutorial needs"
 see="as described in the README under \"What you need\""
-start_check aws "install version 2 $see" program 1.37.0 aws --version
+start_check aws "install version 2 $see" aws_fits
 start_check eksctl "install 0.231 or later $see" program 0.231.0 eksctl version
 start_check kubectl "install it within one minor version of the cluster's, $see" kubectl_fits
 start_check python3 "install 3.11 or later $see" program 3.11 python3 --version

@@ -14,10 +14,10 @@
 #   stop               end a kept rehearsal and clean up after it
 #   clean              remove what rehearsals keep on the disk to start faster the next time
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 
 if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$self"
   exit 0
 fi
 

@@ -5,7 +5,7 @@
 #
 # Settings: all of settings.sh. Takes about 20 minutes. After a failure, fix the cause and run it again.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin '' "$@"
 

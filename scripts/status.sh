@@ -5,32 +5,35 @@
 #
 # Settings: all of settings.sh. Changes nothing.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+# shellcheck source=scripts/lib/mapping.sh
+source scripts/lib/mapping.sh
 begin '' "$@"
 require aws kubectl python3
 
 line() { printf '%-11s %s\n' "$1" "$2"; }
 indent() { cut -c 1-108 | sed 's/^/            /'; }
 
-show_role() {
-  local trust
+show_role() { # the role, and who may assume it
+  local builds='' trust
   trust=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --output json --query Role.AssumeRolePolicyDocument)
-  case $trust in
-    '') line role "none: run scripts/create-role.sh" ;;
-    *aws:PrincipalArn*) line role "$KUBECTL_ROLE_NAME, which only the stack's builds may assume" ;;
-    *) line role "$KUBECTL_ROLE_NAME, which any identity in the account with sts:AssumeRole may assume until the stack exists" ;;
-  esac
+  if [[ -z $trust ]]; then
+    line role "none: run scripts/create-role.sh"
+    return
+  fi
+  [[ -z $stack ]] || builds=$(aws cloudformation describe-stacks --stack-name "$STACK_NAME" --output text \
+    --query "Stacks[0].Outputs[?OutputKey=='CodeBuildRoleArn'].OutputValue | [0] || ''")
+  trust=$(python3 scripts/lib/trust.py "$account" "$builds" <<<"$trust")
+  line role "$KUBECTL_ROLE_NAME, ${trust%%$'\n'*}"
+  [[ $trust != *$'\n'* ]] || indent <<<"${trust#*$'\n'}"
 }
 
 show_mapping() { # the Kubernetes user that the role is mapped to
-  local entry
-  entry=$(lookup 'ResourceNotFound|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
-    --principal-arn "$role_arn" --query accessEntry.username --output text)
-  if [[ -n $entry ]]; then
-    line mapping "the role is user $entry, by its access entry"
-  elif lookup NotFound kube get configmap/aws-auth -n kube-system --output 'jsonpath={.data.mapRoles}' | grep -qF "$role_arn"; then
-    line mapping "the role is user build, by aws-auth"
+  mode=${cluster##*, }
+  read_mapping
+  if [[ -n $user ]]; then
+    line mapping "the role is user $user of group ${groups:-(none)}, by $by"
   else
     line mapping "none: run scripts/authorize-role.sh"
   fi
@@ -63,6 +66,7 @@ for row in json.load(sys.stdin): print(*map(shown, row), sep="  ")' <<<"${execut
 
 identify
 line account "$account as ${caller##*:}, region $AWS_REGION"
+stack=$(stack_status "$STACK_NAME")
 show_role
 cluster=$(lookup ResourceNotFoundException aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
   --query "cluster && join(', ', cluster.[status, version, upgradePolicy.supportType || '-', accessConfig.authenticationMode || '-'])")
@@ -78,5 +82,4 @@ if [[ $cluster == ACTIVE* ]]; then
   show_app
   line cost "$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")"
 fi
-stack=$(stack_status "$STACK_NAME")
 if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi

@@ -8,7 +8,7 @@
 # Settings: all of settings.sh. Works if any part is missing, and again after an interruption. A part that cannot be
 # deleted does not keep the others. Exits with 1 if anything is left.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 begin --yes "$@"
 has_option --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"
@@ -27,8 +27,8 @@ delete_app() { # with its load balancer; eksctl deletes load balancers too, but 
   use_cluster
   say "Delete the namespace $APP_NAMESPACE, and wait until its load balancer is gone"
   # Delete the pods first: with pods left, the namespace controller retries only after half of their grace period.
-  kubectl delete deployment,service,hpa --all -n "$APP_NAMESPACE" --cascade=foreground --timeout=15m
-  kubectl delete namespace "$APP_NAMESPACE" --ignore-not-found --timeout=15m
+  kube delete deployment,service,hpa --all -n "$APP_NAMESPACE" --cascade=foreground --timeout=15m --request-timeout=0
+  kube delete namespace "$APP_NAMESPACE" --ignore-not-found --timeout=15m --request-timeout=0
 }
 
 remove_stack() { # remove_stack NAME TIME

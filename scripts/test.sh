@@ -8,7 +8,7 @@
 #
 # Without an option, all tests but the slow ones run. They rehearse the tutorial, which needs root on Linux.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 
 case $# in 0 | 1) ;; *) set -- "$*" ;; esac
 workers=auto

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from rehearsal import learner
 from rehearsal.sandbox import footprint
+from tests.support import figures
 from tests.support.account import Aws, started_account
 from tests.support.fixtures import Figure, Rehearsal, WholeRehearsal
 from tests.support.paths import ROOT
@@ -34,6 +36,8 @@ FIRST = (
 #: comes at the very end.
 LAST = ("test_zero_downtime", "test_releases")
 assert {*FIRST, *LAST} <= MACHINE, "a file was renamed"
+#: The figures of this run.
+FIGURES = pytest.StashKey[figures.Record]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +74,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneMachine:
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Figure:
-    """Return a function that records a figure for a promise of tests/README.md."""
+    """Return a function that records a figure for a promise of tests/README.md (tests/support/figures.py)."""
 
     def record(promise: str, value: object) -> None:
         record_property("figure", [promise, str(value)])
@@ -78,14 +82,35 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
     return record
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the figures of this run."""
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    figures = [value for report in reports for name, value in report.user_properties if name == "figure"]
-    if figures:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep the figures of this run, and fail the run if the record contradicts one."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    run: figures.Record = {}
+    for report in [*reporter.stats.get("passed", []), *reporter.stats.get("failed", [])]:
+        for name, value in report.user_properties:
+            if name == "figure":
+                run.setdefault(value[0], {})[report.nodeid] = value[1]
+    session.config.stash[FIGURES] = run
+    if run:
+        figures.LAST_RUN.parent.mkdir(parents=True, exist_ok=True)
+        figures.LAST_RUN.write_text(json.dumps(run), encoding="utf-8")
+    if session.exitstatus == pytest.ExitCode.OK and any(figures.contradictions(run, figures.recorded())):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the figures of this run, and those that the record contradicts."""
+    if run := config.stash.get(FIGURES, {}):
         terminalreporter.section("figures")
-        for promise, value in figures:
-            terminalreporter.write_line(f"| {promise} | {value} |")
+        for promise, values in run.items():
+            terminalreporter.write_line(f"| {promise} | {figures.together(values.values())} |")
+    if found := list(figures.contradictions(run, figures.recorded())):
+        terminalreporter.section("figures that tests/record.json contradicts", red=True)
+        for line in found:
+            terminalreporter.write_line(line)
+        terminalreporter.write_line("If these are right, run python -m tests.support.figures and commit.")
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ Follows https://docs.aws.amazon.com/codeconnections/latest/APIReference/Welcome.
 its owner has completed the handshake with GitHub in the console
 (https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-update.html).
 
-Differs from AWS: the handshake is ``POST /connections/handshake?arn=...`` on loopback (``complete`` below); GitHub is
-the only provider; hosts, tags and repository links are not supported; the GitHub App has access to every repository.
+Differs from AWS: the handshake is ``POST /connections/handshake?arn=...`` on loopback with a token of the run, which only
+its user can read (``complete`` below); GitHub is the only provider; hosts, tags and repository links are not supported; the GitHub App has access to every repository.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from rehearsal import github, waiting
+from rehearsal import github, secret, waiting
 from rehearsal.emulator import http_endpoints
 from rehearsal.emulator.extensions import Caller, Extensions, ServiceError
 from rehearsal.settings import settings
 
 Json = dict[str, Any]
 
+#: What the handshake's token is for.
+HANDSHAKE = "the handshake of a connection"
 NAME = re.compile(r"[A-Za-z0-9.@\-_ ]{1,32}")
 
 _connections: dict[str, Json] = {}
@@ -100,7 +102,13 @@ def complete(arn: str) -> None:
         httpx.HTTPError: the connection does not exist, or ``rehearsal.aws`` is not running.
     """
     url = f"http://127.0.0.1:{settings.ports.credentials}/connections/handshake"
-    httpx.post(url, params={"arn": arn}, trust_env=False, timeout=waiting.bound(5)).raise_for_status()
+    httpx.post(
+        url,
+        params={"arn": arn},
+        headers={"Authorization": secret.bearer(HANDSHAKE)},
+        trust_env=False,
+        timeout=waiting.bound(5),
+    ).raise_for_status()
 
 
 def _create(request: Json, caller: Caller) -> Json:
@@ -123,7 +131,9 @@ def _create(request: Json, caller: Caller) -> Json:
     return {"ConnectionArn": arn}
 
 
-def _handshake(path: str, _headers: Mapping[str, str], _body: bytes) -> http_endpoints.Answer:
+def _handshake(path: str, headers: Mapping[str, str], _body: bytes) -> http_endpoints.Answer:
+    if not hmac.compare_digest(secret.bearer(HANDSHAKE).encode(), headers.get("authorization", "").encode()):
+        return 403, "text/plain", b"the token is missing or wrong\n"
     arn = parse_qs(urlsplit(path).query).get("arn", [""])[0]
     try:
         get(arn)["ConnectionStatus"] = "AVAILABLE"

@@ -1,6 +1,7 @@
 """Serves the page: ``python -m rehearsal.console``.
 
-It listens on loopback. In a container, REHEARSAL_CONSOLE=0.0.0.0 lets the host publish its port.
+It listens on loopback. In a container, REHEARSAL_CONSOLE=0.0.0.0 lets the host publish its port, on loopback there: the
+page answers only as 127.0.0.1 and localhost.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hypercorn.config import Config
 from starlette.applications import Starlette
 
 from rehearsal.console.app import application
+from rehearsal.emulator.client import root_environment
 from rehearsal.settings import settings
 
 
@@ -33,7 +35,7 @@ async def serve_until(app: Starlette, bind: str, stopped: Callable[[], Awaitable
 
 async def main() -> None:
     """Serve until a signal arrives; AWS is read with the rehearsal's root keys, not the learner's."""
-    os.environ.update(settings.root_environment())
+    os.environ.update(root_environment())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

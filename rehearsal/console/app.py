@@ -11,7 +11,6 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -19,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rehearsal.console.watch import Rehearsal, Watch, World
+from rehearsal.doors import LOOPBACK, Doors
 
 STATIC = Path(__file__).parent / "static"
 HEARTBEAT = 5.0
@@ -100,7 +100,8 @@ async def stream(request: Request) -> Response:
 def application(world: World | None = None, interval: float = 1.0) -> Starlette:
     """Return the application that shows ``world``, by default the rehearsal on this machine.
 
-    It answers only requests for a loopback name, so that no other web page can reach it by DNS rebinding.
+    It answers only requests for a loopback name, whatever address it listens on, so that no other web page can reach it
+    by DNS rebinding.
     """
     app = Starlette(
         routes=[
@@ -111,7 +112,7 @@ def application(world: World | None = None, interval: float = 1.0) -> Starlette:
         ],
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"], www_redirect=False),
+            Middleware(Doors, names=LOOPBACK),
         ],
     )
     app.state.watch = Watch(world or Rehearsal(), interval)

@@ -9,7 +9,7 @@ import argparse
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -36,15 +36,15 @@ ARGUMENTS = (
 
 
 @contextmanager
-def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Chrome]:
-    """Yield a headless browser with a page of ``size`` CSS pixels and a temporary profile."""
+def browser(size: tuple[int, int] = SIZE, dark: bool = False, arguments: Iterable[str] = ()) -> Iterator[Chrome]:
+    """Yield a headless browser with a page of ``size`` CSS pixels, a temporary profile and more ``arguments``."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ChromeOptions()
         options.binary_location = CHROMIUM
         with warnings.catch_warnings():  # the replacement does not support Chrome yet
             warnings.simplefilter("ignore", DeprecationWarning)
             options.ignore_local_proxy_environment_variables()
-        for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
+        for argument in (*ARGUMENTS, f"--user-data-dir={profile}", *arguments):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         driver = Chrome(options=options, service=ChromeService(executable_path=DRIVER))

@@ -59,6 +59,8 @@ def program() -> Program:
         "--pidfile=/run/docker.pid",
         f"--config-file={_configuration()}",
         f"--host=unix://{settings.docker_socket}",
+        # Not the host's group docker, whose members could become root by it.
+        "--group=root",
         "--storage-driver=overlay2",
         f"--cgroup-parent=/{cgroups.NAME}/engine",
         "--exec-opt=native.cgroupdriver=cgroupfs",

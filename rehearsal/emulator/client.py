@@ -1,8 +1,9 @@
-"""Clients of the rehearsal's AWS with the account's root keys, for the rehearsal's own use."""
+"""Clients of the rehearsal's AWS with the keys of the account's root, which are new in each run (rehearsal/secret.py)."""
 
 from __future__ import annotations
 
 import functools
+import os
 import ssl
 from typing import Any
 
@@ -10,21 +11,37 @@ import boto3
 import httpx
 from botocore.config import Config
 
-from rehearsal import waiting
+from rehearsal import secret, waiting
 from rehearsal.emulator import ministack
 from rehearsal.settings import settings
 
 READY_TIMEOUT = 60.0
 
 
-@functools.cache
 def root(service: str) -> Any:
     """Return a client of one service as the account's root; the environment's AWS and proxy settings are ignored."""
-    session = boto3.Session(
-        aws_access_key_id=settings.account,
-        aws_secret_access_key="test",  # noqa: S106 - MiniStack's, publicly known and valid on loopback only
-        region_name=settings.region,
-    )
+    return _client(service, *secret.root_keys())
+
+
+def root_environment() -> dict[str, str]:
+    """Return the variables with which programs of the rehearsal call AWS as the account's root."""
+    key, secret_key = secret.root_keys()
+    return {
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_REGION": settings.region,
+        "AWS_DEFAULT_REGION": settings.region,
+        "AWS_ENDPOINT_URL": settings.aws_url,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "*",
+    }
+
+
+@functools.cache
+def _client(service: str, key: str, secret_key: str) -> Any:
+    session = boto3.Session(key, secret_key, region_name=settings.region)
     config = Config(proxies={}, retries={"mode": "standard", "max_attempts": 3})
     return session.client(service, endpoint_url=settings.aws_url, verify=False, config=config)
 

@@ -26,8 +26,8 @@ A handler is ``handle(action, request, caller) -> answer``: the action's name (`
 caller, and the answer's JSON as botocore's service model spells it. Times are epoch seconds. A handler raises
 ServiceError to refuse. IAM has allowed the call before the handler runs.
 
-Handlers of calls and of resources each run in their own thread, so they may block, and may call AWS over HTTP with
-``settings.root_environment()``. A resource handler refuses by raising any exception; its text becomes the resource's
+Handlers of calls and of resources each run in their own thread, so they may block, and may call AWS over HTTP with the
+clients of ``client.root``. A resource handler refuses by raising any exception; its text becomes the resource's
 status reason.
 
 ``ministack.py`` writes what is collected here into the emulator's tables.

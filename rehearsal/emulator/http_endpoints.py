@@ -1,7 +1,7 @@
 """The plain HTTP endpoints that AWS has besides its signed API: one listener on loopback, shared by the services.
 
 CodeBuild serves the credentials of a build's role here, and CodePipeline its webhooks and connections. It runs in the
-process of rehearsal/aws.py.
+process of rehearsal/aws.py. Each endpoint checks a token or a signature, after the check of Host and Origin.
 
 Differs from AWS: builds get their credentials at 127.0.0.1 by AWS_CONTAINER_CREDENTIALS_FULL_URI, not at 169.254.170.2.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from rehearsal import doors
 from rehearsal.settings import settings
 
 #: Largest body in bytes; GitHub sends webhooks of up to 25 MB.
@@ -51,6 +52,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._answer()
+
+    def parse_request(self) -> bool:
+        """Read a request's head; return whether it may go on to one of the methods above."""
+        if not super().parse_request():
+            return False
+        reason = doors.refusal(self.headers.items(), doors.LOOPBACK)
+        if reason:
+            self.close_connection = True
+            self._write(403, "text/plain", f"{reason}\n".encode())
+        return not reason
 
     def _answer(self) -> None:
         length = self.headers.get("Content-Length", "0")

@@ -8,7 +8,8 @@ Any release of MiniStack may change any name used here, so ``serve`` accepts exa
 
 1. Change VERSION and the pin in the project's dependencies.
 2. Compare each module that ``_module`` imports here in both versions: names, signatures, and when they are called.
-3. Look for new listeners that BIND_HOST does not cover, and turn them off in ``_environment``.
+3. Look for new listeners that BIND_HOST does not cover, and turn them off in ``_environment``; and for credentials that
+   are the same in every run, and take their rights in ``_close_doors``.
 4. Look in the release notes for what ``rehearsal/emulator`` adds; delete what MiniStack now does itself.
 5. Run tests/rehearsal/test_emulator.py, tests/privileges, tests/stack and a whole rehearsal.
 """
@@ -20,15 +21,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
 import re
 import secrets
 import sys
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
+from rehearsal import doors, secret
+from rehearsal.emulator import function_process
 from rehearsal.emulator.extensions import (
     Amend,
     AmendQuestion,
@@ -46,15 +53,24 @@ from rehearsal.emulator.extensions import (
     ServiceError,
     parse_json,
 )
+from rehearsal.emulator.gate import Gate, Rules
+from rehearsal.emulator.signatures import Refused, Request
 from rehearsal.settings import settings
 
 VERSION = "1.5.33"
 
 #: Answers 200, without a signature, once MiniStack serves.
 HEALTH_PATH = "/_ministack/health"
+#: Where a custom resource's function puts its response; the rest of the path is a random token.
+RESPONSE_PATH = "/_ministack/cfn-response/"
+#: The names by which clients and the fronts call MiniStack.
+NAMES = doors.LOOPBACK | {settings.sts_host, settings.registry}
 
 #: Variables that MiniStack and its Lambda functions inherit; a function on AWS would see none of the others.
-KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "REHEARSAL_PATIENCE", "REHEARSAL_PORT", "TMPDIR", "TZ", "XDG_CACHE_HOME")
+KEPT = (
+    "HOME", "LANG", "LC_ALL", "PATH", "REHEARSAL_NETWORK", "REHEARSAL_PATIENCE", "REHEARSAL_PORT", "TMPDIR", "TZ",
+    "XDG_CACHE_HOME",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +104,8 @@ def serve(extensions: Extensions) -> None:
     os.environ.clear()
     os.environ.update(wanted)  # before MiniStack is imported, because it reads them on import
     _install(extensions)
+    _close_doors()
+    _drop_rights(extensions)
     sys.argv = ["ministack"]
     _module("app").main()
 
@@ -121,6 +139,73 @@ def _environment(extensions: Extensions) -> dict[str, str]:
 def _module(name: str) -> Any:
     """Import a module of MiniStack when it is first needed, since MiniStack reads its settings on import."""
     return import_module(f"ministack.{name}")
+
+
+# --- the doors
+
+
+def _close_doors() -> None:
+    """Put the gate in front of MiniStack, and take the rights from the credentials that are the same in every run.
+
+    MiniStack takes the keys ``test`` and every account's id for root's without a signature, and a function's keys are
+    hashes of its ARN.
+    """
+    app, evaluator, functions = _module("app"), _module("core.iam_evaluator"), _module("core.lambda_runtime")
+    own, _ = secret.root_keys()
+    # Without a key means MiniStack itself: the gate lets no such request in.
+    evaluator.is_root_access_key = lambda key: key in ("", own)
+    _module("services.sts").is_root_access_key = evaluator.is_root_access_key
+    functions.execution_credentials = _function_keys
+    _module("services.lambda_svc").execution_credentials = _function_keys
+    rules = Rules(_needs_no_signature, app._is_ecr_registry_path, _secret_of, _refused)
+    app.app = doors.Doors(Gate(app.app, rules), NAMES)
+
+
+def _drop_rights(extensions: Extensions) -> None:
+    """Start Lambda functions as a user without rights, if this process has the rights to do that."""
+    if function_process.is_possible():
+        needed = (Path(sys.prefix), Path(sys.base_prefix), *extensions.function_modules)
+        for name in ("core.lambda_runtime", "services.lambda_svc"):
+            _module(name).subprocess = function_process.Unprivileged(needed)
+
+
+def _needs_no_signature(method: str, path: str) -> bool:
+    return (method, path) == ("GET", HEALTH_PATH) or (method == "PUT" and path.startswith(RESPONSE_PATH))
+
+
+def _secret_of(key: str, token: str) -> str:
+    """Return the secret of a valid access key of the account's root, a user or a role's session.
+
+    Raises:
+        Refused: there is no such key, it has expired, or the session token is not the one that belongs to it.
+    """
+    own, own_secret = secret.root_keys()
+    if key == own:
+        return own_secret
+    found = _evaluator().resolve_credential(key, settings.account, token)
+    if isinstance(found, _evaluator().CredentialResolutionError):
+        raise Refused(found.code, found.message)
+    return str(found.secret_access_key)
+
+
+def _refused(request: Request, error: Refused) -> Response:
+    """Return an error as the service writes it that a request is for."""
+    app, path, headers = _module("app"), unquote(request.path), dict(request.headers)
+    query = app._routing_params(request.method, path, headers, request.body, parse_qs(request.query))
+    service = _module("core.router").detect_service(request.method, path, headers, query)
+    denied = _evaluator().AuthError(error.code, str(error))
+    response: Response = app._credential_failure(service, "", str(uuid.uuid4()), denied, headers)
+    return response
+
+
+def _function_keys(config: Json) -> dict[str, str]:
+    """Return the variables of a function's environment with keys of its role, which are valid as long as the run."""
+    session = mint_session(config["Role"], config["FunctionName"], "lambda.amazonaws.com", math.inf)
+    return {
+        "AWS_ACCESS_KEY_ID": session.access_key,
+        "AWS_SECRET_ACCESS_KEY": session.secret_key,
+        "AWS_SESSION_TOKEN": session.token,
+    }
 
 
 # --- IAM

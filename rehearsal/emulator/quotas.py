@@ -3,7 +3,7 @@
 Follows GetServiceQuota of the Service Quotas API reference, DescribeInstanceTypeOfferings and DescribeInstanceTypes of
 the EC2 API reference, and GetAccountPlanState of the Free Tier API reference; MiniStack has the third without filters,
 and none of the others. Differs from AWS: there are only four quotas, and ten instance types with two vCPUs each, the
-same in every zone; the plan is PAID unless the file RUN/account-plan says FREE, and then instances are not refused.
+same in every zone; the plan is PAID unless the file RUN/account-plan says FREE.
 """
 
 from __future__ import annotations
@@ -45,9 +45,20 @@ def account_plan(action: str, _request: Json, caller: Caller) -> Json:
     """Answer GetAccountPlanState."""
     if action != "GetAccountPlanState":
         raise ServiceError("ValidationException", f"the rehearsal does not have {action}")
-    file = settings.run / "account-plan"
-    plan = file.read_text(encoding="ascii").strip() if file.exists() else "PAID"
-    return {"accountId": caller.account, "accountPlanType": plan, "accountPlanStatus": "ACTIVE"}
+    return {"accountId": caller.account, "accountPlanType": _plan(), "accountPlanStatus": "ACTIVE"}
+
+
+def check_launch(types: list[str]) -> None:
+    """Check that the account's plan may start instances of these types.
+
+    Raises:
+        RuntimeError: it may not; the message is a failed node group's, with EC2's error (EKS API reference, Issue).
+    """
+    if _plan() == "FREE" and not {*types} <= {*ELIGIBLE}:
+        raise RuntimeError(
+            "[Issue(Code=AsgInstanceLaunchFailures, Message=Could not launch On-Demand Instances. "
+            "InvalidParameterCombination - The specified instance type is not eligible for Free Tier.)]"
+        )
 
 
 def types(call: Call, proceed: Proceed) -> Response:
@@ -87,6 +98,11 @@ def register(extensions: Extensions) -> None:
     extensions.add_service("freetier", "AWSFreeTierService", account_plan)
     extensions.around("ec2", types)
     extensions.around("ec2", type_offerings)
+
+
+def _plan() -> str:
+    file = settings.run / "account-plan"
+    return file.read_text(encoding="ascii").strip() if file.exists() else "PAID"
 
 
 def _ec2_answer(action: str, content: str) -> Response:

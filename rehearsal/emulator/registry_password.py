@@ -1,23 +1,25 @@
 """Passwords of the registry, bound to the caller and valid for twelve hours, like those of GetAuthorizationToken.
 
 See "Private registry authentication in Amazon ECR". A password is the caller's ARN and an expiry, signed with a key
-that AWS and the registry's front share. Real passwords are opaque.
+that AWS and the registry's front share. Real passwords are opaque. The front's own password, for the registry behind
+it, is that of the account's root.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
 import os
 import time
 
+from rehearsal import secret
 from rehearsal.settings import settings
 
 #: In seconds.
 LIFETIME = 12 * 3600
+ROOT = f"arn:aws:iam::{settings.account}:root"
 
 
 def issue(arn: str, now: float | None = None) -> tuple[str, int]:
@@ -41,18 +43,15 @@ def caller(authorization: str) -> str | None:
         return None
 
 
+def of_front() -> str:
+    """Return the header Authorization with which the front calls the registry behind it."""
+    return "Basic " + base64.b64encode(f"AWS:{issue(ROOT)[0]}".encode()).decode()
+
+
+def is_front(authorization: str) -> bool:
+    """Whether a header Authorization is that of the front."""
+    return caller(authorization) == ROOT
+
+
 def _sign(claim: bytes) -> str:
-    return hmac.new(_key(), claim, hashlib.sha256).hexdigest()
-
-
-def _key() -> bytes:
-    """Return the shared key, created by the program that needs it first."""
-    path = settings.run / "registry.key"
-    draft = settings.run / f"registry.key.{os.getpid()}"
-    if not path.exists():
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(os.urandom(32))
-        with contextlib.suppress(FileExistsError):  # the other program was faster, so its key is used
-            os.link(draft, path)
-        draft.unlink()
-    return path.read_bytes()
+    return hmac.new(secret.derive("passwords of the registry"), claim, hashlib.sha256).hexdigest()

@@ -7,7 +7,6 @@ from its Go module, and there is no redirect to a content delivery network.
 from __future__ import annotations
 
 import hashlib
-import platform
 from pathlib import Path
 
 from anyio import to_thread
@@ -17,8 +16,6 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from rehearsal.settings import settings
-
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def missing() -> Response:
@@ -30,7 +27,7 @@ def built(request: Request) -> Path | None:
     """Return the program that a URL names, or None if it is not the one that was built here."""
     wanted = (request.path_params["version"], request.path_params["architecture"])
     path = settings.bin / "kubectl"
-    known = wanted == (f"v{settings.kubernetes_version}", ARCHITECTURES.get(platform.machine()))
+    known = wanted == (f"v{settings.kubernetes_version}", settings.architecture)
     return path if known and path.is_file() else None
 
 

@@ -1,10 +1,10 @@
-"""The registry under the account's real ECR name: MiniStack's anonymous registry behind ECR's authorization.
+"""The registry under the account's real ECR name: MiniStack's registry behind ECR's authorization.
 
 Follows the OCI distribution specification and "Private registry authentication in Amazon ECR". ``push`` is served over
 TLS by the front: every request needs a password from GetAuthorizationToken, and IAM must allow the ECR action that the
 request corresponds to. ``pull`` is plain HTTP on the region's address for the nodes' containerd, which may only read.
 
-Differs from ECR: nodes need no password, since there is no node role; session and repository policies do not count; a
+Differs from ECR: nodes need no password, since there is no node role, and are known by their addresses; session and repository policies do not count; a
 blob of another repository is uploaded again, not mounted.
 """
 
@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from rehearsal import waiting
 from rehearsal.emulator.client import root
-from rehearsal.emulator.registry_password import caller
+from rehearsal.emulator.registry_password import caller, of_front
 from rehearsal.settings import settings
 
 #: ECR's action for each kind of request; Service Authorization Reference for Amazon ECR.
@@ -82,6 +82,8 @@ async def push(request: Request) -> Response:
 
 async def pull(request: Request) -> Response:
     """Serve one request of a node, which may only read."""
+    if request.client is None or request.client.host not in settings.node_ips:
+        return Denied(403, "DENIED", "only nodes may pull here").response()
     if request.method not in ("GET", "HEAD"):
         return Denied(403, "DENIED", "nodes may only pull").response()
     return await relay(request)
@@ -169,7 +171,7 @@ def is_immutable(repository: dict[str, Any], tag: str) -> bool:
 
 
 async def relay(request: Request) -> Response:
-    """Relay a request to MiniStack, which needs no password, and stream the answer without holding layers in memory."""
+    """Relay a request to MiniStack with the front's own password, and stream the answer to hold no layers in memory."""
     client: httpx.AsyncClient = request.app.state.client
     headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
     query = {} if request.url.path.endswith("/uploads/") else dict(request.query_params)
@@ -177,7 +179,7 @@ async def relay(request: Request) -> Response:
         request.method,
         settings.aws_url + request.url.path,
         params=query,
-        headers=headers | {"host": settings.registry},
+        headers=headers | {"host": settings.registry, "authorization": of_front()},
         content=_body(request),
     )
     answer = await client.send(asked, stream=True)

@@ -1,6 +1,6 @@
 """The TLS front: one listener for every real host name that the rehearsal answers for, and the nodes' registry.
 
-The proxy tunnels these names here; the Host header selects the part.
+The proxy tunnels these names here; the Host header selects the part, and any other is refused.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Host
 
 from rehearsal import github
+from rehearsal.doors import Doors
 from rehearsal.fronts import certificates, kubectl_release, registry, sts
 from rehearsal.fronts.proxy import listener
 from rehearsal.sandbox.authorities import BUNDLE_VARIABLES
@@ -53,8 +54,8 @@ async def serve() -> None:
     nodes = listener(settings.region_ip, settings.ports.pull)
     stopped = asyncio.Event()
     parts: list[tuple[Any, Config]] = [
-        (app(), config(f"127.0.0.1:{settings.ports.front}", encrypted=True)),
-        (registry.app(registry.pull), config(f"fd://{nodes.fileno()}", encrypted=False)),
+        (Doors(app(), certificates.HOSTS), config(f"127.0.0.1:{settings.ports.front}", encrypted=True)),
+        (Doors(registry.app(registry.pull), {settings.region_ip}), config(f"fd://{nodes.fileno()}", encrypted=False)),
     ]
     await asyncio.gather(*(serve_asgi(part, how, shutdown_trigger=stopped.wait) for part, how in parts))
 

@@ -35,22 +35,14 @@ def main() -> int:
     verbs.add_parser("down", help="remove the cluster")
     given = parser.parse_args()
     if given.verb == "build":
-        return _build(parser)
+        return build.main()
     if given.verb == "pin":
         return _pin()
     if given.verb == "up" and given.version != settings.kubernetes_version.rpartition(".")[0]:
         parser.error(f"the rehearsal builds Kubernetes {settings.kubernetes_version}, not {given.version}")
-    if given.verb == "join" and not 1 <= given.nodes <= 8:
-        parser.error("--nodes must be between 1 and 8")
+    if given.verb == "join" and not 1 <= given.nodes <= settings.most_nodes:
+        parser.error(f"--nodes must be between 1 and {settings.most_nodes}")
     return _inside(given)
-
-
-def _build(parser: argparse.ArgumentParser) -> int:
-    try:
-        build.must_compile()
-    except ValueError as error:
-        parser.error(str(error))
-    return build.main()
 
 
 def _pin() -> int:

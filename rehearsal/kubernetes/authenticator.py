@@ -5,15 +5,21 @@ cluster and the access entries that emulator/eks.py writes. That module also wri
 sources to use in the cluster's authentication mode. Entries come first, so that they win where both name a principal
 (EKS user guide, "API_AND_CONFIG_MAP").
 
-The program starts without an API server and tries to reach one every five seconds. For its health check it also listens
-on port 21363 of every address, which cannot be turned off. It answers only "ok" there, and runs without it if the port
-is taken.
+The program starts without an API server and tries to reach one every five seconds. For its health check it would also
+listen on port 21363 of every address, which no flag turns off; it runs without it if the port is taken. So
+``python -m rehearsal.kubernetes.authenticator PROGRAM ARGUMENT...`` takes that port and becomes the program.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import ssl
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 from urllib.error import URLError
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
@@ -24,6 +30,7 @@ from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
 
 NAME = "authenticator"
+HEALTH_PORT = 21363
 
 #: Seconds for which the API server caches an answer; short, so that a changed mapping takes effect soon. EKS does not
 #: publish its value.
@@ -54,7 +61,8 @@ def program(cluster: str, kubeconfig: Path) -> Program:
     state().mkdir(parents=True, exist_ok=True)
     file = state() / "config.yaml"
     file.write_text(yaml.safe_dump(configuration(cluster, kubeconfig)), encoding="utf-8")
-    command: list[str | Path] = [settings.bin / "aws-iam-authenticator", "server", "--config", file]
+    real = [str(settings.bin / "aws-iam-authenticator"), "server", "--config", str(file)]
+    command = [sys.executable, "-m", "rehearsal.kubernetes.authenticator", *real]
     environment = {
         "AWS_REGION": settings.region,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -103,3 +111,16 @@ def is_ready() -> bool:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
+
+
+def become(command: Sequence[str]) -> NoReturn:
+    """Become a program that finds ``HEALTH_PORT`` taken: bound, but closed to connections."""
+    held = socket.socket()
+    with contextlib.suppress(OSError):  # another program has taken it
+        held.bind(("127.0.0.1", HEALTH_PORT))
+    held.set_inheritable(True)
+    os.execv(command[0], list(command))  # noqa: S606 - it must become the program, so that signals reach that
+
+
+if __name__ == "__main__":
+    become(sys.argv[1:])

@@ -9,7 +9,6 @@ continues with Go's build cache.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -106,21 +105,9 @@ def version_flags(version: str) -> str:
     return " ".join(f"-X {package}.{name}={value}" for package in packages for name, value in values.items())
 
 
-def must_compile() -> bool:
-    """Whether the setting REHEARSAL_BUILD says to build in any case.
-
-    Raises:
-        ValueError: it has another value than 0 and 1.
-    """
-    value = os.environ.get("REHEARSAL_BUILD", "")
-    if value not in ("", "0", "1"):
-        raise ValueError(f"REHEARSAL_BUILD must be 0 or 1, not {value!r}")
-    return value == "1"
-
-
 def is_built() -> bool:
     """Whether the programs exist and are those that the repository describes."""
-    wanted = [COMPILED] if must_compile() else [COMPILED, DOWNLOADED]
+    wanted = [COMPILED] if settings.compiles else [COMPILED, DOWNLOADED]
     try:
         return _marker().read_text(encoding="ascii") in [_key(origin) for origin in wanted]
     except OSError:
@@ -146,7 +133,7 @@ def _build(show: Callable[[str], None]) -> None:
     stage = settings.bin.with_name(settings.bin.name + ".new")
     origin, note = COMPILED, ""
     _empty(stage)
-    if not must_compile():
+    if not settings.compiles:
         try:
             official.fetch(stage, show)
             origin = DOWNLOADED

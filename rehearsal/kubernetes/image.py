@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import platform
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-#: Go's and OCI's names of processors.
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+from rehearsal.settings import settings
 
 
 def write(archive: Path, name: str, files: Mapping[str, bytes], entrypoint: Sequence[str], user: str = "65535") -> None:
@@ -24,7 +22,7 @@ def write(archive: Path, name: str, files: Mapping[str, bytes], entrypoint: Sequ
     blobs = {_digest(layer): layer}
     config = _json(
         {
-            "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
+            "architecture": settings.architecture,
             "os": "linux",
             "config": {"Entrypoint": list(entrypoint), "User": user},
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from rehearsal import waiting
-from rehearsal.emulator import eks
+from rehearsal.emulator import eks, quotas
 from rehearsal.emulator.client import root
 from rehearsal.emulator.extensions import Call, Extensions, Json, Proceed, ResourceHandler, Response
 from rehearsal.kubernetes import addons
@@ -90,6 +90,7 @@ def _node_group(machine: Machine) -> ResourceHandler:
             scalingConfig={key: int(sizes[key[0].upper() + key[1:]]) for key in ("minSize", "maxSize", "desiredSize")},
         )  # fmt: skip
         try:
+            quotas.check_launch(properties["InstanceTypes"])
             mapped = eks.admit_nodes(cluster, role)
             machine("join", "--nodes", str(sizes["DesiredSize"]), *(["--role", role] if mapped else []))
         except Exception:

@@ -187,6 +187,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
+            "address": self.address,
             "authentication": {
                 "anonymous": {"enabled": False},
                 "webhook": {"enabled": True},
@@ -220,6 +221,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
             "clusterCIDR": settings.pod_cidr,
             "mode": "iptables",
             "hostnameOverride": self.name,
+            "healthzBindAddress": "127.0.0.1",
             "nodePortAddresses": ["primary"],
             "conntrack": {"maxPerCore": 0, "min": 0},
         }

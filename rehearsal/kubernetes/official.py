@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import re
 import shutil
 import tarfile
@@ -24,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from rehearsal.kubernetes import download
 from rehearsal.kubernetes.download import NotAvailable, Transfer
-from rehearsal.kubernetes.image import ARCHITECTURES
-from rehearsal.settings import settings
+from rehearsal.settings import ARCHITECTURES, settings
 
 if TYPE_CHECKING:
     import httpx
@@ -62,11 +60,6 @@ class Source:
         return "/manifests/" in self.url
 
 
-def architecture() -> str:
-    """Return this machine's architecture, as publishers name it."""
-    return ARCHITECTURES.get(platform.machine(), platform.machine())
-
-
 def sources(wanted: str) -> list[Source]:
     """Return what official.toml has for an architecture, such as ``amd64``."""
     found: dict[str, dict[str, Any]] = tomllib.loads(PINS.read_text(encoding="utf-8"))
@@ -95,7 +88,7 @@ def kept() -> Path:
 
 def key() -> str:
     """Return a digest of everything that decides which programs ``fetch`` gets."""
-    return hashlib.sha256(repr(sources(architecture())).encode()).hexdigest()
+    return hashlib.sha256(repr(sources(settings.architecture)).encode()).hexdigest()
 
 
 def fetch(stage: Path, show: Callable[[str], None]) -> None:
@@ -104,10 +97,10 @@ def fetch(stage: Path, show: Callable[[str], None]) -> None:
     Raises:
         NotAvailable: one of them cannot be had.
     """
-    wanted = sources(architecture())
+    wanted = sources(settings.architecture)
     for source in wanted:
         if not source.sha256:
-            raise NotAvailable(f"{PINS.name} has no checksum of {source.name} for {architecture()}")
+            raise NotAvailable(f"{PINS.name} has no checksum of {source.name} for {settings.architecture}")
     if shutil.disk_usage(stage).free < SPACE_NEEDED:
         raise NotAvailable(f"downloading needs {SPACE_NEEDED / 1e9:.1f} GB in {settings.cache}")
     kept().mkdir(parents=True, exist_ok=True)
@@ -117,7 +110,7 @@ def fetch(stage: Path, show: Callable[[str], None]) -> None:
 
         def work(source: Source) -> None:
             url, sha256 = _layer(http, source) if source.is_image else (source.url, source.sha256)
-            transfer = Transfer(url, kept() / sha256, sha256)
+            transfer = Transfer(url, kept() / f"{source.name}-{sha256}", sha256)
             if not transfer.path.exists():
                 transfers.append(transfer)
                 transfer.run(http, cancelled)
@@ -179,11 +172,11 @@ def _layer(http: httpx.Client, source: Source) -> tuple[str, str]:
     document = _document(http, repository, source.sha256)
     if "manifests" in document:
         for entry in document["manifests"]:
-            if entry.get("platform", {}).get("architecture") == architecture():
+            if entry.get("platform", {}).get("architecture") == settings.architecture:
                 document = _document(http, repository, entry["digest"].removeprefix("sha256:"))
                 break
     if not document.get("layers"):
-        raise NotAvailable(f"{source.url} has no image for {architecture()}")
+        raise NotAvailable(f"{source.url} has no image for {settings.architecture}")
     digest = document["layers"][-1]["digest"]
     return f"{repository}/blobs/{digest}", digest.removeprefix("sha256:")
 

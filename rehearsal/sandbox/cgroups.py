@@ -24,10 +24,13 @@ ROOT = Path("/sys/fs/cgroup")
 #: In a container, the root of the visible hierarchy is an ordinary group, which cannot have both processes and
 #: controllers ("no internal process constraint"). So its processes move here while the rehearsal runs.
 LEAF = "eks-rehearsal-init"
+#: The controllers without which the kubelet or runc refuses to start, by the version of control groups.
+NEEDED = {
+    1: {"cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"},
+    2: {"cpu", "memory", "pids"},
+}
 #: A kubelet does not start if the root has one of these controllers but its own group does not (kubelet: cgroupV2impl).
-KUBELET = {"cpu", "cpuset", "hugetlb", "memory", "pids"}
-#: No container starts without these.
-REQUIRED = {"cpu", "memory", "pids"}
+KUBELET = NEEDED[2] | {"cpuset", "hugetlb"}
 CGROUP2_MAGIC = 0x63677270
 #: Rounds of moving processes, because one may fork while it is moved.
 ROUNDS = 20
@@ -104,7 +107,7 @@ def _create_v1(groups: Iterable[Path]) -> None:
 
 
 def _create_v2(groups: Iterable[Path]) -> None:
-    missing = REQUIRED - controllers()
+    missing = NEEDED[2] - controllers()
     if missing:
         raise SandboxError(
             f"{ROOT} has no controller {', '.join(sorted(missing))}: enable it on the kernel's command line"

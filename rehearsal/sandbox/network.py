@@ -54,8 +54,8 @@ def check_free() -> None:
     taken = overlapping(_ip_json("-4", "route", "show", "table", "main"))
     if taken:
         raise AddressTakenError(
-            f"the rehearsal needs {taken[0]}, but this machine has a route to {taken[1]} ({taken[2]}): disconnect "
-            "that network, such as a VPN, or rehearse in a container (docs/environments.md)"
+            f"the rehearsal needs {taken[0]}, but this machine has a route to {taken[1]} ({taken[2]}): set "
+            "REHEARSAL_NETWORK to a private network that is free, such as 172.30.0.0/16, or disconnect that one, such as a VPN"
         )
 
 
@@ -127,6 +127,11 @@ def check_passage() -> None:
             )
     except (subprocess.CalledProcessError, TimeoutError) as error:
         raise SandboxError(f"this machine cannot link network namespaces (veth): {error}") from error
+    except OSError as error:
+        raise SandboxError(
+            f"this machine's network manager took the address {settings.region_ip} from the link {HOST_LINK} ({error}): let "
+            "it ignore the link, with Unmanaged=yes in systemd-networkd or unmanaged-devices in NetworkManager"
+        ) from error
     finally:
         subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True, check=False, timeout=waiting.bound(10))
         node.kill()

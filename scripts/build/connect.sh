@@ -3,10 +3,10 @@
 #
 # Usage: scripts/build/connect.sh CLUSTER_NAME ROLE_ARN
 #
-# Writes to the file that KUBECONFIG names. For each call, kubectl then runs `aws eks get-token`, which assumes the role,
-# so no secret is stored.
+# Writes to the file that KUBECONFIG names; the context is called deployer. For each call, kubectl then runs
+# `aws eks get-token`, which assumes the role, so no secret is stored.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 
@@ -20,7 +20,7 @@ require aws
 # A new role or trust policy takes some seconds to propagate.
 say "Connect to $cluster as ${role_arn##*/}"
 for pause in 2 4 8 16 0; do
-  aws eks update-kubeconfig --name "$cluster" --role-arn "$role_arn" --assume-role-arn "$role_arn" \
+  aws eks update-kubeconfig --name "$cluster" --alias deployer --role-arn "$role_arn" --assume-role-arn "$role_arn" \
     --kubeconfig "$KUBECONFIG" 2>"$work/error" && exit 0
   if ((pause == 0)) || ! grep -q AccessDenied "$work/error"; then break; fi
   sleep "$pause"

@@ -5,7 +5,7 @@
 #
 # A commit that changes none of them needs no new image: buildspec.yml deploys the existing one.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 begin '' "$@"
 
@@ -17,6 +17,6 @@ done < <(sed -n 's/^!//p' .dockerignore)
 
 sha256=(sha256sum)
 type -P sha256sum >/dev/null || sha256=(shasum -a 256) # macOS
-sums=$(find "${paths[@]}" -type f -exec "${sha256[@]}" {} + | LC_ALL=C sort -k 2)
+sums=$(find "${paths[@]}" -type f -exec "${sha256[@]}" {} + | sort -k 2)
 sum=$("${sha256[@]}" <<<"$sums")
 printf 'content-%s\n' "${sum:0:32}"

@@ -5,7 +5,7 @@
 #
 # Takes a digest, because a tag may move to another image. Changes nothing if that digest is already live.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 
@@ -16,7 +16,7 @@ image=${1:-} deployment=deployment/hello-world
   refuse "deployment.yml must have one line \"image: CONTAINER_IMAGE\", where the digest goes: see git diff deployment.yml"
 require kubectl
 
-app() { kubectl --namespace "$APP_NAMESPACE" "$@"; }
+app() { kubectl --context deployer --namespace "$APP_NAMESPACE" "$@"; } # which connect.sh has made
 
 find_stuck_pods() { # prints pods of the newest revision that will not start without a change; fails if there are none
   local columns='{.metadata.annotations.deployment\.kubernetes\.io/revision}{"\t"}{.metadata.labels.pod-template-hash}{"\t"}'

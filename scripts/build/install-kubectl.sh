@@ -6,7 +6,7 @@
 # kubectl may be one minor version older or newer than the cluster (https://kubernetes.io/releases/version-skew-policy/).
 # Without a kubectl to query the cluster with, assumes that its version is KUBERNETES_VERSION.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
 
@@ -15,7 +15,7 @@ directory=${1:-}
 
 minor=${KUBERNETES_VERSION#1.}
 if type -P kubectl >/dev/null; then
-  versions=$(kubectl version --output=json --request-timeout=30s) ||
+  versions=$(kubectl --context deployer version --output=json --request-timeout=30s) ||
     die "kubectl cannot query the cluster: if it reports Unauthorized, aws-auth does not list this role; run scripts/authorize-role.sh"
   # The client's, then the server's.
   read -r installed minor < <(sed -n 's/.*"minor": "\([0-9]*\).*/\1/p' <<<"$versions" | xargs)

@@ -6,7 +6,7 @@
 # public.ecr.aws answers callers who are not signed in once a second, and builds share their addresses with others:
 # https://docs.aws.amazon.com/AmazonECR/latest/public/public-service-quotas.html
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 begin '' "$@"
 require docker

@@ -12,10 +12,10 @@
 #
 # Needs root on Debian or Ubuntu, but only when a package is missing.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 
 if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$self"
   exit 0
 fi
 only_list=
@@ -26,7 +26,7 @@ case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
   tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
-  slow) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver slirp4netns qemu-system-x86 qemu-user-static openssh-client) ;;
+  slow) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver slirp4netns qemu-user-static user-mode-linux slirp gcc libc6-dev) ;;
   benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
   *)
     echo "packages.sh: name one of minimal, rehearsal, tests, slow and benchmarks" >&2
@@ -48,8 +48,9 @@ have() { # have PACKAGE: is its program installed, from any package?
     iproute2) type -P ip >/dev/null ;;
     procps) type -P ps >/dev/null ;;
     chromium-driver) type -P chromedriver >/dev/null ;;
-    openssh-client) type -P ssh >/dev/null ;;
-    qemu-system-x86) type -P qemu-system-x86_64 >/dev/null ;;
+    libc6-dev) [[ -e /usr/include/time.h ]] ;;
+    slirp) type -P slirp-fullbolt >/dev/null ;;
+    user-mode-linux) type -P linux.uml >/dev/null || [[ $(uname -m) != x86_64 ]] ;; # exists for x86-64 only
     qemu-user-static) type -P qemu-aarch64-static >/dev/null ;;
     *) type -P "$1" >/dev/null ;;
   esac

@@ -5,13 +5,14 @@
 #
 # It is under ${XDG_CACHE_HOME:-~/.cache}/eks-rehearsal, named after the group, uv.lock's content and the Python version.
 set -euo pipefail
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
+self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 case ${1:-} in
   -h | --help)
     awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' scripts/dev/venv.sh
     exit 0
     ;;
 esac
+export LC_ALL=C
 groups=$(sed -n '/^\[dependency-groups]/,/^\[tool/s/^\([a-z]*\) = \[.*/\1/p' pyproject.toml)
 [[ $# == 1 && $1 =~ ^[a-z]+$ && $'\n'$groups$'\n' == *$'\n'"$1"$'\n'* ]] || {
   printf 'name one of the groups %s, not %q: see scripts/dev/venv.sh -h\n' "${groups//$'\n'/, }" "$*" >&2

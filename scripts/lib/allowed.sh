@@ -4,6 +4,7 @@
 
 identity() {
   identify
+  [[ $caller != *:root ]] || { echo "$account as its root user: work as an IAM user, as described in step 2 of the README" && return 1; }
   echo "$account as $caller, region $AWS_REGION"
 }
 

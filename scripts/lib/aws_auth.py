@@ -1,17 +1,20 @@
 """Add the kubectl role to the ConfigMap aws-auth, or remove it, and keep everything else.
 
     kubectl get configmap/aws-auth -n kube-system -o json | aws_auth.py add|remove ROLE_ARN SAVE_TO >aws-auth-patch.yml
+    kubectl get configmap/aws-auth -n kube-system -o json | aws_auth.py show ROLE_ARN
+
+``show`` prints the user and the groups of the role, if it is mapped: separated by a tab, the groups by commas.
 
 Reads the ConfigMap as JSON; empty input means that there is none. Prints a patch for ``kubectl patch --patch-file``, or
-nothing if there is nothing to change. Saves the previous content to SAVE_TO. The patch names the ``resourceVersion``
-that was read, so that the API server returns Conflict if someone else has written in between (Kubernetes API
-conventions, "Concurrency control and consistency").
+nothing if there is nothing to change. Saves the previous ConfigMap to SAVE_TO, for ``kubectl replace -f``. The patch names
+the ``resourceVersion`` that was read, so that the API server returns Conflict if someone else has written in between
+(Kubernetes API conventions, "Concurrency control and consistency").
 
 ``mapRoles`` is a string in the ConfigMap: a YAML list of mappings (EKS user guide, "Grant IAM users access to Kubernetes
 with a ConfigMap"). It is edited as text, to keep comments and order, and parsed again to verify that only the one entry
-changed. A text that cannot be parsed is never changed.
+changed. A text that cannot be parsed is never changed. A comment that cannot be kept is printed on standard error.
 
-Exit codes: 0 done, 1 aws-auth cannot be parsed.
+Exit codes: 0 done, 1 the input is not aws-auth, or cannot be parsed.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,10 +34,45 @@ USERNAME, GROUP = "build", "deployers"
 Entry = dict[str, Any]
 NOTHING = (None, "", "null", "~")  # how people and tools write an empty list
 DEEPEST = 8  # a list of mappings with lists of groups is nested 3 deep
+#: What the API server sets in an object's metadata, and a copy for a restore must not have.
+SET_BY_SERVER = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 
 
 class Unreadable(Exception):
-    """EKS would not accept this ``mapRoles``; the message says where and why."""
+    """EKS would not accept this ``mapRoles``, or this is not aws-auth; the message says where and why."""
+
+
+def read_config_map(given: bytes) -> Entry | None:
+    """Return aws-auth as kubectl prints it, or None if there is none.
+
+    Raises:
+        Unreadable: it is not the whole ConfigMap, so that a patch made from it could destroy what it lacks.
+    """
+    if not given.strip():
+        return None
+    try:
+        found = json.loads(given)
+        json.dumps(found, ensure_ascii=False).encode()  # fails on half of a surrogate pair
+    except RecursionError as error:
+        raise Unreadable("it is nested too deeply") from error
+    except ValueError as error:
+        raise Unreadable("it is not JSON") from error
+    metadata = found.get("metadata") if isinstance(found, dict) else None
+    if not isinstance(metadata, dict) or found.get("kind") != "ConfigMap":
+        raise Unreadable("its kind is not ConfigMap")
+    for key, value in {"name": "aws-auth", "namespace": "kube-system"}.items():
+        if metadata.get(key) != value:
+            raise Unreadable(f"its {key} is not {value}")
+    if not isinstance(metadata.get("resourceVersion"), str) or not metadata["resourceVersion"]:
+        raise Unreadable("it has no resourceVersion")
+    for key, value in {**found, **metadata}.items():
+        if key in {"data", "binaryData", "labels", "annotations"} and not _is_map_of_text(value):
+            raise Unreadable(f"its {key} is not a map of text")
+    return dict(found)
+
+
+def _is_map_of_text(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
 class _StrictLoader(yaml.BaseLoader):
@@ -78,6 +117,19 @@ def _check_form(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise Unreadable("it is not a list of mappings")
+
+
+def mapping(text: str, role_arn: str) -> list[str]:
+    """Return the user and the groups to which ``mapRoles`` maps the role, or nothing if it does not.
+
+    Of several entries, the last counts (aws-iam-authenticator, pkg/mapper/configmap).
+
+    Raises:
+        Unreadable: the text cannot be parsed.
+    """
+    own = [role for role in read_roles(text) if role.get("rolearn", "").lower() == role_arn.lower()]
+    groups = own[-1].get("groups", []) if own else []
+    return [str(own[-1].get("username", "")), ",".join(map(str, groups))] if own and isinstance(groups, list) else []
 
 
 def edit(text: str, role_arn: str, *, add: bool) -> str:
@@ -135,6 +187,18 @@ def _last_lines(node: yaml.Node) -> Iterable[int]:
         yield node.end_mark.line - (node.end_mark.column == 0 and node.end_mark.line > node.start_mark.line)
 
 
+def comments(text: str) -> list[str]:
+    """Return the comments of a YAML text: what is between its tokens and not white space, and after ``|`` or ``>``."""
+    found: list[str] = []
+    end = 0
+    for token in yaml.scan(text):
+        found += re.findall("#.*", text[end : token.start_mark.index])
+        end = max(end, token.end_mark.index)
+        if isinstance(token, yaml.ScalarToken) and token.style in {"|", ">"}:
+            found += re.findall(r"^\S+\s+(#.*)", text[token.start_mark.index : end])
+    return found + re.findall("#.*", text[end:])
+
+
 def _with(text: str, entry: list[Entry]) -> str:
     """Append an entry with the indentation and line endings of the text."""
     if not entry:
@@ -172,27 +236,46 @@ def config_map(roles: str, version: str | None = None) -> Entry:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"mapRoles": roles}}
 
 
+def copy_of(present: Entry | None) -> str:
+    """Return the YAML from which ``kubectl replace -f`` restores everything that someone has set."""
+    if present is None:
+        return dump(config_map("") | {"data": {}})
+    kept = {key: value for key, value in present["metadata"].items() if key not in SET_BY_SERVER}
+    return dump(config_map("") | {"data": {}} | present | {"metadata": kept})
+
+
 def main() -> None:
     """Run the command line."""
-    verb, role_arn, save_to = sys.argv[1:]
-    given = sys.stdin.buffer.read()  # kubectl writes UTF-8 in every locale
+    verb, role_arn, *rest = sys.argv[1:]
     try:
-        present: Entry = json.loads(given) if given.strip() else {}
-        data, version = present.get("data") or {}, present.get("metadata", {}).get("resourceVersion")
-        "".join(data.values()).encode()  # fails unless all are strings that UTF-8 can encode
-    except (ValueError, AttributeError, TypeError):
-        sys.exit("aws-auth: kubectl's answer is not a ConfigMap; nothing was changed")
-    Path(save_to).write_text(dump({**config_map(""), "data": data}), encoding="utf-8")
-    roles = data.get("mapRoles", "")
+        present = read_config_map(sys.stdin.buffer.read())  # kubectl writes UTF-8 in every locale
+        copy = copy_of(present)
+    except (Unreadable, RecursionError) as error:
+        why = error if isinstance(error, Unreadable) else "it is nested too deeply"
+        sys.exit(f"aws-auth: kubectl's answer is not the ConfigMap aws-auth ({why}); nothing was changed")
+    roles = (present or {}).get("data", {}).get("mapRoles", "")
+    saved = f" A copy is in {rest[0]}." if rest else ""
+    if rest:
+        Path(rest[0]).write_text(copy, encoding="utf-8")
     try:
-        edited = edit(roles, role_arn, add=verb == "add")
+        mapped = mapping(roles, role_arn)
+        edited = edit(roles, role_arn, add=verb == "add") if rest else roles
     except Unreadable as error:
         sys.exit(
-            f"aws-auth: mapRoles cannot be read ({error}); nothing was changed. A copy is in {save_to}. "
+            f"aws-auth: mapRoles cannot be read ({error}); nothing was changed.{saved} "
             "Fix it with kubectl edit configmap/aws-auth -n kube-system, then run this again"
         )
-    if edited != roles:
-        print(dump(config_map(edited, version)), end="")
+    if verb == "show":
+        print("\t".join(map(_printable, mapped)))
+    elif edited != roles:
+        for lost in (Counter(comments(roles)) - Counter(comments(edited))).elements():
+            print(f"aws-auth: this comment is only in the copy, {rest[0]}: {_printable(lost)}", file=sys.stderr)
+        print(dump(config_map(edited, present["metadata"]["resourceVersion"] if present else None)), end="")
+
+
+def _printable(text: str) -> str:
+    """Return a text without terminal escapes, and in ASCII, which every locale can print."""
+    return "".join(each if each.isprintable() and each.isascii() else "?" for each in text)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,18 @@
 
 read_settings() { # in a separate shell first, because a mistake in settings.sh would end this one without a message
   local problem
-  problem=$(LC_ALL=C bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {
+  problem=$(bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {
     problem=${problem%%$'\n'*}
     refuse "settings.sh cannot be used: ${problem#*settings.sh: }: fix it, or restore it with git checkout settings.sh"
   }
+  set -o allexport
   # shellcheck source=settings.sh
   source ./settings.sh
+  set +o allexport
 }
 
 check() { # check NAME PATTERN WHAT: refuses a setting that does not match the extended regular expression
-  local name=$1 value=${!1-} LC_ALL=C
+  local name=$1 value=${!1-}
   [[ $value =~ $2 ]] || refuse "$(printf '%s is %q: set it to %s, in settings.sh or the environment' "$name" "${value:0:60}" "$3")"
 }
 
@@ -44,7 +46,6 @@ check_github_user() {
 }
 
 check_source() { # the GitHub repository, and at most one credential to read it; never prints a secret
-  local LC_ALL=C
   [[ -n $GITHUB_USER ]] || refuse "GITHUB_USER is not set: this checkout has no origin on GitHub, so set it in settings.sh or the environment"
   [[ -z ${GITHUB_TOKEN:-} || -z ${CONNECTION_ARN:-} ]] || refuse "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"
   [[ ${GITHUB_TOKEN:-} =~ ^([A-Za-z0-9_]{20,255})?$ ]] ||

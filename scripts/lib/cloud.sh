@@ -45,14 +45,13 @@ cluster_status() { # prints CREATING, ACTIVE, DELETING, FAILED, UPDATING or noth
   lookup ResourceNotFoundException aws eks describe-cluster --name "$CLUSTER_NAME" --query cluster.status --output text
 }
 
-# Points kubectl at the cluster of settings.sh, regardless of the learner's current context.
+# Writes a kubeconfig of the cluster of settings.sh alone, so that kube cannot reach another, whatever context is current.
 use_cluster() {
-  export KUBECONFIG=$work/kubeconfig
-  aws eks update-kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" >/dev/null ||
+  aws eks update-kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$work/kubeconfig" >/dev/null ||
     die "cannot get the endpoint of cluster $CLUSTER_NAME in $AWS_REGION: see the error above; if the cluster does not exist, run scripts/create-cluster.sh"
 }
 
-kube() { kubectl --request-timeout=30s "$@"; }
+kube() { kubectl --kubeconfig "$work/kubeconfig" --request-timeout=30s "$@"; } # after use_cluster
 
 role_document() { # role_document FILE: prints the policy with its placeholders filled in
   python3 scripts/lib/render.py "$1" "ACCOUNT_ID=$account" "REGION=$AWS_REGION" "CLUSTER_NAME=$CLUSTER_NAME"

@@ -2,6 +2,8 @@
 # Sourced by every script: messages, exit codes, the parsing of options, and the AWS CLI with timeouts.
 # Exit codes: 0 done, 1 failed, 2 wrong arguments or settings (nothing has been called yet).
 
+# Of every program: the same order, case and messages, whatever the language of the terminal.
+export LC_ALL=C
 # The AWS CLI retries throttled calls, 5xx and dropped connections, a limited number of times.
 export AWS_RETRY_MODE=${AWS_RETRY_MODE:-standard} AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-8}
 # Override what ~/.aws/config may say about the CLI's output, its words for errors, its pager and its prompts. begin does
@@ -52,8 +54,8 @@ set -o errtrace
 trap 'failed_line=$LINENO' ERR
 
 # The script's path below scripts/, regardless of how it was called.
-script=${0##*/}
-[[ -e scripts/$script ]] || script=build/$script
+script=${self:-/$0}
+script=${script##*/scripts/}
 
 usage() { awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "scripts/$script"; }
 

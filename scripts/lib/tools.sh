@@ -14,6 +14,13 @@ program() { # program MINIMUM COMMAND...: prints the version that the command re
   at_least "${BASH_REMATCH[0]}" "$minimum"
 }
 
+aws_fits() { # 1.37.0 and 2.23.0, of the same week in January 2025, know all the calls; the tests run both major versions
+  local version
+  version=$(program 1.37.0 aws --version) || { echo "$version" && return 1; }
+  echo "$version"
+  [[ $version == 1.* ]] || at_least "$version" 2.23.0
+}
+
 kubectl_fits() { # at most one minor version older or newer: https://kubernetes.io/releases/version-skew-policy
   local answer
   type -P kubectl >/dev/null || { echo "not on PATH" && return 1; }

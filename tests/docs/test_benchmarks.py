@@ -25,6 +25,8 @@ SAMPLE = [
     Figure("second run", "s", [1.5, 2.5, 2.0], goal=Goal(3, absolute=True), note="it changed nothing"),
 ]
 
+CHANGED_LINE = "push to live, one line of app.py changed"
+
 
 def context() -> Context:
     made = Context({}, Path(), facts=FACTS)
@@ -83,6 +85,16 @@ def test_quoted_rows_are_those_of_the_results() -> None:
     rows = [row for page in ("README.md", "docs/figures.md") if (ROOT / page).exists() for row in quoted(ROOT / page)]
     assert len(rows) > 3
     assert set(rows) <= set(table.splitlines())
+
+
+def test_words_of_the_page_agree_with_the_results() -> None:
+    """In docs/figures.md, "about a third" and "less than twice"."""
+    _, figures, _, _ = read(json.loads((ROOT / "benchmarks" / "results" / "results.json").read_text()))
+    by_floor = {each.against.partition(":")[0]: each.ratio for each in figures if each.name == CHANGED_LINE}
+    text = " ".join((ROOT / "docs" / "figures.md").read_text(encoding="utf-8").split())
+    assert "in about a third of the time that the pipeline of 2022 takes, and in less than twice the time" in text
+    assert 0.28 < (by_floor["the buildspec of 2022"] or 0) < 0.38
+    assert 1 < (by_floor["floor"] or 0) < 2
 
 
 def quoted(page: Path) -> list[str]:

@@ -26,6 +26,7 @@ from tests.support.fixtures import Rehearsal
 from tests.support.paths import ROOT
 from tests.support.readme_runner import Result, run_readme, skipped
 from tests.support.template import TEMPLATE
+from tests.support.trap import Listener, kubeconfig
 
 README = ROOT / "README.md"
 CHAPTERS = sorted((ROOT / "docs").glob("*.md"))
@@ -307,13 +308,16 @@ def test_aws_auth_edited_by_hand_needs_no_change_by_the_script(tmp_path: Path) -
         "apiVersion: v1\ndata:\n  mapRoles: |\n" + textwrap.indent(node, "    ") + "kind: ConfigMap\n"
     )
     kubectl = tmp_path / "kubectl"
-    kubectl.write_text(f'#!/bin/sh\n[ "$1 $2 $3" != "get configmap aws-auth" ] || cat "{tmp_path}/fetched.yml"\n')
+    kubectl.write_text(
+        f'#!/bin/sh\n[ "$1 $2 $3 $4 $5" != "--context this get configmap aws-auth" ] || cat "{tmp_path}/fetched.yml"\n'
+    )
     kubectl.chmod(0o755)
     (edit,) = [each.script for each in commands(README) if "mapRoles: |/r" in each.script]
     settings = {
         "ACCOUNT_ID": "111122223333",
         "KUBECTL_ROLE_NAME": "deploy",
         "APP_NAMESPACE": "hello-world",
+        "context": "this",
         "scratch": str(tmp_path),
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
     }
@@ -520,12 +524,19 @@ def learner(rehearsal: Rehearsal) -> Iterator[Rehearsal]:
 
 @pytest.mark.rehearsal
 @pytest.mark.timeout(1800)
-def test_the_commands_do_what_the_readme_says(learner: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run the whole walk: every command of the page and its chapters, in order, in the learner's checkout."""
-    ran = []
+def test_the_commands_do_what_the_readme_says(
+    learner: Rehearsal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run the whole walk: every command of the page and its chapters, in order, in the learner's checkout.
+
+    The learner's own kubeconfig has another cluster as its current context, which no command may reach.
+    """
+    ran, other = [], Listener()
+    (tmp_path / "kubeconfig").write_text(kubeconfig(another=other.url))
+    env = learner.env | {"KUBECONFIG": str(tmp_path / "kubeconfig")}
     with capsys.disabled():
         print()
-        for result in run_readme(README, learner.checkout, learner.env):
+        for result in run_readme(README, learner.checkout, env):
             first = result.command.script.splitlines()[0]
             where = f"{result.command.page}:{result.command.line}"
             print(f"  {where:27}  {result.seconds:6.1f} s  {result.problem or 'ok':4}  {first[:80]}")
@@ -534,3 +545,4 @@ def test_the_commands_do_what_the_readme_says(learner: Rehearsal, capsys: pytest
         elsewhere = ", ".join(f"{count} {word} ({WORDS[word]})" for word, count in sorted(skipped(README).items()))
         print(f"  {len(ran)} run and compared, not run: {elsewhere}")
     assert len(ran) == sum(command.is_run for command in walk(README))
+    assert (other.count, (tmp_path / "kubeconfig").read_text()) == (0, kubeconfig(another=other.url))

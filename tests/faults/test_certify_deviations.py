@@ -159,8 +159,8 @@ def test_each_deviation_is_named_and_nothing_is_left(
                 assert CAUSES.get(deviation.name, "") in last, last
                 assert at.left() == []
                 found += 1
-    assert found == len(DEVIATIONS)
     figure("certify.sh names each deviation from the README, and leaves nothing", f"{found} of {len(DEVIATIONS)}")
+    assert found == len(DEVIATIONS)
 
 
 def test_clean_run_names_nothing_and_leaves_nothing(at: Desk) -> None:

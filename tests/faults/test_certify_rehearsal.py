@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -38,6 +39,7 @@ def learner(rehearsal: Rehearsal, tmp_path: Path) -> Iterator[Learner]:
     rehearsal.run("git", "reset", "--quiet", "--hard", begun)
     assert found.left() == []
     assert inventory(client) == before
+    shutil.rmtree(found.home)  # its log is what the next run is waited for by
 
 
 def differences(learner: Learner) -> str:
@@ -53,14 +55,15 @@ def test_clean_run_names_nothing(learner: Learner, figure: Figure, capsys: pytes
     assert done.returncode == 0, done.stdout + json.dumps(report, indent=1)
     assert report["differences"] == []
     wanted = [each.line for each in commands(learner.checkout / "README.md") if each.is_run]
-    assert [step["line"] for step in report["steps"]] == wanted
+    ran = [step["line"] for step in report["steps"]]
     calls = sum(call["times"] for step in report["steps"] for call in step["calls"])
-    assert calls > 100
     seconds = time.monotonic() - started
     figure(
         "certify.sh runs the README and finds no difference",
-        f"{len(wanted)} of {len(wanted)} commands, {calls} calls of the AWS CLI recorded, {seconds:.0f} s",
+        f"{len(ran)} of {len(wanted)} commands, ~{calls} calls of the AWS CLI recorded, ~{seconds:.0f} s",
     )
+    assert ran == wanted
+    assert calls > 100
 
 
 def test_a_quota_is_named(learner: Learner) -> None:

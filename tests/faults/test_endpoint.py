@@ -136,7 +136,7 @@ class World:
         """Run a script while the proxy follows a plan; return exit code, output, errors and seconds."""
         self.proxy.begin(plan)
         before, began = self.there(), time.monotonic()
-        keys = self.builder if script == "build/connect.sh" else {}
+        keys = self.builder if script in ("build/connect.sh", "preflight.sh") else {}
         given = self.environment | keys | environment
         done = self.desk.run(script, *ARGUMENTS.get(script, ()), timeout=200, **given)
         seconds = time.monotonic() - began
@@ -164,8 +164,8 @@ def world(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
         desk.answer("kubectl", "version", stdout='{"clientVersion": {"gitVersion": "v1.36.3"}}')
         desk.answer("kubectl", "get configmap/aws-auth", stderr=NO_CONFIGMAP, code=1)
         iam = aws.root("iam")
-        iam.create_user(UserName="builder")  # root cannot assume roles
-        rights = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
+        iam.create_user(UserName="builder")  # root cannot assume roles, and preflight.sh refuses it
+        rights = {"Effect": "Allow", "Action": "*", "Resource": "*"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [rights]})
         iam.put_user_policy(UserName="builder", PolicyName="assume", PolicyDocument=document)
         keys = iam.create_access_key(UserName="builder")["AccessKey"]
@@ -222,26 +222,31 @@ class NextCall:
         return self.kind
 
 
-def passes(world: World, script: str, kinds: tuple[str, ...]) -> str:
-    """Let every call of a script meet each fault once; return the figure."""
+def passes(world: World, script: str, kinds: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Let every call of a script meet each fault once; return the figure, and the runs in which it was noticed."""
     world.prepare(*GETS_READY[script])
     code, clean, errors, _ = world.run(script, passes_through)
     assert code == 0, clean + errors
-    after, faults, slowest = world.there(), 0, 0.0
+    after, faults, unnoticed, slowest = world.there(), 0, 0, 0.0
+    noticed: list[str] = []
     for kind in kinds:
         world.prepare(*GETS_READY[script])
         code, output, errors, seconds = world.run(script, first_attempt(kind), PATIENCE="3" if kind == "slow" else "")
-        assert code == 0, f"{kind}: {output}{errors}"
-        assert RANDOM.sub("…", output) == RANDOM.sub("…", clean), kind
-        assert world.there() == after
-        faults += sum(bool(call.fault) for call in world.proxy.calls)
+        same = (code, RANDOM.sub("…", output), world.there()) == (0, RANDOM.sub("…", clean), after)
+        planted = sum(bool(call.fault) for call in world.proxy.calls)
+        faults, unnoticed = faults + planted, unnoticed + planted * same
+        noticed += [] if same else [f"{kind}: {output}{errors}"]
         slowest = max(slowest, seconds)
-    return f"{script}: {faults} of {faults} faults of {len(kinds)} kinds unnoticed, slowest run {slowest:.0f} s"
+    return f"{unnoticed} of {faults} unnoticed, slowest run ~{slowest:.0f} s", noticed
 
 
-def lasts(world: World, script: str, kinds: tuple[str, ...]) -> str:
-    """Let each call of a script fail persistently in turn, each run continuing after the last; return the figure."""
-    failed, slowest = 0, 0.0
+def lasts(world: World, script: str, kinds: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Let each call of a script fail persistently in turn, each run continuing after the last.
+
+    Return the figure, and what is wrong with the reports.
+    """
+    planted, slowest = 0, 0.0
+    wrong: list[str] = []
     for kind in kinds:
         world.prepare(*GETS_READY[script])
         plan = NextCall(kind, AT_THE_END if script == "teardown.sh" else None)
@@ -252,11 +257,15 @@ def lasts(world: World, script: str, kinds: tuple[str, ...]) -> str:
             code, output, errors, seconds = world.run(script, plan, PATIENCE="3" if kind == "slow" else "")
             if not plan.faulty:
                 break
-            assert_reported(world, script, plan, code, output, errors)
-            failed, slowest = failed + 1, max(slowest, seconds)
+            planted += 1
+            slowest = max(slowest, seconds)
+            try:
+                assert_reported(world, script, plan, code, output, errors)
+            except AssertionError as error:
+                wrong.append(f"{plan.faulty}: {error}")
         assert code == 0, f"{kind}: {output}{errors}"
         assert seconds < 60
-    return f"{script}: {failed} of {failed} faults of {len(kinds)} kinds reported with a remedy, slowest run {slowest:.0f} s"
+    return f"{planted - len(wrong)} of {planted} reported with a remedy, slowest run ~{slowest:.0f} s", wrong
 
 
 def assert_reported(world: World, script: str, plan: NextCall, code: int, output: str, errors: str) -> None:
@@ -278,27 +287,30 @@ def assert_reported(world: World, script: str, plan: NextCall, code: int, output
 
 
 def test_transient_fault_goes_unnoticed(world: World, figure: Figure) -> None:
-    seen = passes(world, "create-role.sh", ("dropped",))
+    seen, noticed = passes(world, "create-role.sh", ("dropped",))
     figure("a transient AWS fault goes unnoticed, at any call (sample)", seen)
+    assert noticed == []
 
 
 def test_lasting_fault_is_reported(world: World, figure: Figure) -> None:
-    seen = lasts(world, "create-role.sh", ("page",))
+    seen, wrong = lasts(world, "create-role.sh", ("page",))
     figure("a lasting AWS fault is reported with a remedy, at any call, and the next run completes (sample)", seen)
+    assert wrong == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("script", GETS_READY)
 def test_every_transient_fault_goes_unnoticed(script: str, world: World, figure: Figure) -> None:
-    figure("a transient AWS fault goes unnoticed, at any call", passes(world, script, PASSING))
+    seen, noticed = passes(world, script, PASSING)
+    figure("a transient AWS fault goes unnoticed, at any call", seen)
+    assert noticed == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("script", GETS_READY)
 def test_every_lasting_fault_is_reported(script: str, world: World, figure: Figure) -> None:
-    figure(
-        "a lasting AWS fault is reported with a remedy, at any call, and the next run completes",
-        lasts(world, script, KINDS.get(script, LASTING)),
-    )
+    seen, wrong = lasts(world, script, KINDS.get(script, LASTING))
+    figure("a lasting AWS fault is reported with a remedy, at any call, and the next run completes", seen)
+    assert wrong == []

@@ -140,8 +140,8 @@ def test_teardown_with_any_part_missing(desk: World, figure: Figure, subtests: p
             remove(desk)
             torn_down(desk, nothing)
             clean += 1
-    assert clean == len(MISSING)
     figure("teardown with any one part missing, run twice: nothing is left", f"{clean} of {len(MISSING)} parts")
+    assert clean == len(MISSING)
 
 
 def test_teardown_of_everything(desk: World, figure: Figure) -> None:
@@ -151,12 +151,17 @@ def test_teardown_of_everything(desk: World, figure: Figure) -> None:
     desk.aws.root("s3").put_object(Bucket=bucket, Key="Source/a.zip", Body=b"a")
     manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": []})
     desk.aws.root("ecr").put_image(repositoryName=images, imageManifest=manifest, imageTag="one")
-    said = torn_down(desk, nothing)
-    assert "==> Remove the role from aws-auth" in said.splitlines()
+    said = desk.run("teardown.sh", "--yes").output
+    left = [kind for kind, found in desk.state().items() if found != nothing[kind]]
+    desk.endpoint.changes()
+    second = desk.run("teardown.sh", "--yes")
+    changes = desk.endpoint.changes()
     figure(
         "teardown of everything, with images and artifacts, run twice: nothing is left",
-        "0 things left, 0 changing calls in the second run",
+        f"{len(left)} left, {len(changes)} changing calls in the second run",
     )
+    assert (left, changes, second.code) == ([], [], 0), said + second.output
+    assert "==> Remove the role from aws-auth" in said.splitlines()
 
 
 def fails_at(desk: World, point: str, nothing: dict[str, Any]) -> str:
@@ -196,12 +201,12 @@ def test_teardown_with_any_command_failing(desk: World, figure: Figure, subtests
         with subtests.test(point):
             fails_at(desk, point, emptied(desk))
             good += 1
-    assert good == len(points) > 30
-    assert desk.state() == nothing
     figure(
         "teardown with any one command failing: the cluster goes, and the next run deletes the rest",
         f"{good} of {len(points)} commands",
     )
+    assert good == len(points) > 30
+    assert desk.state() == nothing
 
 
 def fail_before_the_nodes(desk: World) -> None:
@@ -267,8 +272,8 @@ def test_teardown_after_failed_setup(desk: World, figure: Figure, subtests: pyte
             set_up(desk)
             torn_down(desk, nothing)
             clean += 1
+    figure("teardown after a failed setup, run twice: nothing is left", f"{clean} of {len(SETUPS)} places")
     assert clean == len(SETUPS)
-    figure("teardown after a failed setup, run twice: nothing is left", f"{clean} of {len(SETUPS)} places of failure")
 
 
 @pytest.mark.slow
@@ -307,7 +312,8 @@ def test_leftovers_reports_everything(desk: World, figure: Figure) -> None:
         f"log group: /aws/lambda/{STACK}-TrustFunction-1",
         f"kubeconfig context: {CONTEXT}",
     }
-    assert {f"    {line}" for line in named} <= set(done.output.splitlines())
+    found = {line for line in named if f"    {line}" in done.output.splitlines()}
+    figure("leftovers.sh reports every kind of leftover", f"{len(found)} of {len(named)}")
+    assert found == named
     assert desk.state() != nothing
     desk.aws.root("logs").delete_log_group(logGroupName=f"/aws/lambda/{STACK}-TrustFunction-1")
-    figure("leftovers.sh reports every kind of leftover", f"{len(named)} of {len(named)}")

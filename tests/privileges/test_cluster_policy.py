@@ -104,9 +104,12 @@ def is_set(action: str) -> bool:
 
 def test_cluster_policy_is_what_eksctl_and_its_stacks_need(figure: Figure) -> None:
     needed = {action for action in handled(*STACKS) if is_set(action)} | set(CALLS)
+    figure(
+        "docs/policies/cluster.json has exactly what eksctl and its stacks need",
+        f"{len(needed & ACTIONS)} of {len(needed | ACTIONS)} actions",
+    )
     assert needed - ACTIONS == set()
     assert ACTIONS - needed == set()
-    figure("docs/policies/cluster.json has exactly what eksctl and its stacks need", f"{len(ACTIONS)} actions")
 
 
 @pytest.mark.parametrize("pattern", NOT_SET)

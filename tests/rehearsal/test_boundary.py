@@ -23,7 +23,7 @@ MINISTACK_NAME = re.compile(
 #: The rehearsal's packages and modules from the bottom up: each may import those above it in this list, and no others.
 LAYERS = (
     ("settings",),
-    ("waiting",),
+    ("doors", "secret", "waiting"),
     ("executions", "progress", "sandbox", "emulator", "github"),
     ("console", "docker", "fronts", "kubernetes", "tutorial"),
     ("caches", "check", "codebuild", "learner"),

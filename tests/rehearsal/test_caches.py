@@ -84,4 +84,4 @@ def test_clean_refuses_while_the_programs_are_built(cache: Path) -> None:
 def test_other_value_of_the_setting_is_refused(cache: Path) -> None:
     done = run("status", cache, REHEARSAL_BUILD="yes")
     assert done.returncode == 2
-    assert done.stderr.endswith("error: REHEARSAL_BUILD must be 0 or 1, not 'yes'\n")
+    assert done.stderr == "rehearse.sh: REHEARSAL_BUILD is not 0 or 1: 'yes'\n"

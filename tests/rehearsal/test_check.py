@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import ipaddress
 import json
 import os
 import shutil
@@ -60,7 +62,7 @@ def test_names_the_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> No
     enough = check.DISK_NEEDED + official.SPACE_NEEDED
     monkeypatch.setattr(check.shutil, "disk_usage", lambda _: Usage(0, 0, enough))
     assert "GB free" in check.disk()
-    monkeypatch.setenv("REHEARSAL_BUILD", "1")
+    monkeypatch.setattr(check, "settings", dataclasses.replace(check.settings, compiles=True))
     with pytest.raises(check.Missing, match=r"GB are free in .*eks-rehearsal.*XDG_CACHE_HOME"):
         check.disk()
     monkeypatch.setattr(build, "is_built", lambda: True)
@@ -97,7 +99,7 @@ def test_a_container_without_a_limit_has_the_memory_of_the_machine(
 def test_names_the_controllers_that_are_not_delegated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cgroups, "ROOT", a_tree(tmp_path, {"cgroup.controllers": "cpu io memory\n"}))
     monkeypatch.setattr(cgroups, "is_v2", lambda: True)
-    with pytest.raises(check.Missing, match=r"no controllers cpuset, pids of cgroup v2: .*--privileged.*Delegate=yes"):
+    with pytest.raises(check.Missing, match=r"no controllers pids of cgroup v2: .*--privileged.*Delegate=yes"):
         check.control_groups()
 
 
@@ -156,12 +158,33 @@ def test_first_port_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch, 
     assert module._ports() == Ports(24560)
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "80", "65530", "24560.5", "\u0662"])
+@pytest.mark.parametrize("value", ["x", "abc", "-1", "80", "65530", "24560.5", "\u0662"])
 def test_rejects_a_first_port_that_is_none(value: str) -> None:
     done = preflight(REHEARSAL_PORT=value)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("rehearse.sh: REHEARSAL_PORT is not a number from 1024 to 65524")
+
+
+@pytest.mark.parametrize(
+    "value", ["abc", "10.250", "10.250.0.1/16", "10.250.0.0/24", "8.8.0.0/16", "fd00::/16", "10.96.0.0/16", "0.0.0.0/0"]
+)
+def test_rejects_a_network_that_is_none(value: str) -> None:
+    done = preflight(REHEARSAL_NETWORK=value)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("rehearse.sh: REHEARSAL_NETWORK is not a private network such as 172.30.0.0/16")
+
+
+def test_every_address_is_within_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REHEARSAL_NETWORK", "172.30.0.0/16")
+    moved, whole = module.Settings(), ipaddress.IPv4Network("172.30.0.0/16")
+    ranges = [moved.vpc_cidr, moved.load_balancer_cidr, moved.pod_cidr, moved.pods_of(1), moved.pods_of(2)]
+    assert all(ipaddress.IPv4Network(each).subnet_of(whole) for each in ranges)
+    assert all(ipaddress.IPv4Network(each).subnet_of(ipaddress.IPv4Network(moved.pod_cidr)) for each in ranges[3:])
+    addresses = [moved.region_ip, moved.engine_ip, moved.node_ip(1), moved.node_ip(2)]
+    assert len(set(addresses)) == 4
+    assert all(ipaddress.IPv4Address(each) in ipaddress.IPv4Network(moved.vpc_cidr) for each in addresses)
 
 
 @pytest.mark.parametrize("value", ["x", "localhost", "0.0.0.0:80", "::", "256.0.0.1"])
@@ -304,12 +327,18 @@ def test_a_wider_route_of_a_vpn_is_no_conflict(route: str, empty_cache: dict[str
 
 
 @pytest.mark.rehearsal
-@pytest.mark.parametrize("route", ["10.250.0.0/24", "10.250.1.64/26", "10.244.0.0/16", "10.244.9.1/32"])
+@pytest.mark.parametrize("route", ["10.250.0.0/24", "10.250.1.64/26", "10.250.64.0/18", "10.250.99.1/32"])
 def test_a_route_to_the_addresses_of_the_rehearsal_is_a_conflict(route: str, empty_cache: dict[str, str]) -> None:
     vpn = f"ip link add vpn0 type veth peer name other; ip link set vpn0 up; ip route add {route} dev vpn0"
     done = in_namespace(vpn, sys.executable, "-c", ADDRESSES, **empty_cache)
     assert done.returncode == 1
-    assert f"this machine has a route to {route.removesuffix('/32')} (vpn0): disconnect that network" in done.stderr
+    assert (
+        f"this machine has a route to {route.removesuffix('/32')} (vpn0): set REHEARSAL_NETWORK to a private network"
+        in done.stderr
+    )
+    done = in_namespace(vpn, sys.executable, "-c", ADDRESSES, **empty_cache, REHEARSAL_NETWORK="172.30.0.0/16")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "172.30.0.0/24, 172.30.1.0/24, 172.30.64.0/18" in done.stdout
 
 
 @pytest.mark.rehearsal
@@ -327,6 +356,25 @@ iptables -P FORWARD DROP"""
     allowed = f"{rules}\niptables -I INPUT -i rehearsal0 -j ACCEPT"
     done = in_namespace(allowed, sys.executable, "-c", ADDRESSES, **empty_cache)
     assert done.returncode == 0, done.stderr
+
+
+REMOVING = """
+from rehearsal.sandbox import network
+batch = network._batch
+def meddle(*args):
+    batch(*args)
+    network._ip("address", "flush", "dev", network.HOST_LINK)
+network._batch = meddle
+"""
+
+
+@pytest.mark.rehearsal
+def test_a_network_manager_that_removes_the_address_is_found(empty_cache: dict[str, str]) -> None:
+    """As systemd-networkd does if one of its files matches the link, such as one for all of Type=ether."""
+    done = in_namespace("true", sys.executable, "-c", REMOVING + ADDRESSES, **empty_cache)
+    assert done.returncode == 1
+    assert "network manager took the address 10.250.0.1 from the link rehearsal0" in done.stderr
+    assert "Unmanaged=yes" in done.stderr
 
 
 @pytest.mark.rehearsal

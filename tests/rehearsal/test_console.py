@@ -565,7 +565,7 @@ def test_rejects_foreign_code_hosts_and_methods() -> None:
         assert "default-src 'none'" in headers["content-security-policy"], path
         assert "unsafe" not in headers["content-security-policy"], path
         assert headers["x-content-type-options"] == "nosniff", path
-    assert request(app, "/", host="evil.example").status_code == 400
+    assert request(app, "/", host="evil.example").status_code == 403
     assert request(app, "/api/snapshot", method="POST").status_code == 405
     assert request(app, "/static/%2e%2e/app.py").status_code == 404
 

@@ -277,3 +277,32 @@ def test_creator_is_an_administrator(eks: Rehearsal) -> None:
     write_aws_auth(None)
     done = eks.run("kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.groups}")
     assert "system:masters" in done.stdout
+
+
+def test_script_corrects_the_access_entry_that_wins(eks: Rehearsal) -> None:
+    """aws-auth maps the role already, but its access entry gives it another user; and only warn is restricted."""
+    api, name, principal = root("eks"), cluster_name(eks), f"{HOME}/tester"
+    namespace = "identity-app"
+    admin("create", "namespace", namespace)
+    level = "pod-security.kubernetes.io/"
+    admin("label", "namespace", namespace, f"{level}enforce=privileged", f"{level}warn=restricted")
+    write_mappings(mapping(principal, "build", "deployers"))
+    api.create_access_entry(clusterName=name, principalArn=principal, kubernetesGroups=["readers"], username="reader")
+    env = eks.env | {"KUBECTL_ROLE_NAME": "tester", "APP_NAMESPACE": namespace}
+    deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    try:
+        assert settles(lambda: token(eks), 403, deployments)
+        done = subprocess.run(
+            ["scripts/authorize-role.sh"], env=env, cwd=eks.checkout, check=True, timeout=120, capture_output=True, text=True
+        )  # fmt: skip
+        last = "==> The role may deploy: to the cluster it is user build of group deployers, by an access entry"
+        assert done.stdout.splitlines()[-1] == last
+        assert settles(lambda: token(eks), 200, deployments)
+        assert identity(token(eks))["username"] == "build"
+        assert (
+            json.loads(admin("get", "namespace", namespace, "-o", "json"))["metadata"]["labels"][f"{level}enforce"]
+            == "restricted"
+        )
+    finally:
+        api.delete_access_entry(clusterName=name, principalArn=principal)
+        admin("delete", "namespace", namespace, "--wait=false")

@@ -30,6 +30,7 @@ from rehearsal import waiting
 from rehearsal.emulator import ministack, registry_password
 from rehearsal.fronts import proxy, registry
 from rehearsal.sandbox.authorities import BUNDLE_VARIABLES, machine_bundle
+from rehearsal.secret import root_keys
 from rehearsal.settings import Ports, Settings
 from tests.support.loopback import reserved_ports
 from tests.support.paths import ROOT
@@ -53,7 +54,7 @@ class Aws:
 
     def client(self, service: str, keys: Json | None = None, url: str | None = None) -> Any:
         """A client as root, or with the keys of a user or role; through the proxy if ``url`` has a real host name."""
-        keys = keys or {"AccessKeyId": self.settings.account, "SecretAccessKey": "test"}
+        keys = keys or dict(zip(("AccessKeyId", "SecretAccessKey"), root_keys(self.settings.run), strict=True))
         proxies = {"https": self.settings.proxy_url} if url else {}
         return self.session.client(
             service,
@@ -151,7 +152,7 @@ def test_proxy_refuses_plain_requests(aws: Aws) -> None:
         ("127.0.0.1", "127.0.0.1", True),
         ("10.250.0.1", "10.250.0.20", True),
         ("10.250.0.1", "10.250.0.11", False),
-        ("10.250.0.1", "10.244.1.5", False),
+        ("10.250.0.1", "10.250.65.5", False),
         ("10.250.0.1", "10.250.0.1", False),
     ],
 )
@@ -265,8 +266,7 @@ def test_machine_bundle_is_the_one_that_the_environment_names(monkeypatch: pytes
 
 
 def test_keys_are_readable_by_their_owner_only(aws: Aws) -> None:
-    aws.client("ecr").get_authorization_token()  # creates the registry's key
-    for name in ("front.pem", "registry.key"):
+    for name in ("front.pem", "secret"):
         assert (aws.settings.run / name).stat().st_mode & 0o077 == 0
 
 

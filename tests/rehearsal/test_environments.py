@@ -81,4 +81,4 @@ def test_container_of_the_documentation_rehearses(engine: Engine, checkout: Path
     seen = sum("<title>" in answer for answer in answers)
     assert seen > 0
     (seconds,) = re.findall(r"Whole rehearsal: (\d+) s", done.stdout)
-    figure("the documented container rehearses the whole tutorial", f"in {seconds} s, its page read {seen} times")
+    figure("the documented container rehearses the whole tutorial", f"in ~{seconds} s")

@@ -173,7 +173,7 @@ def test_each_node_has_its_own_addresses_and_zone() -> None:
     first, second = Node(1), Node(2)
     assert (first.name, first.address, first.zone) == ("node-1", "10.250.0.11", "us-east-2a")
     assert (second.name, second.address, second.zone) == ("node-2", "10.250.0.12", "us-east-2b")
-    assert second.cni()["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "10.244.2.0/24"}]]
+    assert second.cni()["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "10.250.66.0/24"}]]
     assert {program.netns for program in second.programs().values()} == {"node-2"}
     assert first.kubelet()["maxPods"] == node.MAX_PODS
     assert len(str(second.socket)) < 108
@@ -450,7 +450,7 @@ def test_deleting_a_service_removes_its_address(address: str) -> None:
     with pytest.raises(httpx.HTTPError):
         ask(address)
     routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
-    assert re.findall(r"10\.250\.1\.\S+", routes) == [settings.load_balancer_cidr]
+    assert re.findall(rf"{re.escape(settings.network)}\.1\.\S+", routes) == [settings.load_balancer_cidr]
 
 
 @pytest.mark.rehearsal

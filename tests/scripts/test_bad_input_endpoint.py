@@ -83,12 +83,12 @@ def test_no_wrong_call_reaches_aws(endpoint: Endpoint, tmp_path: Path, figure: F
 
     with ThreadPoolExecutor(4) as pool:
         good = list(pool.map(refused, enumerate(CASES)))
-    assert [case.name for case, fine in zip(CASES, good, strict=True) if not fine] == []
-    assert endpoint.log == []
     figure(
         "wrong input is rejected with one line, before any call",
         f"{sum(good)} of {len(CASES)}, {len(endpoint.log)} requests",
     )
+    assert [case.name for case, fine in zip(CASES, good, strict=True) if not fine] == []
+    assert endpoint.log == []
 
 
 @pytest.mark.parametrize(

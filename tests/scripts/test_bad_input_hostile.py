@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.aws_auth import config_map
 from tests.support.bad_input import IMAGE
 from tests.support.bad_input import ROLE as DEPLOYER
 from tests.support.desk import IDENTITY, SCRIPTS, Desk, copy_of_checkout
 from tests.support.fixtures import Figure
 from tests.support.hostile import AWKWARD, pwned
 from tests.support.names import TOKEN
-from tests.support.paths import ROOT
+from tests.support.paths import FAKES, ROOT
 
 HOSTILE = [
     "$(touch pwned)", "`touch pwned`", ";touch pwned", "|touch pwned", "&touch pwned", "\ntouch pwned\n", "';touch pwned;'",
@@ -57,7 +58,7 @@ ALL = ("create-cluster.sh", "create-role.sh", "authorize-role.sh", "create-stack
 
 def answering(desk: Desk) -> Desk:
     """Let the tools answer as if every resource existed."""
-    aws_auth = {"metadata": {"name": "aws-auth", "resourceVersion": "5"}, "data": {"mapRoles": ""}}
+    aws_auth = config_map("")
     answers = {
         ("aws", "get-caller-identity"): IDENTITY[2]["stdout"],
         ("aws", "get-caller-identity .*Account, Arn"): "111122223333\tarn:aws:iam::111122223333:user/learner\n",
@@ -73,11 +74,12 @@ def answering(desk: Desk) -> Desk:
         ("kubectl", "version"): '{"clientVersion": {"minor": "36", "gitVersion": "v1.36.3"},\n "minor": "36"}',
         ("aws", "list-addons"): "coredns\tkube-proxy\tmetrics-server\tvpc-cni\n",
         ("kubectl", "get nodes --no-headers"): "node-1 Ready\nnode-2 Ready\n",
-        ("kubectl", "get namespace"): 'hello-world {"pod-security.kubernetes.io/enforce":"restricted"}',
+        ("kubectl", "get namespace"): "hello-world restricted",
         ("kubectl", "get configmap/aws-auth"): json.dumps(aws_auth),
     }
     for (tool, pattern), stdout in answers.items():
         desk.answer(tool, pattern, stdout=stdout)
+    desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
     return desk
 
 
@@ -123,8 +125,8 @@ def test_no_shell_runs_a_value(every: int, tmp_path: Path, figure: Figure) -> No
     with ThreadPoolExecutor(4) as pool:
         assert list(filter(None, pool.map(run, enumerate(tried)))) == []
     found = [file for file in pwned(tmp_path) if not file.is_dir()]
-    assert found == []
     figure("hostile values in settings and environment are never executed", f"{len(found)} run of {len(tried):,}")
+    assert found == []
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_no_script_evaluates_text() -> None:
     handed = [(name, line) for name, line in handed if not line.startswith("#")]
     assert handed == [
         ("build/together.sh", 'bash -euo pipefail -c "$2" 2>&1 </dev/null | while IFS= read -r line || [[ -n $line ]]; do printf \'%s | %s\\n\' "$1" "$line"; done'),
-        ("lib/checks.sh", "problem=$(LC_ALL=C bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {"),
+        ("lib/checks.sh", "problem=$(bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {"),
     ]  # fmt: skip
 
 
@@ -252,15 +254,15 @@ def test_hashes_files_with_hostile_names(tmp_path: Path) -> None:
 def test_keeps_hostile_roles_in_aws_auth(tmp_path: Path) -> None:
     desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
     present = [{"rolearn": f"arn:aws:iam::1:role/{value}", "username": value, "groups": [value]} for value in HOSTILE]
-    document = {"metadata": {"resourceVersion": "5"}, "data": {"mapRoles": yaml.safe_dump(present)}}
-    desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(document))
-    spy = tmp_path / "spy"
-    spy.write_text(f'#!/bin/sh\nfor file; do :; done\ncp "$file" "{tmp_path}/patch"\n')
-    spy.chmod(0o755)
-    desk.answer("kubectl", "patch configmap", real=str(spy))
+    state, cluster = tmp_path / "state", tmp_path / "cluster"
+    state.write_text(json.dumps({"writes": 0, "rules": "x", "roles": yaml.safe_dump(present)}))
+    cluster.write_text(f'#!/bin/sh\nCLUSTER_STATE="{state}" exec {FAKES}/kubectl.py "$@"\n')
+    cluster.chmod(0o755)
+    for call in ("get configmap/aws-auth", "patch configmap", "create -f"):
+        desk.answer("kubectl", call, real=str(cluster))
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    patched = yaml.safe_load(yaml.safe_load((tmp_path / "patch").read_text())["data"]["mapRoles"])
+    patched = yaml.safe_load(json.loads(state.read_text())["roles"])
     assert patched[:-1] == present
     assert pwned(tmp_path) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -317,3 +318,13 @@ def test_files_that_are_not_committed_are_refused(learner: Learner) -> None:
     assert done.stdout == (
         "files differ from the last commit, which a report is about: commit them, or undo the changes\n"
     )
+
+
+def test_files_without_a_repository_of_their_own_are_refused(learner: Learner) -> None:
+    """A run commits and pushes; a ZIP download in someone else's repository would do so there."""
+    shutil.rmtree(learner.checkout / ".git")
+    for args in (["init"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "--allow-empty", "--message", "x"]):
+        subprocess.run(["git", "-C", learner.checkout.parent, *args], check=True, capture_output=True, timeout=30)
+    done = learner.run("--yes", GITHUB_USER="learner")
+    assert done.returncode == 2
+    assert done.stdout.startswith("this directory is no clone of a repository, which certify.sh commits to: ")

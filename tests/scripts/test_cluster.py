@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from tests.support.desk import IDENTITY, Desk, copy_of_checkout
 from tests.support.names import ROLE_ARN as ROLE
-from tests.support.paths import ROOT
+from tests.support.paths import FAKES, ROOT
 
 ABSENT = "An error occurred (ResourceNotFoundException) when calling the DescribeCluster operation: No cluster found\n"
 NO_STACK = (
@@ -21,6 +22,8 @@ NO_STACK = (
 NO_ROLE = "An error occurred (NoSuchEntity) when calling the GetRole operation: no such role\n"
 NOT_FOUND = 'Error from server (NotFound): configmaps "aws-auth" not found\n'
 CONFLICT = 'Error from server (Conflict): Operation cannot be fulfilled on configmaps "aws-auth": the object has been modified\n'
+MADE = "2026-11-25T10:00:00+00:00"
+KUBECTL = f'CLUSTER_STATE="{{}}/cluster" exec {FAKES}/kubectl.py "$@"'
 CHANGES = ("create", "delete", "update", "put", "apply", "patch", "label", "continue")
 
 
@@ -35,7 +38,9 @@ def desk(tmp_path: Path) -> Desk:
     desk.answer("aws", "get-role", stderr=NO_ROLE, code=254)
     nodes(desk, "Ready", "Ready,SchedulingDisabled")
     addons(desk, "coredns", "kube-proxy", "metrics-server", "vpc-cni")
-    desk.answer("kubectl", "get namespace", stdout='hello-world {"pod-security.kubernetes.io/enforce":"restricted"}')
+    desk.answer("kubectl", "get namespace", stdout="hello-world restricted")
+    desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
+    desk.answer("aws", "describe-access-entry", stderr=ABSENT, code=254)
     return desk
 
 
@@ -75,16 +80,15 @@ def after(desk: Desk, tool: str, pattern: str, *lines: str) -> None:
 def commands(desk: Desk) -> list[str]:
     """Return the calls as lines, without the options common to all."""
     lines = [" ".join(call) for call in desk.calls()]
-    for option in ("--cli-connect-timeout 10 --cli-read-timeout 60 ", "--request-timeout=30s "):
-        lines = [line.replace(option, "") for line in lines]
-    return lines
+    options = "--cli-connect-timeout 10 --cli-read-timeout 60 |--kubeconfig [^ ]+/kubeconfig --request-timeout=30s "
+    return [re.sub(options, "", line) for line in lines]
 
 
 def changing(desk: Desk) -> list[str]:
     return [
         line
         for line in commands(desk)
-        if any(word.startswith(CHANGES) for word in line.split()[1:4]) and "kubeconfig" not in line
+        if any(word.startswith(CHANGES) for word in line.split()[1:4]) and not re.search("kubeconfig|reviews", line)
     ]
 
 
@@ -241,9 +245,20 @@ def test_without_usable_credentials_nothing_is_changed(script: str, stderr: str,
     assert changing(desk) == []
 
 
-def aws_auth(desk: Desk, roles: str) -> None:
-    document = {"metadata": {"name": "aws-auth", "resourceVersion": "5"}, "data": {"mapRoles": roles}}
-    desk.answer("kubectl", "get configmap/aws-auth", stdout=json.dumps(document))
+def aws_auth(desk: Desk, roles: str | None) -> None:
+    """Let the cluster have an aws-auth with these roles, or none, and keep what is written to it."""
+    (desk.home / "cluster").write_text(json.dumps({"writes": 0, "rules": "x"} | ({"roles": roles} if roles else {})))
+    for call in ("get configmap/aws-auth", "patch configmap/aws-auth", "create -f"):
+        after(desk, "kubectl", call, KUBECTL.format(desk.home))
+
+
+def access_entry(desk: Desk, found: str) -> None:
+    """Let the role have this access entry, or none, and keep what is written to it."""
+    state = desk.home / "entry"
+    state.write_text(found)
+    after(desk, "aws", "describe-access-entry", f"grep . {state} || {{ echo '{ABSENT.strip()}' >&2; exit 254; }}")
+    after(desk, "aws", "(create|update)-access-entry", f"printf 'build\\tdeployers\\t{MADE}\\n' >{state}")
+    after(desk, "aws", "delete-access-entry", f": >{state}")
 
 
 def test_role_is_mapped_and_the_previous_aws_auth_saved(desk: Desk) -> None:
@@ -262,7 +277,10 @@ def test_mapped_role_is_not_changed(desk: Desk) -> None:
     aws_auth(desk, f"- {{rolearn: '{ROLE}', username: build, groups: [deployers]}}")
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "==> aws-auth is up to date"
+    assert done.stdout.splitlines()[-2:] == [
+        "==> aws-auth is up to date",
+        "==> The role may deploy: to the cluster it is user build of group deployers, by aws-auth",
+    ]
     assert [line.split(" -f")[0] for line in changing(desk)] == [
         "kubectl apply -n hello-world"
     ]  # which changes nothing if it is equal
@@ -273,25 +291,26 @@ def test_conflict_is_retried(desk: Desk) -> None:
     aws_auth(desk, "- rolearn: a\n")
     flag = desk.home / "twice"
     spy = desk.home / "spy"
-    spy.write_text(f"#!/bin/sh\n[ -e {flag} ] && exit 0\ntouch {flag}\necho '{CONFLICT.strip()}' >&2\nexit 1\n")
+    patch = KUBECTL.format(desk.home)
+    spy.write_text(f"#!/bin/sh\n[ -e {flag} ] && {patch}\ntouch {flag}\necho '{CONFLICT.strip()}' >&2\nexit 1\n")
     spy.chmod(0o755)
-    desk.answer("kubectl", "patch", real=str(spy))
+    desk.answer("kubectl", " patch ", real=str(spy))
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
     assert "someone else changed aws-auth at the same time: fetching it again" in done.stderr
-    assert sum("get configmap/aws-auth" in line for line in commands(desk)) == 2
+    assert sum("get configmap/aws-auth" in line for line in commands(desk)) == 3, "two to edit it, and one to confirm"
 
 
 def test_other_patch_failures_are_reported(desk: Desk) -> None:
     aws_auth(desk, "- rolearn: a\n")
-    desk.answer("kubectl", "patch", stderr="Error from server (Forbidden): no\n", code=1)
+    desk.answer("kubectl", " patch ", stderr="Error from server (Forbidden): no\n", code=1)
     done = desk.run("authorize-role.sh")
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "aws-auth is unchanged: Error from server (Forbidden): no"
 
 
 def test_missing_aws_auth_is_created(desk: Desk) -> None:
-    desk.answer("kubectl", "get configmap/aws-auth", stderr=NOT_FOUND, code=1)
+    aws_auth(desk, None)
     assert desk.run("authorize-role.sh").returncode == 0
     assert "kubectl create -f" in changing(desk)[-1]
 
@@ -302,9 +321,6 @@ def test_unreadable_aws_auth_is_not_changed(desk: Desk) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("aws-auth: mapRoles cannot be read (line 1: ")
     assert not [line for line in changing(desk) if "patch" in line or "create" in line]
-
-
-MADE = "2026-11-25T10:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -319,7 +335,7 @@ MADE = "2026-11-25T10:00:00+00:00"
 )
 def test_access_entry_in_mode_api(entry: str, option: str, expected: str | None, desk: Desk) -> None:
     desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API\n")
-    desk.answer("aws", "describe-access-entry", stdout=entry, stderr="" if entry else ABSENT, code=0 if entry else 254)
+    access_entry(desk, entry)
     done = desk.run("authorize-role.sh", *([option] if option else []))
     assert done.returncode == 0, done.stderr
     found = [line for line in changing(desk) if "access-entry" in line]
@@ -341,7 +357,7 @@ def test_access_entry_in_mode_api(entry: str, option: str, expected: str | None,
 )
 def test_access_entry_of_an_earlier_role_is_made_again(entry: str, role: str, stale: bool, desk: Desk) -> None:
     desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API\n")
-    desk.answer("aws", "describe-access-entry", stdout=f"build\tdeployers\t{entry}\n")
+    access_entry(desk, f"build\tdeployers\t{entry}\n")
     desk.answer("aws", "get-role", stdout=f"{role}\n")
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
@@ -357,6 +373,123 @@ def test_unreadable_age_changes_no_access_entry(desk: Desk) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("cannot determine whether the access entry is older than the role: ")
     assert not [line for line in changing(desk) if "access-entry" in line]
+
+
+ADMIN = f"admin\tsystem:masters\t{MADE}\n"
+MAPPED = f"- {{rolearn: '{ROLE}', username: build, groups: [deployers]}}"
+
+
+@pytest.mark.parametrize("entry", [ADMIN, f"nobody\t\t{MADE}\n", f"build\tdeployers\t{MADE}\n"])
+def test_access_entry_wins_over_aws_auth(entry: str, desk: Desk) -> None:
+    """In mode API_AND_CONFIG_MAP, the role is what its access entry says, whatever aws-auth says."""
+    aws_auth(desk, MAPPED)
+    access_entry(desk, entry)
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[2] for line in changing(desk) if "access-entry" in line] == (
+        ["update-access-entry"] if "build" not in entry else []
+    )
+    assert not [line for line in changing(desk) if "aws-auth" in line]
+    last = "==> The role may deploy: to the cluster it is user build of group deployers, by an access entry"
+    assert done.stdout.splitlines()[-1] == last
+
+
+def test_remove_takes_the_role_out_of_both(desk: Desk) -> None:
+    aws_auth(desk, MAPPED)
+    access_entry(desk, ADMIN)
+    done = desk.run("authorize-role.sh", "--remove")
+    assert done.returncode == 0, done.stderr
+    found = [line for line in changing(desk) if "aws-auth" in line or "access-entry" in line]
+    assert [line.split(" configmap")[0].split(" --")[0] for line in found] == [
+        "aws eks delete-access-entry",
+        "kubectl patch",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["patch", "list"])
+def test_role_that_cannot_deploy_is_reported(verb: str, desk: Desk) -> None:
+    """The cluster is asked as the role, about every right in deployer-rbac.yml."""
+    aws_auth(desk, MAPPED)
+    desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
+    done = desk.run("authorize-role.sh", DENIED=verb)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    rules = next(yaml.safe_load_all((ROOT / "deployer-rbac.yml").read_text()))["rules"]
+    lacking = [
+        f"{verb} {resource}" + (f".{rule['apiGroups'][0]}" if rule["apiGroups"][0] else "")
+        for rule in rules for resource in rule["resources"] if verb in rule["verbs"]
+    ]  # fmt: skip
+    assert line.startswith("the role cannot deploy: to the cluster it is user build of group deployers, by aws-auth, ")
+    assert f"which may not {', '.join(lacking)}: see whether something else changes aws-auth, " in line
+    assert line.endswith("the RoleBinding deployer in hello-world, then run this again")
+
+
+def test_mapping_that_is_undone_is_reported(desk: Desk) -> None:
+    aws_auth(desk, "- rolearn: a\n")
+    desk.answer("kubectl", "patch")  # which changes nothing
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 1
+    assert "the role cannot deploy: to the cluster it is user (none) of group (none), by aws-auth" in done.stderr
+
+
+@pytest.mark.parametrize("answer", ["", "<html>Sign in</html>", "{}", '{"status": {"allowed": true}}'])
+def test_an_answer_that_allows_nothing_is_no_yes(answer: str, desk: Desk) -> None:
+    aws_auth(desk, MAPPED)
+    desk.answer("kubectl", "create -f .*reviews.json", stdout=answer)
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 1
+    assert "the role cannot deploy: " in done.stderr
+
+
+def test_missing_right_to_ask_is_reported(desk: Desk) -> None:
+    aws_auth(desk, MAPPED)
+    desk.answer("kubectl", "create -f .*reviews.json", stderr="Error from server (Forbidden): no\n", code=1)
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("you need the right to create subjectaccessreviews")
+
+
+@pytest.mark.parametrize(
+    ("labels", "labelled"),
+    [
+        ({"enforce": "restricted"}, False),
+        ({"enforce": "restricted", "warn": "privileged"}, False),
+        ({"enforce": "privileged", "warn": "restricted"}, True),
+        ({"enforce": "baseline", "audit": "restricted", "warn": "restricted"}, True),
+        ({"warn": "restricted"}, True),
+        ({}, True),
+    ],
+)
+def test_only_enforce_restricted_counts(labels: dict[str, str], labelled: bool, desk: Desk) -> None:
+    aws_auth(desk, MAPPED)
+    whole = {f"pod-security.kubernetes.io/{key}": value for key, value in labels.items()}
+    for field, shown in ((r"labels\}", json.dumps(whole)), ("/enforce}", labels.get("enforce", ""))):
+        desk.answer("kubectl", f"get namespace .*{field}", stdout=f"hello-world {shown}")
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 0, done.stderr
+    label = "kubectl label namespace hello-world --overwrite pod-security.kubernetes.io/enforce=restricted"
+    assert ([line for line in changing(desk) if "label" in line] == [label]) == labelled
+
+
+@pytest.mark.parametrize(
+    ("mode", "entry", "roles", "shown"),
+    [
+        ("API_AND_CONFIG_MAP", ADMIN, MAPPED, "the role is user admin of group system:masters, by an access entry"),
+        ("API_AND_CONFIG_MAP", "", MAPPED, "the role is user build of group deployers, by aws-auth"),
+        ("CONFIG_MAP", "", MAPPED.replace(ROLE, ROLE + "2"), "none: run scripts/authorize-role.sh"),
+        ("CONFIG_MAP", "", f"# {ROLE}\n[]", "none: run scripts/authorize-role.sh"),
+        ("API", "", MAPPED, "none: run scripts/authorize-role.sh"),
+    ],
+)
+def test_status_shows_what_the_cluster_takes_the_role_for(
+    mode: str, entry: str, roles: str, shown: str, desk: Desk
+) -> None:
+    aws_auth(desk, roles)
+    access_entry(desk, entry)
+    desk.answer("aws", "describe-cluster .*upgradePolicy", stdout=f"ACTIVE, 1.36, STANDARD, {mode}\n")
+    done = desk.run("status.sh")
+    assert done.returncode == 0, done.stderr
+    assert f"mapping     {shown}" in done.stdout.splitlines()
 
 
 def test_teardown_deletes_in_order(desk: Desk) -> None:

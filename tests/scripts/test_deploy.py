@@ -87,8 +87,8 @@ def build(tmp_path: Path) -> Build:
 
 
 def verbs(build: Build) -> list[str]:
-    """Return the kubectl calls without the namespace, which each must name."""
-    prefix = "kubectl --namespace hello-world "
+    """Return the kubectl calls without the context and the namespace, which each must name."""
+    prefix = "kubectl --context deployer --namespace hello-world "
     assert all(call.startswith(prefix) for call in build.calls)
     return [call.removeprefix(prefix) for call in build.calls]
 
@@ -273,7 +273,7 @@ def test_partly_rejected_manifest_is_rolled_back(build: Build) -> None:
 
 def test_another_namespace(build: Build) -> None:
     assert build.run("build/deploy.sh", IMAGE, APP_NAMESPACE="shop").returncode == 0
-    assert all(call.startswith("kubectl --namespace shop ") for call in build.calls)
+    assert all(call.startswith("kubectl --context deployer --namespace shop ") for call in build.calls)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def publish(build: Build, minor: str, binary: str = "a new kubectl", checksum: s
 
 @pytest.mark.parametrize(("client", "server"), [("36", "36"), ("35", "36"), ("37", "36+"), ("36+", "37")])
 def test_kubectl_within_one_minor_version_is_kept(build: Build, client: str, server: str) -> None:
-    build.answer("kubectl version", kubectl_version(client, server))
+    build.answer("kubectl --context deployer version", kubectl_version(client, server))
     done = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert done.returncode == 0, done.stderr
     assert not any(call.startswith("curl") for call in build.calls)
@@ -327,11 +327,12 @@ def test_kubectl_within_one_minor_version_is_kept(build: Build, client: str, ser
 
 @pytest.mark.parametrize(("client", "server"), [("34", "36"), ("38", "36"), ("9", "37")])
 def test_kubectl_outside_the_skew_is_replaced(build: Build, client: str, server: str) -> None:
-    build.answer("kubectl version", kubectl_version(client, server))
+    build.answer("kubectl --context deployer version", kubectl_version(client, server))
     publish(build, server)
     done = build.run("build/install-kubectl.sh", str(build.notes / "new dir"))
     assert done.returncode == 0, done.stderr
     assert (build.notes / "new dir" / "kubectl").exists()
+    assert f"==> Install kubectl v1.{server}.4 in {build.notes / 'new dir'}\n" in done.stdout
     assert (build.notes / "new dir" / "kubectl").read_text() == "a new kubectl"
     assert os.access(build.notes / "new dir" / "kubectl", os.X_OK)
     assert all("https://dl.k8s.io/release/" in call for call in build.calls[1:])
@@ -352,7 +353,7 @@ def test_without_kubectl_uses_the_setting(build: Build) -> None:
 
 
 def test_wrong_checksum_installs_nothing(build: Build) -> None:
-    build.answer("kubectl version", kubectl_version("30", "36"))
+    build.answer("kubectl --context deployer version", kubectl_version("30", "36"))
     publish(build, "36", checksum="0" * 64)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
@@ -362,7 +363,7 @@ def test_wrong_checksum_installs_nothing(build: Build) -> None:
 
 @pytest.mark.parametrize("page", ["<html>log in</html>", "v1.35.9", ""])
 def test_invalid_version_page_installs_nothing(build: Build, page: str) -> None:
-    build.answer("kubectl version", kubectl_version("30", "36"))
+    build.answer("kubectl --context deployer version", kubectl_version("30", "36"))
     build.answer("stable-1.36.txt", page)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
@@ -371,7 +372,7 @@ def test_invalid_version_page_installs_nothing(build: Build, page: str) -> None:
 
 
 def test_failed_download_is_reported(build: Build) -> None:
-    build.answer("kubectl version", kubectl_version("30", "36"))
+    build.answer("kubectl --context deployer version", kubectl_version("30", "36"))
     build.answer("curl", "", 22)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
@@ -382,7 +383,7 @@ def test_failed_download_is_reported(build: Build) -> None:
 
 
 def test_unauthorized_role_gets_the_remedy(build: Build) -> None:
-    build.answer("kubectl version", "error: You must be logged in to the server (Unauthorized)", 1)
+    build.answer("kubectl --context deployer version", "error: You must be logged in to the server (Unauthorized)", 1)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
     assert "scripts/authorize-role.sh" in failed.stderr
@@ -403,6 +404,7 @@ def test_connects_as_the_role(build: Build) -> None:
     (call,) = build.calls
     for words in ("eks update-kubeconfig --name eksctl-demo", f"--role-arn {ROLE}", f"--assume-role-arn {ROLE}"):
         assert words in call
+    assert "--alias deployer " in call
     assert f"--kubeconfig {build.notes / 'kubeconfig'}" in call
 
 

@@ -127,6 +127,49 @@ def test_network_failure_is_reported(desk: Desk) -> None:
     )
 
 
+def connected(desk: Desk, **environment: str) -> dict[str, str]:
+    """Return the variables for a connection that is available."""
+    desk.answer("aws", f"get-connection --connection-arn {ARN}", stdout="AVAILABLE\n")
+    return {"CONNECTION_ARN": ARN} | environment
+
+
+@pytest.mark.parametrize("answer", ["404 none", "403 none", "301 none", "502 none"])
+def test_repository_that_only_a_connection_may_see_is_not_known(answer: str, desk: Desk) -> None:
+    """As one that does not exist: no call shows what a connection can read."""
+    code, lines = preflight(desk, **connected(desk, ANSWER=answer))
+    assert code == 0
+    assert lines["GitHub"] == (
+        "unknown GitHub      whether learner/aws_pipeline exists: GitHub does not show it to everyone, so it is private, "
+        "misspelt or out of reach"
+    )
+
+
+def test_repository_is_not_known_without_a_network(desk: Desk) -> None:
+    desk.answer("curl", "api.github.com", stderr="curl: (6) Could not resolve host: api.github.com\n", code=6)
+    code, lines = preflight(desk, **connected(desk))
+    assert (code, lines["GitHub"].split()[0]) == (0, "unknown")
+
+
+def test_public_repository_is_checked_with_a_connection(desk: Desk) -> None:
+    code, lines = preflight(desk, **connected(desk, ANSWER="200 none"))
+    assert (code, lines["GitHub"]) == (0, "ok      GitHub      learner/aws_pipeline, branch master")
+    assert [call[-1] for call in desk.calls() if call[0] == "curl" and call[-1].startswith("https")] == [
+        "https://api.github.com/repos/learner/aws_pipeline",
+        "https://api.github.com/repos/learner/aws_pipeline/branches/master",
+    ]
+    assert (desk.home / "curl.config").read_text() == ""
+
+
+def test_branch_of_a_public_repository_is_checked_with_a_connection(desk: Desk) -> None:
+    branch = desk.home / "no-branch"
+    branch.write_text(f'#!/bin/sh\nANSWER="404 none" exec {GITHUB} "$@"\n')
+    branch.chmod(0o755)
+    desk.answer("curl", "/branches/", real=str(branch))
+    code, lines = preflight(desk, **connected(desk, ANSWER="200 none"))
+    assert code == 1
+    assert lines["GitHub"].startswith("FAILED  GitHub      GITHUB_BRANCH: learner/aws_pipeline has no branch master")
+
+
 @pytest.mark.parametrize(("state", "code"), [("AVAILABLE", 0), ("PENDING", 1), ("ERROR", 1)])
 def test_connection_must_be_available(state: str, code: int, desk: Desk) -> None:
     desk.answer("aws", f"get-connection --connection-arn {ARN}", stdout=f"{state}\n")
@@ -165,6 +208,9 @@ def test_preflight_passes_without_a_token(desk: Desk) -> None:
     ("tool", "pattern", "stdout", "what", "line"),
     [
         ("aws", "--version", "aws-cli/1.18.0 Python/3.8", "aws", "1.18.0: install version 2 as described in the README under \"What you need\""),
+        ("aws", "--version", "aws-cli/2.22.35 Python/3.12", "aws", "2.22.35: install version 2 as described in the README under \"What you need\""),
+        ("aws", "get-caller-identity", "arn:aws:iam::111122223333:root\n", "account",
+         "111122223333 as its root user: work as an IAM user, as described in step 2 of the README"),
         ("eksctl", "version", "0.180.0", "eksctl", "0.180.0: install 0.231 or later as described in the README under \"What you need\""),
         ("kubectl", "version", '{"gitVersion": "v1.34.9-eks"}', "kubectl",
          "1.34.9-eks, cluster 1.36: install it within one minor version of the cluster's, as described in the README under \"What you need\""),
@@ -221,6 +267,12 @@ def test_unknown_plan_is_a_note(error: str, desk: Desk) -> None:
 def test_account_from_before_the_plans_has_none(desk: Desk) -> None:
     desk.answer(*FREE[:2], stderr="\nAn error occurred (ResourceNotFoundException): no\n", code=254)
     assert preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)[1]["plan"] == "ok      plan        none"
+
+
+@pytest.mark.parametrize("version", ["1.37.0", "1.46.3", "2.23.0", "2.38.5"])
+def test_accepts_both_major_versions_of_the_aws_cli(version: str, desk: Desk) -> None:
+    desk.answer("aws", "--version", stdout=f"aws-cli/{version} Python/3.13.7 Linux/6.8.0\n")
+    assert preflight(desk)[1]["aws"] == f"ok      aws         {version}"
 
 
 @pytest.mark.parametrize("minor", [35, 36, 37])

@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the packages are those of Linux distributions")
 
 #: What the script itself calls.
-TOOLS = ("bash", "dirname", "env", "mktemp", "rm", "sed", "tail", "uname")
+TOOLS = ("bash", "env", "mktemp", "readlink", "rm", "sed", "tail", "uname")
 #: The programs of packages with another name, where docker.io has no client, as since Debian 13.
 SPLIT = {"docker.io": "dockerd", "docker-cli": "docker", "iproute2": "ip", "procps": "ps", "docker-buildx": "buildx"}
 WHOLE = {**SPLIT, "docker.io": "dockerd docker"}

@@ -46,7 +46,8 @@ RULES = {
     "head or tail": (r"\b(head|tail)\s([^|]*\s)?(-n ?-\d|-c ?-\d|--)", "head -n -1"),
     "xargs": (r"\bxargs\b.*\s(-r\b|-d\b|--)", "xargs -r rm"),
     "cp, mv, rm, ln": (r"(^|[;&|] *)\s*(cp|mv|rm|ln|mkdir|chmod)\s+(-\w+ )*--\w", "cp --parents a b"),
-    "tool": (r"(^|[;|&(]\s*|\s)(timeout|tac|readlink -f|realpath|nproc|sha256sum|setsid|flock) ", "timeout 5 x"),
+    # macOS has readlink -f since 12.3.
+    "tool": (r"(^|[;|&(]\s*|\s)(timeout|tac|realpath|nproc|sha256sum|setsid|flock) ", "timeout 5 x"),
 }
 
 

@@ -33,8 +33,8 @@ DEFAULTS = {
 
 
 def source(checkout: Path, **environment: str) -> dict[str, str]:
-    """Return what settings.sh exports."""
-    code = 'set -euo pipefail; source "$1"; exec env -0'
+    """Return what settings.sh sets, as the scripts export it."""
+    code = 'set -euo pipefail -o allexport; source "$1"; exec env -0'
     base = {"PATH": os.environ["PATH"], "HOME": str(checkout), "GIT_CEILING_DIRECTORIES": str(checkout.parent)}
     done = subprocess.run(
         ["bash", "-c", code, "-", str(checkout / "settings.sh")],
@@ -71,6 +71,35 @@ def test_environment_wins(name: str, checkout: Path) -> None:
 def test_region_wins_over_default_region(checkout: Path) -> None:
     found = source(checkout, AWS_REGION="eu-west-1", AWS_DEFAULT_REGION="us-west-2")
     assert (found["AWS_REGION"], found["AWS_DEFAULT_REGION"]) == ("eu-west-1", "eu-west-1")
+
+
+def in_terminal(checkout: Path, *lines: str) -> str:
+    """Return what a learner's terminal prints that has read settings.sh, by lines typed after that."""
+    base = {"PATH": os.environ["PATH"], "HOME": str(checkout), "GIT_CEILING_DIRECTORIES": str(checkout.parent)}
+    script = "\n".join(["source settings.sh", *lines])
+    done = subprocess.run(["bash", "-c", script], cwd=checkout, env=base, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+EDIT = "sed -i.bak 's/NODE_COUNT:=2/NODE_COUNT:=5/' settings.sh"
+SCRIPT = "bash -c 'set -o allexport; source settings.sh; printenv NODE_COUNT'"
+
+
+def test_edit_counts_in_a_terminal_that_has_read_the_file(checkout: Path) -> None:
+    assert in_terminal(checkout, 'echo "$NODE_COUNT"', EDIT, SCRIPT) == "2\n5\n"
+    assert in_terminal(checkout, "source settings.sh", 'echo "$NODE_COUNT $AWS_DEFAULT_REGION"') == "5 us-east-2\n"
+
+
+def test_export_wins_over_an_edit(checkout: Path) -> None:
+    printed = in_terminal(checkout, "export NODE_COUNT=3", EDIT, SCRIPT, "source settings.sh", 'echo "$NODE_COUNT"')
+    assert printed == "3\n3\n"
+
+
+def test_every_setting_is_read_again(checkout: Path) -> None:
+    change = "sed -i.bak 's/^: \"\\(\\${[A-Z_]*:=\\)[^}]*/: \"\\1changed/' settings.sh; source settings.sh"
+    shown = in_terminal(checkout, change, f"printf '%s\n' {' '.join(f'${name}' for name in DEFAULTS)}")
+    assert shown.split() == ["changed"] * 10 + ["aws_pipeline", "master"]
 
 
 def test_twelve_values_at_most_and_no_secret(checkout: Path) -> None:
@@ -130,6 +159,24 @@ def test_other_origins_are_ignored(url: str, checkout: Path) -> None:
     git(checkout, "remote", "add", "origin", url)
     found = source(checkout)
     assert (found["GITHUB_USER"], found["GITHUB_REPO"], found["GITHUB_BRANCH"]) == ("", "aws_pipeline", "master")
+
+
+def test_origin_of_a_repository_around_the_checkout_is_ignored(checkout: Path) -> None:
+    """The files of a ZIP download, unpacked in a checkout of something else."""
+    git(checkout.parent, "init", "--quiet", "--initial-branch", "trunk")
+    git(checkout.parent, "remote", "add", "origin", "https://github.com/someone/else")
+    found = source(checkout, GIT_CEILING_DIRECTORIES="")
+    assert (found["GITHUB_USER"], found["GITHUB_REPO"], found["GITHUB_BRANCH"]) == ("", "aws_pipeline", "master")
+
+
+def test_work_tree_has_the_origin_of_its_repository(checkout: Path) -> None:
+    main = checkout.parent / "main"
+    git(checkout.parent, "init", "--quiet", "--initial-branch", "trunk", str(main))
+    git(main, "remote", "add", "origin", "https://github.com/octocat/aws_pipeline")
+    git(main, "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--allow-empty", "--message", "x")
+    git(main, "worktree", "add", "--quiet", str(checkout.parent / "tree"))
+    (checkout.parent / "tree" / "settings.sh").write_bytes((ROOT / "settings.sh").read_bytes())
+    assert source(checkout.parent / "tree")["GITHUB_USER"] == "octocat"
 
 
 # --- The scripts' checks and the template's patterns

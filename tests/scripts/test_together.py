@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
+from rehearsal.waiting import until
 from tests.support.paths import ROOT
 
 
@@ -40,6 +45,26 @@ def test_failure_is_named_and_the_others_finish() -> None:
 
 def test_failure_in_a_pipe_counts() -> None:
     assert together("login", "false | cat").returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signal_ends_the_commands(number: signal.Signals, tmp_path: Path) -> None:
+    """With what they have started; the names of the programs are of this test alone."""
+    program = tmp_path / "program"
+    program.symlink_to(str(shutil.which("sleep")))
+    command = f"{program} 60 & touch {tmp_path}/$name; {program} 61 | cat"
+    with subprocess.Popen(
+        ["scripts/build/together.sh", "one", f"name=one; {command}", "two", f"name=two; {command}"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        until(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists(), 60, "the commands", pause=0.05)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (1, "stopped, with its commands\n")
+    left = [each for each in psutil.process_iter(["cmdline"]) if str(program) in (each.info["cmdline"] or [])]
+    for each in left:
+        each.kill()
+    assert left == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["one"], ["one", "true", "two"]])

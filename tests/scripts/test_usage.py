@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_rejects_hostile_arguments(script: str, argument: str, desk: Desk) -> No
 @pytest.mark.parametrize("script", ["create-cluster.sh", "create-role.sh", "status.sh", "teardown.sh"])
 def test_missing_tool_is_named(script: str, desk: Desk) -> None:
     (desk.home / "bin" / "aws").unlink()
-    for tool in ("awk", "bash", "cat", "dirname", "env", "git", "mktemp", "python3", "rm", "tr", "uname"):
+    for tool in ("awk", "bash", "cat", "dirname", "env", "git", "mktemp", "python3", "readlink", "rm", "tr", "uname"):
         (desk.home / "bin" / tool).symlink_to(
             next(p for d in os.environ["PATH"].split(":") if (p := Path(d, tool)).exists())
         )
@@ -94,3 +95,19 @@ def test_teardown_without_a_terminal_needs_yes(desk: Desk) -> None:
     assert done.returncode == 2
     assert done.stderr == "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation\n"
     assert desk.calls() == []
+
+
+def test_each_script_can_be_called_through_links(tmp_path: Path) -> None:
+    """By another name, relative, absolute, and through a link to a link, from anywhere."""
+    for number, script in enumerate(SCRIPTS):
+        links = tmp_path / "my links" / str(number)
+        links.mkdir(parents=True)
+        (links / "absolute").symlink_to(ROOT / "scripts" / script)
+        (links / "relative").symlink_to(os.path.relpath(ROOT / "scripts" / script, links))
+        (links / "again").symlink_to("relative")
+        for name in ("absolute", "relative", "again"):
+            done = subprocess.run(
+                [f"./{name}", "-h"], cwd=links, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert (done.returncode, done.stderr) == (0, ""), script
+            assert f"Usage: scripts/{script}" in done.stdout

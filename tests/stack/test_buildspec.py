@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rehearsal.codebuild.buildspec import PHASES, parse
 from rehearsal.codebuild.shell import Shell
 from tests.support.desk import FAKE, Desk, copy_of_checkout
+from tests.support.image_stages import stages
 from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import ROOT
 
@@ -110,6 +112,39 @@ def test_commit_is_tested_built_pushed_and_deployed_by_digest(build: Build) -> N
     assert all(number > tests[0] for tag, number in pushed.items() if tag != "cache")
     assert build.calls("deploy") == [f"deploy {REPOSITORY}@{DIGEST}"]
     assert lines.index(f"deploy {REPOSITORY}@{DIGEST}") > max(pushed.values())
+
+
+def test_settings_of_the_tools() -> None:
+    """BuildKit keeps the layers' cache in the image; the AWS CLI's standard mode retries throttling and lost connections."""
+    env = yaml.safe_load((ROOT / "buildspec.yml").read_text(encoding="utf-8"))["env"]
+    assert env["shell"] == "bash"
+    assert env["variables"] == {"DOCKER_BUILDKIT": "1", "AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}
+    assert env["exported-variables"] == ["VERSION", "IMAGE"], "the console shows them"
+
+
+def test_image_is_looked_up_by_the_commit_and_by_its_files(build: Build) -> None:
+    assert build.run()
+    (lookup,) = build.calls("aws ecr batch-get-image")
+    (content,) = {tag_of(line) for line in build.calls("docker push") if tag_of(line).startswith("content-")}
+    assert lookup == (
+        f"aws ecr batch-get-image --repository-name {REPOSITORY.partition('/')[2]} --output text "
+        f"--image-ids imageTag={COMMIT} imageTag={content} --query images[0].imageId.imageDigest"
+    )
+    (login,) = build.calls("docker login")
+    assert login == f"docker login --username AWS --password-stdin {REPOSITORY.partition('/')[0]}"
+
+
+def test_image_and_tests_are_built_from_the_cached_layers_and_pushed(build: Build) -> None:
+    assert build.run()
+    cache, wanted = f"{REPOSITORY}:cache", build.calls("docker build", "docker tag", "docker push")
+    (content,) = {tag_of(line) for line in wanted if tag_of(line).startswith("content-")}
+    assert sorted(wanted) == sorted([
+        f"docker build --target test --cache-from {cache} .",
+        f"docker build --build-arg VERSION={COMMIT} --build-arg BUILDKIT_INLINE_CACHE=1 --cache-from {cache} --tag {cache} .",
+        f"docker push --quiet {cache}",
+        *(f"docker tag {cache} {REPOSITORY}:{tag}" for tag in (COMMIT, content)),
+        *(f"docker push --quiet {REPOSITORY}:{tag}" for tag in (COMMIT, content)),
+    ])  # fmt: skip
 
 
 PULLS = f"""\
@@ -206,54 +241,6 @@ def test_password_is_removed_after_a_failure(build: Build) -> None:
     build.desk.answer("deploy", "", code=1)
     assert not build.run()
     assert build.calls("docker")[-1].startswith("docker logout ")
-
-
-# --- Dockerfile
-
-
-def stages() -> dict[str, list[str]]:
-    """Return the instructions of each stage, with continuation lines joined."""
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
-    found: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if line.startswith("FROM "):
-            found[line.split()[-1]] = [line]
-        elif found and line.strip() and not line.startswith("#"):
-            found[list(found)[-1]].append(" ".join(line.split()))
-    return found
-
-
-def test_last_stage_runs_the_server_without_root_or_tests() -> None:
-    found = stages()
-    assert list(found)[-1] == "release"
-    assert found["release"][0] == "FROM runtime AS release"
-    users = [line for line in found["release"] if line.startswith("USER ")]
-    assert users == ["USER 10001:10001"]
-    assert found["release"][-1] == 'CMD ["gunicorn"]'
-    assert [line for line in found["release"] if line.startswith("COPY ")] == ["COPY app.py gunicorn.conf.py ./"]
-    assert "ARG VERSION=development" in found["release"]
-    assert "ENV VERSION=$VERSION" in found["release"]
-
-
-def test_tests_run_on_the_released_stage_and_can_fail_it() -> None:
-    assert stages()["test"][0] == "FROM runtime AS test"
-    assert stages()["test"][-1].startswith("RUN python -m pytest ")
-    assert not re.search(r"\|\||;|&& true|\bexit\b", stages()["test"][-1])
-
-
-def test_every_package_is_verified_by_its_hash() -> None:
-    installs = [line for lines in stages().values() for line in lines if "pip " in line and " install " in line]
-    assert len(installs) == 2
-    assert all("--require-hashes" in line and "--only-binary :all:" in line for line in installs)
-    for name in ("requirements.txt", "tests/requirements.txt"):
-        pins = re.split(r"\n(?=[a-z])", (ROOT / name).read_text(encoding="utf-8"))
-        assert all("--hash=sha256:" in pin for pin in pins if "==" in pin.partition("\n")[0]), name
-
-
-def test_base_image_has_a_version_and_no_pull_limit() -> None:
-    outside = [lines[0].split()[1] for lines in stages().values() if lines[0].split()[1] not in stages()]
-    assert len(outside) == 1
-    assert re.fullmatch(r"public\.ecr\.aws/docker/library/python:3\.\d+-slim(-\w+)?(@sha256:[0-9a-f]{64})?", outside[0])
 
 
 # --- gunicorn.conf.py

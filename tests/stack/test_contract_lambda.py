@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.function import HELD, OPEN, OTHER_BUILDS, Function, error, properties
+from tests.support.function import OPEN, OTHER_BUILDS, Function, error, held, properties
 from tests.support.names import ROLE
 
 
@@ -58,7 +58,7 @@ def test_accepts_deserialised_events(function: Function) -> None:
     writes = function.iam.writes
     new = received(properties(builds=OTHER_BUILDS))
     function(received("Update"), ResourceProperties=new, OldResourceProperties=received(properties()))
-    assert function.statements == [HELD | {"Condition": {"ArnEquals": {"aws:PrincipalArn": OTHER_BUILDS}}}]
+    assert function.statements == [held(OTHER_BUILDS)]
     assert function.iam.writes == writes + 1
     function(received("Delete"), ResourceProperties=new)
     assert (function.statements, function.s3.buckets) == ([OPEN], {"artifacts": 0})

@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.account import OPEN, Aws, environment, held, refused
-from tests.support.names import ACCOUNT, CONNECTION, OTHER_ROLE, ROLE, TOKEN
+from tests.support.account import OPEN, Aws, environment, held, refused, run
+from tests.support.desk import Desk
+from tests.support.names import ACCOUNT, CONNECTION, OTHER_ROLE, ROLE, ROLE_ARN, TOKEN
 from tests.support.paths import ROOT
 from tests.support.policies import LEARNER
 
@@ -63,13 +67,8 @@ class TestStackWithDefaults:
         assert aws.trust() == held(stack["CodeBuildRoleArn"])
 
     def test_only_builds_may_assume_the_role(self, aws: Aws, stack: dict[str, str]) -> None:
-        iam = aws.root("iam")
-        iam.create_user(UserName="ann")
-        anybody = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-        iam.put_user_policy(UserName="ann", PolicyName="all", PolicyDocument=json.dumps(anybody))
-        ann = iam.create_access_key(UserName="ann")["AccessKey"]
-        assert refused(aws.act_as, stack["KubectlRoleArn"], **ann) == "AccessDenied"
-        assert aws.act_as(stack["KubectlRoleArn"], **_service_session(aws, stack["CodeBuildRoleArn"], ann))
+        assert stack["KubectlRoleArn"] == ROLE_ARN
+        assert may_assume(aws, stack["CodeBuildRoleArn"])
 
     def test_kubectl_role_may_describe_only_its_cluster(self, aws: Aws, stack: dict[str, str]) -> None:
         asked = {
@@ -184,6 +183,66 @@ def _everything(aws: Aws) -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("role")
+def test_two_stacks_share_a_role(aws: Aws, tmp_path: Path) -> None:
+    """They are created, updated and deleted one after the other and at once; one creation fails."""
+    first, second = (aws.create(name)["CodeBuildRoleArn"] for name in ("first", "second"))
+    assert aws.trust() == held(first, second)
+    assert may_assume(aws, first)
+    assert may_assume(aws, second)
+    assert "            the stack's builds" in status(aws, tmp_path, "first")
+    assert f"            {second}" in status(aws, tmp_path, "first")
+
+    aws.delete("first")
+    assert aws.trust() == held(second)
+    assert may_assume(aws, second)
+    assert status(aws, tmp_path, "second") == [f"role        {ROLE}, which only the stack's builds may assume"]
+
+    assert aws.change("create", "third", EksClusterName="x", KubectlRoleName="Missing") == "ROLLBACK_COMPLETE"
+    aws.delete("third")
+    assert aws.trust() == held(second)
+
+    assert aws.change("update", "second", KubectlRoleName="Missing") == "UPDATE_ROLLBACK_COMPLETE"
+    assert aws.trust() == held(second)
+
+    for name in ("first", "third"):
+        aws.begin("create", name)
+    assert [aws.settle(name) for name in ("first", "third")] == ["CREATE_COMPLETE"] * 2
+    assert aws.trust() == held(second, *(aws.outputs(name)["CodeBuildRoleArn"] for name in ("first", "third")))
+
+    for name in ("second", "third"):
+        aws.root("cloudformation").delete_stack(StackName=name)
+    assert [aws.settle(name) for name in ("second", "third")] == ["DELETE_COMPLETE"] * 2
+    assert aws.trust() == held(aws.outputs("first")["CodeBuildRoleArn"])
+    aws.delete("first")
+    assert aws.trust() == OPEN
+
+
+def may_assume(aws: Aws, builds: str) -> bool:
+    """Whether sessions of the builds' role may assume the kubectl role, and a user with every right may not."""
+    iam = aws.root("iam")
+    iam.create_user(UserName="bob")
+    anybody = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_user_policy(UserName="bob", PolicyName="all", PolicyDocument=json.dumps(anybody))
+    bob = iam.create_access_key(UserName="bob")["AccessKey"]
+    try:
+        assert refused(aws.act_as, ROLE_ARN, **bob) == "AccessDenied"
+        return bool(aws.act_as(ROLE_ARN, **_service_session(aws, builds, bob)))
+    finally:
+        iam.delete_access_key(UserName="bob", AccessKeyId=bob["AccessKeyId"])
+        iam.delete_user_policy(UserName="bob", PolicyName="all")
+        iam.delete_user(UserName="bob")
+
+
+def status(aws: Aws, directory: Path, stack: str) -> list[str]:
+    """Return what status.sh says about the role, with this stack in settings.sh."""
+    desk = Desk(Path(tempfile.mkdtemp(dir=directory)) / "desk")
+    desk.answer("aws", "", real=str(shutil.which("aws")))
+    desk.answer("aws", "list-pipeline-executions", stdout="[]")
+    lines = run(desk, aws, "status.sh", STACK_NAME=stack).splitlines()
+    return lines[1 : next(number for number, line in enumerate(lines) if line.startswith("cluster "))]
+
+
+@pytest.mark.usefixtures("role")
 def test_connection_instead_of_the_token(aws: Aws) -> None:
     aws.create("connected", GitHubToken="", ConnectionArn=CONNECTION)
     records = json.loads(aws.records.read_text(encoding="utf-8"))
@@ -202,7 +261,7 @@ def test_keeps_other_trust_statements(aws: Aws) -> None:
     outputs = aws.create("short")
     own = aws.trust()[1]
     assert aws.trust()[0] == ec2
-    assert own["Sid"].startswith("OnlyshortCodeBuildRole")
+    assert own["Sid"] == "OnlyBuilds"
     assert [{key: value for key, value in own.items() if key != "Sid"}] == held(outputs["CodeBuildRoleArn"])
     aws.delete("short")
     assert aws.trust() == [ec2]

@@ -423,6 +423,10 @@ def test_repository() -> None:
     assert "RepositoryName" not in repository, "it must be lower case, unlike a stack's name"
     rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
     assert [(rule["rulePriority"], rule["selection"]["tagStatus"]) for rule in rules] == [(1, "untagged"), (2, "any")]
+    assert [rule["action"] for rule in rules] == [{"type": "expire"}] * 2
+    assert rules[0]["selection"] == {
+        "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 1,
+    }, "ECR accepts no number below 1, and an untagged image is of no more use"  # fmt: skip
     assert rules[1]["selection"] == {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 50}
 
 

@@ -22,6 +22,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from rehearsal.secret import root_keys
 from rehearsal.waiting import until
 from tests.support.desk import Desk
 from tests.support.loopback import reserved_ports
@@ -35,10 +36,11 @@ OPEN = [{"Effect": "Allow", "Principal": {"AWS": ROOT_ARN}, "Action": "sts:Assum
 
 @dataclass(frozen=True)
 class Aws:
-    """An account on loopback: its address, the file of the pipeline's records, and root's clients."""
+    """An account on loopback: its address, the file of the pipeline's records, its root's keys and root's clients."""
 
     url: str
     records: Path
+    keys: tuple[str, str]
     roots: dict[str, Any] = field(default_factory=dict)
 
     def root(self, service: str) -> Any:
@@ -49,12 +51,8 @@ class Aws:
 
     def client(self, service: str, **keys: str) -> Any:
         """Return a client of a service with the given keys (``AccessKeyId``, …), by default root's."""
-        session = boto3.Session(
-            aws_access_key_id=keys.get("AccessKeyId", ACCOUNT),
-            aws_secret_access_key=keys.get("SecretAccessKey", "test"),
-            aws_session_token=keys.get("SessionToken"),
-            region_name=REGION,
-        )
+        key, secret_key = (keys["AccessKeyId"], keys["SecretAccessKey"]) if keys else self.keys
+        session = boto3.Session(key, secret_key, keys.get("SessionToken"), REGION)
         config = Config(proxies={}, retries={"mode": "standard", "max_attempts": 2})
         return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
 
@@ -79,6 +77,11 @@ class Aws:
 
     def change(self, verb: str, stack: str, template: str = "", **given: str) -> str:
         """Create or update a stack with a user, a token and the ``given`` parameters; return its final status."""
+        self.begin(verb, stack, template, **given)
+        return self.settle(stack)
+
+    def begin(self, verb: str, stack: str, template: str = "", **given: str) -> None:
+        """Begin to create or update a stack."""
         values = {"GitHubUser": "octocat", "GitHubToken": TOKEN} | given
         getattr(self.root("cloudformation"), f"{verb}_stack")(
             StackName=stack,
@@ -86,11 +89,14 @@ class Aws:
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
             Capabilities=["CAPABILITY_IAM"],
         )
-        return self.settle(stack)
 
     def create(self, stack: str, **given: str) -> dict[str, str]:
         """Create a stack and return its outputs."""
         assert self.change("create", stack, **given) == "CREATE_COMPLETE", self.reasons(stack)
+        return self.outputs(stack)
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        """Return the outputs of a stack."""
         (found,) = self.root("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
 
@@ -135,17 +141,18 @@ def rendered(path: Path) -> Any:
     return json.loads(text)
 
 
-def held(builds: str) -> list[dict[str, Any]]:
-    """The trust policy's statements that allow the builds' role only."""
-    return [OPEN[0] | {"Condition": {"ArnEquals": {"aws:PrincipalArn": builds}}}]
+def held(*builds: str) -> list[dict[str, Any]]:
+    """The trust policy's statements that allow these roles of builds only."""
+    limits = {"ArnEquals": {"aws:PrincipalArn": sorted(builds)}, "Null": {"aws:PrincipalArn": "false"}}
+    return [OPEN[0] | {"Condition": limits}]
 
 
 def environment(aws: Aws, **more: str) -> dict[str, str]:
     """The variables of a learner's shell that uses this account."""
     return {
         "AWS_ENDPOINT_URL": aws.url,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ACCESS_KEY_ID": aws.keys[0],
+        "AWS_SECRET_ACCESS_KEY": aws.keys[1],
         "AWS_EC2_METADATA_DISABLED": "true",
         "GITHUB_TOKEN": TOKEN,
         "ANSWER": "200 repo",
@@ -184,7 +191,7 @@ def _started(directory: Path, port: int) -> Iterator[Aws]:
         )  # fmt: skip
     try:
         _wait_for(port, process, log)
-        yield Aws(f"http://127.0.0.1:{port}", records)
+        yield Aws(f"http://127.0.0.1:{port}", records, root_keys(directory / "eks-rehearsal" / "run"))
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # and the functions' processes
         process.wait(timeout=10)

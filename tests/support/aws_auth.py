@@ -33,6 +33,9 @@ ENTRY = f"""\
   username: build
 """
 WANTED = {"groups": ["deployers"], "rolearn": ROLE_ARN, "username": "build"}
+#: Other answers of the API server.
+STATUS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 401}
+LIST = {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": ""}, "items": []}
 
 
 def add(text: str) -> str:
@@ -58,6 +61,6 @@ def run(verb: str, config_map: object, save_to: Path) -> subprocess.CompletedPro
 def config_map(roles: str | None, **data: str) -> dict[str, Any]:
     return {
         "kind": "ConfigMap",
-        "metadata": {"name": "aws-auth", "resourceVersion": "77", "uid": "u"},
+        "metadata": {"name": "aws-auth", "namespace": "kube-system", "resourceVersion": "77", "uid": "u"},
         "data": ({} if roles is None else {"mapRoles": roles}) | data,
     }

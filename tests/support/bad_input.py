@@ -265,11 +265,11 @@ DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("deployment.yml", swap("image: CONTAINER_IMAGE", "image: nginx"), PLACE),
     ("deployment.yml", swap("image: CONTAINER_IMAGE", "image: CONTAINER_IMAGE\n        - image: CONTAINER_IMAGE"), PLACE),
     ("settings.sh", without, "No such file or directory"),
-    ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME = eksctl-demo"), "line 11: CLUSTER_NAME: command not found"),
-    ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME=my cluster"), "line 11: cluster: command not found"),
-    ("settings.sh", swap(': "${AWS_REGION:=us-east-2}"', ""), "line 35: AWS_REGION: unbound variable"),
+    ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME = eksctl-demo"), "line 22: CLUSTER_NAME: command not found"),
+    ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME=my cluster"), "line 22: cluster: command not found"),
+    ("settings.sh", swap(': "${AWS_REGION:=us-east-2}"', ""), "line 48: AWS_REGION: unbound variable"),
     ("settings.sh", lambda before: before.replace("\n", "\r\n"), r"line 9: $'\r': command not found"),
-    ("settings.sh", lambda before: before + "fi\n", "line 37: syntax error near unexpected token `fi'"),
+    ("settings.sh", lambda before: before + "fi\n", "line 49: syntax error near unexpected token `fi'"),
     ("settings.sh", text("<<<<<<< HEAD\n"), "line 1: syntax error near unexpected token `<<<'"),
 ]  # fmt: skip
 

@@ -82,9 +82,9 @@ class Learner:
 
     def interrupt(self, process: subprocess.Popen[str], number: int, reached: Callable[[], bool]) -> str:
         """Send a signal as soon as ``reached`` is true; return what certify.sh prints until its end."""
-        until(reached, 120, "the moment of the signal", lambda: f"exit code {process.poll()}", pause=0.05)
+        until(reached, 600, "the moment of the signal", lambda: f"exit code {process.poll()}", pause=0.05)
         os.kill(process.pid, number)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=600)
         return output
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""``python -m tests.support.cgroup_rounds kernel|kills``: what test_cgroup_v2.py runs inside its machine.
+"""``python -m tests.support.cgroup_rounds kernel|kill MOMENT``: what test_cgroup_v2.py runs inside its machine.
 
 Prints one JSON object. Uses only the standard library and the rehearsal.
 """
@@ -24,15 +24,16 @@ import sys
 from rehearsal import rehearse
 from rehearsal.sandbox import entry, lifecycle
 lifecycle.start(rehearse.programs)
-entry.run([sys.executable, "-m", "rehearsal.kubernetes", "up", "--name", "x", "--version", "1.36"])
+for command in (["up", "--name", "x", "--version", "1.36"], ["install", "vpc-cni", "kube-proxy"], ["join"]):
+    entry.run([sys.executable, "-m", "rehearsal.kubernetes", *command])
 """
 #: When the front process and process 1 of the sandbox are killed.
 MOMENTS: dict[str, Callable[[], bool]] = {
     "the first group exists": (cgroups.ROOT / cgroups.NAME).exists,
     "process 1 runs": lambda: identity.file().exists(),
+    "the control plane is up": settings.cluster_record.exists,
     "a node's group exists": (cgroups.ROOT / NODE).exists,
     "a kubelet has made its groups": (cgroups.ROOT / NODE / "kubepods").exists,
-    "the cluster is up": settings.cluster_record.exists,
 }
 
 
@@ -64,26 +65,22 @@ def kernel() -> dict[str, object]:
     return {**found, "processes": own, "returned": len(cgroups._pids(cgroups.ROOT)) if own < 10 else own, "left": left}
 
 
-def kills() -> dict[str, object]:
-    """Kill the rehearsal at each moment, stop what is left of it, and compare the machine with its state before."""
+def kill(moment: str) -> list[str]:
+    """Kill the rehearsal at a moment, stop what is left of it, and return how the machine differs from before."""
+    has_come = MOMENTS[moment]
     before = footprint.snapshot()
-    left: dict[str, object] = {}
-    for moment, has_come in MOMENTS.items():
-        front = subprocess.Popen(
-            [sys.executable, "-c", RUN_A_CLUSTER], stdout=subprocess.DEVNULL, start_new_session=True
-        )
-        waiting.until(lambda has_come=has_come, front=front: has_come() or front.poll() is not None, 120, moment)  # type: ignore[misc]
-        reached = has_come()
-        first = identity.recorded()
-        os.killpg(front.pid, signal.SIGKILL)
-        front.wait()
-        if first and first.alive():
-            os.kill(first.pid, signal.SIGKILL)
-        subprocess.run(["scripts/rehearse.sh", "stop"], check=True, stdout=subprocess.DEVNULL)
-        time.sleep(1)
-        left[moment] = footprint.difference(before, footprint.snapshot()) if reached else ["this moment did not come"]
-    return left
+    front = subprocess.Popen([sys.executable, "-c", RUN_A_CLUSTER], stdout=subprocess.DEVNULL, start_new_session=True)
+    waiting.until(lambda: has_come() or front.poll() is not None, 300, moment)
+    assert has_come(), f"this moment did not come: {moment}"
+    first = identity.recorded()
+    os.killpg(front.pid, signal.SIGKILL)
+    front.wait()
+    if first and first.alive():
+        os.kill(first.pid, signal.SIGKILL)
+    subprocess.run(["scripts/rehearse.sh", "stop"], check=True, stdout=subprocess.DEVNULL)
+    time.sleep(1)
+    return footprint.difference(before, footprint.snapshot())
 
 
 if __name__ == "__main__":
-    print(json.dumps({"kernel": kernel, "kills": kills}[sys.argv[1]]()))
+    print(json.dumps(kernel() if sys.argv[1] == "kernel" else kill(sys.argv[2])))

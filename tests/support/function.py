@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,10 +22,20 @@ from tests.support.template import TEMPLATE
 STACK_ID = "arn:aws:cloudformation:us-east-2:111122223333:stack/aws-pipeline/5f3c9f1e-0000-4000-8000-000000000000"
 BUILDS = "arn:aws:iam::111122223333:role/aws-pipeline-CodeBuildRole-1ABC"
 OTHER_BUILDS = "arn:aws:iam::111122223333:role/other-CodeBuildRole-2DEF"
+TRUST_QUOTA = 2048  #: characters of a trust policy without white space; IAM user guide, "IAM and AWS STS quotas"
 ACCOUNT_ROOT = "arn:aws:iam::111122223333:root"
 OPEN = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT_ROOT}, "Action": "sts:AssumeRole"}
-HELD = OPEN | {"Condition": {"ArnEquals": {"aws:PrincipalArn": BUILDS}}}
-OWN = {"Sid": "OnlyawspipelineCodeBuildRole1ABC"} | HELD
+
+
+def held(*builds: str) -> dict[str, Any]:
+    """Return the statement that trusts the account, limited to these builds."""
+    return OPEN | {
+        "Condition": {"ArnEquals": {"aws:PrincipalArn": sorted(builds)}, "Null": {"aws:PrincipalArn": "false"}}
+    }
+
+
+HELD = held(BUILDS)
+OWN = {"Sid": "OnlyBuilds"} | HELD
 
 
 def error(code: str, operation: str = "GetRole") -> ClientError:
@@ -33,16 +44,17 @@ def error(code: str, operation: str = "GetRole") -> ClientError:
 
 
 class Iam:
-    """Roles and their trust policies; ``failures`` are raised first, one per call."""
+    """Roles and their trust policies; ``failures`` are raised first, one per call, and None lets a call succeed."""
 
     def __init__(self) -> None:
         self.trust: dict[str, Any] = {}
-        self.failures: list[BaseException] = []
+        self.failures: list[BaseException | None] = []
         self.writes = 0
+        self.after_write: Callable[[], None] = lambda: None
 
     def _check(self, role: str, operation: str) -> None:
-        if self.failures:
-            raise self.failures.pop(0)
+        if self.failures and (failure := self.failures.pop(0)):
+            raise failure
         if role not in self.trust:
             raise error("NoSuchEntity", operation)
 
@@ -53,10 +65,14 @@ class Iam:
     def update_assume_role_policy(self, RoleName: str, PolicyDocument: str) -> None:  # noqa: N803 - botocore's spelling
         self._check(RoleName, "UpdateAssumeRolePolicy")
         document = json.loads(PolicyDocument)
-        if not document["Statement"]:
+        names = [each["Sid"] for each in document["Statement"] if "Sid" in each]
+        if not document["Statement"] or len(names) != len(set(names)):
             raise error("MalformedPolicyDocument", "UpdateAssumeRolePolicy")
+        if len(json.dumps(document, separators=(",", ":"))) > TRUST_QUOTA:
+            raise error("LimitExceeded", "UpdateAssumeRolePolicy")
         self.trust[RoleName] = document
         self.writes += 1
+        self.after_write()
 
 
 class S3:
@@ -89,13 +105,13 @@ class Function:
         cfnresponse: Any = ModuleType("cfnresponse")
         cfnresponse.SUCCESS, cfnresponse.FAILED, cfnresponse.send = "SUCCESS", "FAILED", self._send
         monkeypatch.setitem(sys.modules, "cfnresponse", cfnresponse)
-        monkeypatch.setattr(boto3, "client", lambda _: self.iam)
-        monkeypatch.setattr(boto3, "resource", lambda _: self.s3)
+        monkeypatch.setattr(boto3, "client", {"iam": self.iam}.__getitem__)
+        monkeypatch.setattr(boto3, "resource", {"s3": self.s3}.__getitem__)
         monkeypatch.setattr(time, "sleep", self.pauses.append)
         (directory / "index.py").write_text(source(), encoding="utf-8")
         monkeypatch.syspath_prepend(directory)
         monkeypatch.delitem(sys.modules, "index", raising=False)
-        self.handler = importlib.import_module("index").handler
+        self.code = importlib.import_module("index")
 
     def _send(
         self, event: Any, _context: Any, status: str, data: Any, physical_id: str, *, reason: str | None = None
@@ -125,7 +141,7 @@ class Function:
             "ResponseURL": "https://example.invalid/",
             "ResourceProperties": properties(),
         }
-        self.handler(whole | event, context)
+        self.code.handler(whole | event, context)
         assert len(self.answers) == 1
         return self.answers[0]
 

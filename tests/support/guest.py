@@ -1,65 +1,75 @@
-"""Boots the image of guest_image.py in QEMU and runs commands in it over SSH on the loopback address.
+"""Boots the disk of guest_image.py with User-Mode Linux and runs commands in it.
 
-QEMU emulates the processor (TCG), so a guest runs anywhere, but slowly. Its clock counts instructions (``-icount``): the
-guest takes itself for a computer of 1,000 million instructions a second, however slow and busy this machine is, so that
-all timeouts in it hold. Its disk is a copy that ends with it. It reaches package registries as this machine does.
+User-Mode Linux is a real kernel that runs as processes of this machine
+(https://docs.kernel.org/virt/uml/user_mode_linux_howto_v2.html), so a guest needs no hardware for virtual machines.
+Debian's package user-mode-linux has one for x86-64. It has one processor, and neither cpuset nor hugetlb. Its clock is
+SLOWNESS times slower than this machine's (slow_clock.c), so that all timeouts in the guest hold, also those of the
+tutorial. The guest reads commands from a directory of this machine, and writes their output there. Its disk is a copy
+that ends with it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rehearsal import waiting
 from rehearsal.docker import base_image
 from rehearsal.kubernetes import build
 from rehearsal.settings import settings
-from tests.support.guest_image import Image, image, run
-from tests.support.loopback import reserved_ports
+from tests.support.guest_image import image, run
 from tests.support.paths import ROOT
 
-CORES, MEMORY = 2, 6144
-#: Boot takes two minutes on an idle machine.
-BOOT_TIMEOUT = 3600
+NEEDED = ("linux.uml", "slirp-fullbolt", "cc")
+MODULES = Path("/usr/lib/uml/modules")
+MEMORY = "6G"
+#: A guest does its work about this much slower than this machine when that is busy.
+SLOWNESS = 10
+#: Boot takes a minute on a busy machine.
+BOOT_TIMEOUT = 1800
 CACHE = "/root/.cache/eks-rehearsal"
 TUTORIAL = "/root/tutorial"
+#: Where the guest has what it gets from this machine.
+FILL = f"""set -e
+mkdir -p {CACHE} {TUTORIAL}
+ln -s /programs/{settings.bin.name} /programs/base-image-*.tar {CACHE}
+tar --extract --file=/programs/tutorial.tar --directory={TUTORIAL}
+"""
 
 
 @dataclass(frozen=True)
 class Guest:
-    """A running machine."""
+    """A running machine; ``share`` is a directory that it has as /share."""
 
-    image: Image
-    port: int
-    console: Path
+    share: Path
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def run(
-        self, script: str, *, timeout: float, check: bool = True, stdin: object = subprocess.DEVNULL
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *, timeout: float, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a shell script as root; where ``check`` finds that it failed, the error has the end of its output."""
-        done = subprocess.run(
-            [*self._ssh(), script], stdin=stdin, capture_output=True, text=True, timeout=timeout, check=False
-        )  # type: ignore[call-overload]
+        name = self.share / str(next(self.numbers))
+        draft, code = name.with_suffix(".draft"), name.with_suffix(".code")
+        draft.write_text(script, encoding="utf-8")
+        draft.rename(name.with_suffix(".sh"))
+        end = time.monotonic() + timeout
+        while not code.exists():
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(script, timeout, *self._said(name))
+            time.sleep(0.5)
+        done = subprocess.CompletedProcess(script, int(code.read_text(encoding="ascii")), *self._said(name))
         assert not check or done.returncode == 0, f"{script}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
         return done
 
-    def send(self, *names: str, source: Path, target: str) -> None:
-        """Copy files and directories of this machine into a directory of the guest."""
-        pack = ["tar", "--create", f"--directory={source}", "--exclude=__pycache__", *names]
-        with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
-            self.run(f"mkdir -p {target} && tar --extract --directory={target}", timeout=3600, stdin=packing.stdout)
-        assert packing.returncode == 0
-
-    def _ssh(self) -> list[str]:
-        options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR",
-                   "ConnectTimeout=600", "ServerAliveInterval=60", "ServerAliveCountMax=20"]  # fmt: skip
-        words = [word for option in options for word in ("-o", option)]
-        return ["ssh", "-F", os.devnull, "-i", str(self.image.key), *words, "-p", str(self.port), "root@127.0.0.1"]
+    def _said(self, name: Path) -> tuple[str, str]:
+        files = (name.with_suffix(suffix) for suffix in (".out", ".err"))
+        out, err = (file.read_text(encoding="utf-8", errors="replace") if file.exists() else "" for file in files)
+        return out, err
 
 
 @contextlib.contextmanager
@@ -68,48 +78,43 @@ def booted() -> Iterator[Guest]:
     build.build(lambda _: None)
     if not base_image.is_made():
         base_image.make(lambda _: None)
-    made = image()
-    with tempfile.TemporaryDirectory(dir=settings.cache, prefix="booted-") as work, reserved_ports(1) as port:
-        programs = Path(work) / "programs.img"
-        run("mke2fs", "-q", "-t", "ext4", "-d", str(settings.bin), str(programs), "2G")
-        guest = Guest(made, port, Path(work) / "console.log")
-        qemu = subprocess.Popen(_qemu(guest, programs), stdin=subprocess.DEVNULL, env=os.environ | {"TMPDIR": work})
+    disk = image()
+    with tempfile.TemporaryDirectory(dir=settings.cache, prefix="booted-") as work:
+        directory = Path(work)
+        guest = Guest(directory / "share")
+        guest.share.mkdir()
+        with (directory / "console.log").open("wb") as console:
+            kernel = subprocess.Popen(_kernel(directory, disk), stdin=subprocess.DEVNULL, stdout=console)
         try:
-            waiting.until(
-                lambda: qemu.poll() is not None or _is_up(guest), BOOT_TIMEOUT, "the guest", guest.console.read_text, 5
-            )
-            assert qemu.poll() is None, "QEMU has ended: see its message above"
-            guest.run(f"mkdir -p {CACHE}/bin-{settings.kubernetes_version} && mount -o ro /dev/vdb $_", timeout=3600)
-            guest.send(base_image.path().name, source=settings.cache, target=CACHE)
-            files = subprocess.run(
-                ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-            )
-            guest.send(*filter(None, files.stdout.split("\0")), source=ROOT, target=TUTORIAL)
+            guest.run(FILL, timeout=BOOT_TIMEOUT)
             yield guest
         finally:
-            qemu.kill()
-            qemu.wait()
+            kernel.kill()
+            kernel.wait()
 
 
-def _qemu(guest: Guest, programs: Path) -> list[str]:
-    drives = [f"file={guest.image.disk},snapshot=on", f"file={programs},readonly=on"]
+def _programs(directory: Path) -> Path:
+    """Make a disk with the kernel's modules and this machine's programs, base image and checkout."""
+    root = directory / "programs"
+    shutil.copytree(MODULES, root / "modules")
+    shutil.copytree(settings.bin, root / settings.bin.name, copy_function=os.link)
+    os.link(base_image.path(), root / base_image.path().name)
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    names = [name for name in files.stdout.split("\0") if name and (ROOT / name).exists()]
+    run("tar", "--create", f"--file={root / 'tutorial.tar'}", f"--directory={ROOT}", *names)
+    run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(directory / "programs.img"), "3G")
+    return directory / "programs.img"
+
+
+def _kernel(directory: Path, disk: Path) -> list[str]:
+    """Return the command of the kernel, in a PID namespace, so that all its processes end with it."""
+    clock = directory / "slow_clock.so"
+    source = str(Path(__file__).with_name("slow_clock.c"))
+    run("cc", "-O2", "-shared", "-fPIC", f"-DSLOWNESS={SLOWNESS}", "-o", str(clock), source)
     return [
-        "setpriv", "--pdeathsig", "KILL", "nice", "-n", "5",
-        "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single,tb-size=1024", "-cpu", "Nehalem",
-        "-icount", "shift=0,sleep=on,align=off",
-        "-smp", str(CORES), "-m", str(MEMORY), "-no-reboot", "-display", "none", "-monitor", "none",
-        "-serial", f"file:{guest.console}",
-        "-kernel", str(guest.image.kernel), "-initrd", str(guest.image.initrd),
-        "-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet",
-        *(word for drive in drives for word in ("-drive", f"{drive},format=raw,if=virtio,cache=unsafe")),
-        "-netdev", f"user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:{guest.port}-:22", "-device", "virtio-net-pci,netdev=net",
-        "-device", "virtio-rng-pci",
+        "setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child",
+        "env", "TMPDIR=/dev/shm", f"LD_PRELOAD={clock}", str(shutil.which("linux.uml")),
+        f"mem={MEMORY}", "root=/dev/ubda", "rw", f"ubd0={directory / 'changes.img'},{disk}",
+        f"ubd1r={_programs(directory)}", "con=null", "con0=null,fd:1", f"eth0=slirp,,{shutil.which('slirp-fullbolt')}",
+        f"uml_dir={directory}/", f"hostfs={directory / 'share'}",
     ]  # fmt: skip
-
-
-def _is_up(guest: Guest) -> bool:
-    """Whether systemd has started everything."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        state = guest.run("systemctl is-system-running", timeout=600, check=False).stdout.strip()
-        return state in ("running", "degraded")
-    return False

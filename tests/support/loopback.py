@@ -16,8 +16,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from rehearsal.secret import root_keys
 from rehearsal.waiting import until
-from tests.support.names import ACCOUNT, REGION
+from tests.support.names import REGION
 from tests.support.paths import ROOT
 
 PROGRAMS = ("rehearsal.fronts.tls_front", "rehearsal.fronts.proxy", "rehearsal.aws")
@@ -33,7 +34,7 @@ class Loopback:
 
     def client(self, service: str, keys: dict[str, str] | None = None) -> Any:
         """Return a client of a service, as root or with ``keys`` (the Credentials of STS, or an access key)."""
-        keys = keys or {"AccessKeyId": ACCOUNT, "SecretAccessKey": "test"}
+        keys = keys or dict(zip(("AccessKeyId", "SecretAccessKey"), root_keys(self.run), strict=True))
         return _client(service, self.port, keys["AccessKeyId"], keys["SecretAccessKey"], keys.get("SessionToken"))
 
     def python(self, code: str) -> str:

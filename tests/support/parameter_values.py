@@ -15,13 +15,13 @@ SUPPORTED_IMAGES = {
 }
 
 ACCEPTED = {
-    "EksClusterName": ["eksctl-demo", "A", "1_2-x", "a" * 100],
+    "EksClusterName": ["eksctl-demo", "A", "0", "1_2-x", "a" * 100],
     "AppNamespace": ["hello-world", "a", "0-x", "defaults", "a" * 63],
-    "GitSourceRepo": ["aws_pipeline", "a.b-c_D", "x", "a" * 100, "-x"],
-    "GitBranch": ["master", "release/1.2", "feature/#12", "dependabot/pip/flask-3.1.3", "user@fix+1", "v1"],
+    "GitSourceRepo": ["aws_pipeline", "a.b-c_D", "x", "0.0", "a" * 100, "-x"],
+    "GitBranch": ["master", "release/1.2", "feature/#12", "dependabot/pip/flask-3.1.3", "user@fix+1", "v1", "0.0"],
     "GitHubToken": ["", TOKEN, "github_pat_" + "a_" * 40, "0123456789abcdef" * 2 + "01234567"],
     "GitHubUser": ["octocat", "a", "0day", "a-b", "Acme_corp", "a" * 39],
-    "KubectlRoleName": ["UdacityFlaskDeployCBKubectlRole", "a", "x_+=,.@-", "a" * 64],
+    "KubectlRoleName": ["UdacityFlaskDeployCBKubectlRole", "a", "0", "x_+=,.@-", "a" * 64],
     "KubectlRoleId": ["", "AROA0123456789ABCDEFG"],
     "ConnectionArn": ["", CONNECTION, CONNECTION.replace("arn:aws:", "arn:aws-us-gov:")],
     "NotificationEmail": ["", "ann@example.com", "a.b+c@sub.example.co.uk"],

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rehearsal.secret import root_keys
 from rehearsal.settings import settings
 
 
@@ -46,6 +47,6 @@ class ProcessList:
 
 
 def learner_secrets() -> set[bytes]:
-    """Return the token and the secret key of the running rehearsal's learner."""
+    """Return the token and the secret key of the running rehearsal's learner, and the secret key of root."""
     kept = json.loads((settings.run / "learner.json").read_text(encoding="utf-8"))
-    return {kept["token"].encode(), kept["access_key"]["SecretAccessKey"].encode()}
+    return {kept["token"].encode(), kept["access_key"]["SecretAccessKey"].encode(), root_keys()[1].encode()}

@@ -193,6 +193,7 @@ class Releases:
     def _deployer(self) -> Path:
         """Write a kubeconfig with the kubectl role's permissions, which it has by its group alone."""
         config = yaml.safe_load(_administrator().read_text())
+        config["contexts"][0]["name"] = "deployer"
         config["users"][0]["user"] |= {"as": "deployer", "as-groups": ["deployers", "system:authenticated"]}
         path = self.work / "deployer.conf"
         path.write_text(yaml.safe_dump(config))

@@ -1,4 +1,4 @@
-"""The AWS CLI, imported once: each call is a fork of this process, which takes a fifth of the time.
+"""The AWS CLI, imported once: each call is a fork of this process, which is faster than a start.
 
 ``python -m tests.support.warm_aws SOCKET`` serves; tests put tests/support/fakes/aws.py on PATH as ``aws``. Apart from
 its startup it is the real AWS CLI. A call ends when its caller does, even if that is killed.

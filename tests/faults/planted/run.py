@@ -74,11 +74,12 @@ def copy_checkout(target: Path) -> Path:
 class Copy:
     """A copy of the checkout with a process that runs tests in it (tests/faults/planted/serve.py)."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *around: str) -> None:
+        """Copy the checkout and start the process, by a command ``around`` it if there is one."""
         self.checkout = copy_checkout(target)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
         self.server = subprocess.Popen(
-            [sys.executable, "-B", "-m", "tests.faults.planted.serve"],
+            [*around, sys.executable, "-B", "-m", "tests.faults.planted.serve"],
             cwd=target, env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -87,7 +88,7 @@ class Copy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.server.communicate(timeout=10)
+        self.server.communicate(timeout=60)
 
     @contextlib.contextmanager
     def planted(self, fault: Fault) -> Iterator[None]:
@@ -108,9 +109,7 @@ class Copy:
         """
         with tempfile.TemporaryDirectory() as scratch:
             report = Path(scratch) / "report.xml"
-            marks = "not slow and not rehearsal and not services"
-            options = ["--numprocesses=0", "--exitfirst", "--quiet", f"--junitxml={report}", "-m", marks]
-            code = self._ask([*options, *tests], patience)
+            code = self.run([*tests, f"--junitxml={report}"], patience)
             cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - pytest wrote it
         failed = [(case, failure.get("message", "")) for case in cases for failure in case.findall("failure")]
         broken = [error.get("message") for case in cases for error in case.findall("error")]
@@ -119,10 +118,12 @@ class Copy:
             raise Unfit(f"pytest {' '.join(tests)} exits with {code}, not with a failed assertion: {broken}")
         return [f"{case.get('classname')}::{case.get('name')}: {message}" for case, message in failed]
 
-    def _ask(self, arguments: list[str], patience: float) -> int:
+    def run(self, arguments: list[str], patience: float) -> int:
+        """Run the tests that take seconds, until one fails; return pytest's exit code, or TOO_LONG."""
         assert self.server.stdin is not None
         assert self.server.stdout is not None
-        print(json.dumps([arguments, patience]), file=self.server.stdin, flush=True)
+        options = ["--numprocesses=0", "--exitfirst", "--quiet", "-m", "not slow and not rehearsal and not services"]
+        print(json.dumps([[*options, *arguments], patience]), file=self.server.stdin, flush=True)
         return int(self.server.stdout.readline())
 
 

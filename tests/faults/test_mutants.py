@@ -1,0 +1,128 @@
+"""Mutants: small faults that operators make of every line, most of which a test has to notice.
+
+``python -m tests.faults.mutants.run`` tries all of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.faults.mutants.operators import OPERATORS, Mutant, is_fit, mutants
+from tests.faults.mutants.run import CONFINED, Result, every_mutant, noticed_by, score, survivors, tried
+from tests.faults.planted.run import Copy
+from tests.support.figures import functions
+from tests.support.paths import ROOT
+
+#: Scripts without mutants: they start tests, or a rehearsal on this machine.
+LEFT_OUT = {"scripts/test.sh", "scripts/rehearse.sh"}
+SAMPLE, SEED = 40, 7
+#: So many of the sample may survive without being listed.
+NEW = 5
+
+
+def texts(file: str, text: str, operator: str) -> list[str]:
+    return [mutated for mutant, mutated in mutants(file, text) if mutant.operator == operator]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "operator", "expected"),
+    [
+        (
+            "a.sh",
+            "one --two \\\n  three\nfour five\n",
+            "delete",
+            ["four five\n", "one --two\nfour five\n", "one --two \\\n  three\n"],
+        ),
+        ("a.yml", "a:\n  b: c\nd: e\n", "delete", ["d: e\n", "a:\nd: e\n", "a:\n  b: c\n"]),
+        ("a.sh", 'if [[ -n $a && "$b" == c ]]; then\n', "negate", ['if ! [[ -n $a && "$b" == c ]]; then\n']),
+        ("a.yml", "seconds: 10\n", "more", ["seconds: 21\n"]),
+        ("a.yml", "seconds: 10\n", "less", ["seconds: 2\n"]),
+        ("a.sh", "echo $1 >&2\nexit 1\n", "more", ["echo $1 >&2\nexit 3\n"]),
+        ("a.sh", 'say "All is well"\n', "string", ['say "All is wellx"\n']),
+        ("a.sh", 'aws iam x --role-name "$a" --output text\n', "flag", ['aws iam x "$a" --output text\n']),
+        ("Dockerfile", "COPY app.py /app/src\n", "path", ["COPY app.py /app/srcx\n"]),
+        ("a.yml", "Resource: arn:aws:s3:::a\n", "resource", ["Resource: *\n"]),
+        ("a.yml", "Role: !GetAtt A.Arn\n", "resource", ["Role: !GetAtt AWS::StackName\n"]),
+        ("a.sh", "one a\ntwo b\n", "swap", ["two b\none a\n"]),
+        ("buildspec.yml", "- a: 1\n  b: 2\n- c\n", "swap", ["- c\n- a: 1\n  b: 2\n"]),
+        ("a.yml", "a: 1\nb: 2\n", "swap", []),
+        ("a.sh", "# a comment\nfi\n", "delete", []),
+        ("a.sh", "a # until it is 1\n", "negate", []),
+        ("a.yml", "Description: >-\n  One and\n  two.\na: b\n", "delete", ["Description: >-\n  One and\n  two.\n"]),
+    ],
+)
+def test_operator(file: str, text: str, operator: str, expected: list[str]) -> None:
+    assert texts(file, text, operator) == expected
+
+
+def test_every_operator_makes_mutants() -> None:
+    assert {mutant.operator for mutant, _ in every_mutant()} == {*OPERATORS, "delete", "swap"}
+
+
+def test_every_mutant_has_a_key_of_its_own() -> None:
+    assert [key for key, count in Counter(str(mutant) for mutant, _ in every_mutant()).items() if count > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "mutated", "fit"),
+    [
+        ("a.yml", "a: 'b'\n", "a: b\n", False),
+        ("a.yml", "a: b\n", "a: [\n", False),
+        ("a.yml", "a: b\n", "a: !Ref b\n", True),
+        ("a.json", '{"a": 1}', '{"a": 1 }', False),
+        ("a.sh", "if a; then\nfi\n", "fi\n", False),
+        ("a.sh", "a\n", "b\n", True),
+    ],
+)
+def test_mutant_parses_and_says_something_else(file: str, text: str, mutated: str, fit: bool) -> None:
+    assert is_fit(file, text, mutated) is fit
+
+
+def test_every_file_has_mutants_and_tests_that_exist() -> None:
+    root = ("ci-cd-codepipeline.cfn.yml", "buildspec.yml", "deployment.yml", "deployer-rbac.yml", "trust.json",
+            "iam-role-policy.json", "aws-auth-patch.yml", "Dockerfile", "settings.sh")  # fmt: skip
+    scripts = {str(file.relative_to(ROOT)) for file in (ROOT / "scripts").rglob("*.sh")}
+    assert set(noticed_by()) == {*root, *scripts - LEFT_OUT}
+    named = {word for steps in noticed_by().values() for step in steps for word in step.split() if ".py" in word}
+    assert [test for test in named if not (ROOT / test).is_file() and test not in functions()] == []
+
+
+def test_every_listed_survivor_is_a_mutant() -> None:
+    """A survivor whose line has changed is removed from the list, or tried again."""
+    present = {mutant for mutant, _ in every_mutant()}
+    assert [str(each.mutant) for each in survivors() if each.mutant not in present] == []
+
+
+def test_every_listed_survivor_has_a_reason() -> None:
+    assert [str(each.mutant) for each in survivors() if len(each.reason.split()) < 4] == []
+
+
+def test_score_is_of_each_file_and_together() -> None:
+    results = [Result("a: x", "a", True, 1), Result("a: y", "a", False, 2), Result("b: z", "b", False, 3)]
+    assert list(score(results)) == [
+        "a: 1 of 2 noticed, 50.0% survived, 0 equivalent, 3 s",
+        "b: 1 of 1 noticed, 0.0% survived, 0 equivalent, 3 s",
+        "together: 2 of 3 noticed, 33.3% survived, 0 equivalent, 6 s",
+    ]
+
+
+def sample() -> list[tuple[Mutant, str]]:
+    drawn = random.Random(SEED).sample(list(every_mutant()), SAMPLE)  # noqa: S311 - not a secret
+    return [(mutant, text) for mutant, text in drawn if is_fit(mutant.file, (ROOT / mutant.file).read_text(), text)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_mutants_of_a_sample_are_noticed(tmp_path: Path) -> None:
+    """The list of survivors is not complete yet, so some of the sample may be new."""
+    drawn, listed = sample(), {each.mutant for each in survivors()}
+    with Copy(tmp_path, *CONFINED) as copy:
+        noticed = [not tried(copy, mutant, text, noticed_by()[mutant.file]).survived for mutant, text in drawn]
+    survived = [
+        str(mutant) for (mutant, _), was in zip(drawn, noticed, strict=True) if not was and mutant not in listed
+    ]
+    assert len(survived) <= NEW, survived

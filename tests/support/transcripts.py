@@ -1,0 +1,138 @@
+"""What the scripts print and call in usual situations, in tests/scripts/transcripts.txt.
+
+``python -m tests.support.transcripts`` writes that file: a change of the scripts is then seen in its diff, with each
+option of each call and each word of the output. The tests next to it say which of it matters and why.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.desk import IDENTITY, Desk, copy_of_checkout
+from tests.support.names import ROLE_ARN, TOKEN
+from tests.support.paths import FAKES, ROOT
+
+FILE = ROOT / "tests" / "scripts" / "transcripts.txt"
+IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:" + "a" * 64
+CONTEXT = "arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo"
+ABSENT = {
+    "cluster": ("aws", "describe-cluster", "ResourceNotFoundException) when calling DescribeCluster: No cluster"),
+    "stack": ("aws", "describe-stacks", "ValidationError) when calling DescribeStacks: Stack with id x does not exist"),
+    "role": ("aws", "get-role ", "NoSuchEntity) when calling GetRole: no such role"),
+    "aws-auth": ("kubectl", "get configmap", "NotFound): configmaps aws-auth not found"),
+    "namespace": ("kubectl", "get namespace", "NotFound): namespaces hello-world not found"),
+}
+#: What the tools answer when everything is there; the last rule that matches wins.
+PRESENT = (
+    ("curl", "", ""),
+    (*IDENTITY[:2], str(IDENTITY[2]["stdout"])),
+    ("aws", "get-caller-identity .*Account, Arn", "111122223333\tarn:aws:iam::111122223333:user/learner\n"),
+    ("aws", "--version", "aws-cli/2.31.0 Python/3.13.7 Linux/6.8.0\n"),
+    ("eksctl", "version", "0.231.0\n"),
+    ("kubectl", "version --client", json.dumps({"clientVersion": {"gitVersion": "v1.36.3"}}, indent=2)),
+    ("aws", "describe-cluster-versions", "1.37\tSTANDARD_SUPPORT\n1.36\tSTANDARD_SUPPORT\n"),
+    ("aws", "describe-instance-type-offerings", "3\n"),
+    ("aws", "get-service-quota", "32.0\n"),
+    ("aws", "describe-instance-types .*DefaultVCpus", "2\n"),
+    ("aws", "freetier get-account-plan-state", "PAID\n"),
+    ("aws", "describe-cluster .*status", "ACTIVE\n"),
+    ("aws", "describe-cluster .*authenticationMode", "API_AND_CONFIG_MAP\n"),
+    ("aws", "describe-stacks", "CREATE_COMPLETE\n"),
+    ("aws", "describe-stacks .*Outputs", "PipelineName\taws-pipeline\n"),
+    ("aws", "get-role ", f"{ROLE_ARN}\n"),
+    ("aws", "list-addons", "coredns\tkube-proxy\tmetrics-server\tvpc-cni\n"),
+    ("kubectl", "get nodes --no-headers", "node-1   Ready   <none>   1m   v1.36.3\nnode-2   Ready   <none>   1m   v1.36.3\n"),
+    ("kubectl", "get nodes --output name", "node/node-1\nnode/node-2\n"),
+    ("kubectl", "get namespace", 'hello-world {"pod-security.kubernetes.io/enforce":"restricted"}'),
+    ("kubectl", "get-contexts", f"{CONTEXT}\n"),
+)  # fmt: skip
+
+#: Scripts some of whose calls run at the same time.
+PARALLEL = ("preflight.sh", "leftovers.sh", "teardown.sh")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A script, its arguments, what is absent, and answers that differ."""
+
+    call: str
+    absent: tuple[str, ...] = ()
+    differs: tuple[tuple[str, str, str], ...] = ()
+
+    def __str__(self) -> str:
+        told = [f"no {each}" for each in self.absent] + [f"{answer.strip()!r}" for _, _, answer in self.differs]
+        return f"{self.call} [{', '.join(told)}]"
+
+
+SITUATIONS = (
+    Situation("preflight.sh"),
+    Situation("preflight.sh", differs=(("aws", "get-service-quota", "2.0\n"), ("aws", "freetier", "FREE\n"))),
+    Situation("check-github.sh"),
+    Situation("create-cluster.sh", ("cluster",)),
+    Situation("create-cluster.sh", ("cluster", "stack")),
+    Situation("create-cluster.sh"),
+    Situation("create-role.sh", ("role",)),
+    Situation("create-role.sh"),
+    Situation("authorize-role.sh", ("aws-auth", "namespace")),
+    Situation("authorize-role.sh --remove"),
+    Situation("create-stack.sh"),
+    Situation("status.sh"),
+    Situation("status.sh", ("cluster", "stack", "role")),
+    Situation("leftovers.sh"),
+    Situation("leftovers.sh", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),)),
+    Situation("teardown.sh --yes"),
+    Situation("teardown.sh --yes", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),)),
+    Situation("build/connect.sh eksctl-demo " + ROLE_ARN),
+    Situation(f"build/deploy.sh {IMAGE}"),
+    Situation("build/content-tag.sh"),
+)
+
+
+def transcript(situation: Situation, home: Path) -> str:
+    """Return what a script calls, prints and returns, without what differs between runs."""
+    desk = Desk(home / "desk", copy_of_checkout(home / "checkout"))
+    for name in ("Dockerfile", ".dockerignore"):
+        (desk.checkout / name).write_text("FROM scratch\n", encoding="utf-8")
+    for tool, pattern, answer in PRESENT + situation.differs:
+        desk.answer(tool, pattern, stdout=answer)
+    desk.answer("curl", "", real=str(FAKES / "github.sh"))
+    for tool, pattern, error in (ABSENT[name] for name in situation.absent):
+        desk.answer(
+            tool,
+            pattern,
+            stderr=f"An error occurred ({error}\n" if tool == "aws" else f"Error from server ({error}\n",
+            code=1,
+        )
+    script, *arguments = situation.call.split()
+    done = desk.run(
+        script,
+        *arguments,
+        GITHUB_TOKEN=TOKEN,
+        ANSWER="200 repo, admin:repo_hook",
+        KUBECONFIG=str(desk.home / "kubeconfig"),
+    )
+    calls = [shlex.join(call).replace("\n", "\\n") for call in desk.calls()]
+    if script in PARALLEL:
+        calls.sort()
+    text = "\n".join([f"## {situation}", *calls, done.stdout + done.stderr + f"exit {done.returncode}"])
+    for path, name in ((home / "desk", "HOME"), (home / "checkout", "CHECKOUT"), (ROOT, "ROOT")):
+        text = text.replace(str(path), name)
+    text = re.sub(r"^(ok +(python3|git|curl) +)\S+$", r"\1VERSION", text, flags=re.MULTILINE)
+    return re.sub(r"(tmp|eksctl-demo|kubeconfig)\.\w{6,}", r"\1.RANDOM", text) + "\n"
+
+
+def transcripts() -> Iterator[str]:
+    """Yield the transcript of each situation."""
+    for situation in SITUATIONS:
+        with tempfile.TemporaryDirectory() as home:
+            yield transcript(situation, Path(home))
+
+
+if __name__ == "__main__":
+    FILE.write_text("\n".join(transcripts()), encoding="utf-8")
