@@ -124,7 +124,7 @@ def test_every_listener_refuses_strangers(
     with capsys.disabled():
         print("", *(f"| {' | '.join(line)} |" for line in table), sep="\n")
     assert wrong == []
-    figure("every listener of a rehearsal refuses strangers", f"{len(tcp) - len(wrong)} of {len(tcp)}")
+    figure("every listener of a rehearsal refuses strangers", f"~{len(tcp) - len(wrong)} of ~{len(tcp)}")
 
 
 def test_no_listener_outside_of_this_machine(running: set[Listener]) -> None:
@@ -137,7 +137,7 @@ def test_other_users_cannot_open_a_socket(running: set[Listener], figure: Figure
     assert str(settings.docker_socket) in paths
     opened = {path: got for path in paths if (got := answer_of_socket(path)) != "refused"}
     assert opened == {}
-    figure("other users of the machine can open no Unix socket of a rehearsal", f"{len(opened)} of {len(paths)}")
+    figure("other users of the machine can open no Unix socket of a rehearsal", f"{len(opened)} of ~{len(paths)}")
 
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Debian's chromium and chromium-driver")
@@ -154,7 +154,7 @@ def test_hostile_page_gets_into_no_listener(running: set[Listener], figure: Figu
     assert {port: got for port, got in rebound.items() if {*got} - {403, 405, 0}} == {}
     assert state() == before
     figure(
-        "a hostile page in a browser gets into no listener", f"{len(page.read)} answers read of {page.sent} requests"
+        "a hostile page in a browser gets into no listener", f"{len(page.read)} answers read of ~{page.sent} requests"
     )
 
 

@@ -44,7 +44,9 @@ events = st.lists(
     min_size=3,
     max_size=14,
 )
+#: The numbers of events of the sequences that were tried, and of those that ended well.
 tried: list[int] = []
+held: list[int] = []
 
 
 @pytest.fixture(scope="module", name="shared")
@@ -166,13 +168,17 @@ def try_sequence(shared: Function, first: list[Json], second: list[Json], sequen
         account.delete(name)
         account.check()
     assert {role: account.trust(role) for role in ROLES} == account.before
+    held.append(len(sequence))
 
 
 def test_trust_names_exactly_the_living_builds(shared: Function, figure: Figure) -> None:
     tried.clear()
+    held.clear()
     try_sequence(shared)
-    figure("stacks that share a kubectl role: its trust names exactly their builds",
-           f"0 wrong after {sum(tried):,} events in {len(tried)} sequences")  # fmt: skip
+    figure(
+        "stacks that share a kubectl role: its trust names exactly their builds",
+        f"{len(held)} of {len(tried)} sequences, ~{sum(held)} events",
+    )
 
 
 def test_as_many_stacks_share_a_role_as_iam_has_room_for(function: Function) -> None:

@@ -2,7 +2,7 @@
 
 ``python -m tests.support.figures`` takes the figures of the last run of pytest into the record, and writes the table of
 tests/README.md from it. A figure is a text with numbers. ``~`` marks a number that differs between runs, such as a time:
-a run agrees if its number is within a fifth and five times of the recorded one. Every other number has to be the same.
+a run agrees if its number is within a twentieth and twenty times of the recorded one. Every other number has to be the same.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def agrees(figure: str, record: str) -> bool:
     marks = [mark for mark, _, _ in NUMBER.findall(record)]
     pairs = zip(marks, numbers(figure), numbers(record), strict=False)
     return shape(figure) == shape(record) and all(
-        min(old / 5, old - 5) <= new <= max(old * 5, old + 5) if mark else new == old for mark, new, old in pairs
+        min(old / 20, old - 20) <= new <= max(old * 20, old + 20) if mark else new == old for mark, new, old in pairs
     )
 
 
