@@ -52,6 +52,10 @@ SYSCTLS = (
     "vm/panic_on_oom",
 )
 
+#: What a setting is as soon as the kernel loads the module that it belongs to: br_netfilter, which stays loaded.
+OF_MODULES = {"net/bridge/bridge-nf-call-iptables": "1"}
+SETTINGS = Path("/proc/sys")
+
 Snapshot = Mapping[str, object]
 
 
@@ -128,9 +132,10 @@ def _cgroups() -> Iterator[str]:
 
 def _sysctls() -> Iterator[str]:
     for name in SYSCTLS:
-        file = Path("/proc/sys") / name
-        if file.exists():
-            yield f"{name} = {file.read_text(encoding='ascii').strip()}"
+        file = SETTINGS / name
+        value = file.read_text(encoding="ascii").strip() if file.exists() else OF_MODULES.get(name)
+        if value is not None:
+            yield f"{name} = {value}"
 
 
 def _files() -> Iterator[str]:

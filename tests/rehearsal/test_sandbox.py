@@ -246,6 +246,19 @@ def test_writes_in_the_sandbox_do_not_change_the_host(free: dict[str, object]) -
         "kernel setting": footprint.snapshot()["kernel setting"]}) == []  # fmt: skip
 
 
+@pytest.mark.parametrize(("after", "difference"), [("1", 0), ("0", 2)])
+def test_module_that_the_kernel_loads_is_no_change_of_a_setting(
+    after: str, difference: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(footprint, "SETTINGS", tmp_path)
+    before = footprint.snapshot()["kernel setting"]
+    file = tmp_path / "net" / "bridge" / "bridge-nf-call-iptables"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"{after}\n")
+    found = footprint.difference({"kernel setting": before}, {"kernel setting": footprint.snapshot()["kernel setting"]})
+    assert len(found) == difference
+
+
 @pytest.mark.rehearsal
 def test_rejects_second_rehearsal_with_another_cache_directory(free: dict[str, object], tmp_path: Path) -> None:
     lifecycle.start(rehearse.programs)
