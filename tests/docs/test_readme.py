@@ -303,9 +303,11 @@ def test_its_edits_find_what_they_replace() -> None:
 def test_aws_auth_edited_by_hand_needs_no_change_by_the_script(tmp_path: Path) -> None:
     """The learner fetches, edits and updates aws-auth by the README's lines; then the script has nothing to do."""
     node = "- groups:\n  - system:nodes\n  rolearn: arn:aws:iam::111122223333:role/node\n  username: node\n"
-    fetched = {"apiVersion": "v1", "data": {"mapRoles": node}, "kind": "ConfigMap"}
+    metadata = {"name": "aws-auth", "namespace": "kube-system", "resourceVersion": "1"}
+    fetched = {"apiVersion": "v1", "data": {"mapRoles": node}, "kind": "ConfigMap", "metadata": metadata}
     (tmp_path / "fetched.yml").write_text(
         "apiVersion: v1\ndata:\n  mapRoles: |\n" + textwrap.indent(node, "    ") + "kind: ConfigMap\n"
+        'metadata: {name: aws-auth, namespace: kube-system, resourceVersion: "1"}\n'
     )
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(
