@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.aws_auth import LIST, STATUS, WANTED, aws_auth, config_map
+from tests.support.aws_auth import LIST, STATUS, WANTED, aws_auth, config_map, map_roles
 from tests.support.fixtures import Figure
 from tests.support.names import ROLE_ARN
 
@@ -134,7 +134,7 @@ def in_process(verb: str, given: str, save_to: Path) -> tuple[str, str, str]:
 def entries(text: str) -> list[Any]:
     """Parse the entries with every scalar as a string, with another parser than aws_auth.py."""
     found = yaml.load(text, Loader=yaml.CBaseLoader)  # noqa: S506 (makes text, lists and mappings alone)
-    return [] if found in aws_auth.NOTHING else list(found)
+    return [] if found in map_roles.NOTHING else list(found)
 
 
 def is_ours(entry: Any) -> bool:

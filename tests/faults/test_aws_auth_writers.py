@@ -31,6 +31,7 @@ case $* in
   *get-caller-identity*) echo arn:aws:iam::111122223333:user/learner ;;
   *update-kubeconfig*) cp {kubeconfig} "${!#}" ;;
   *describe-cluster*) echo API_AND_CONFIG_MAP ;;
+  *describe-access-entry*) echo "An error occurred (ResourceNotFoundException): none" >&2 && exit 254 ;;
   *) echo "unexpected: $*" >&2 && exit 255 ;;
 esac
 """

@@ -13,7 +13,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.aws_auth import ENTRY, LIST, NODES, SCRIPT, STATUS, WANTED, add, aws_auth, config_map, remove, run
+from tests.support.aws_auth import (
+    ENTRY,
+    LIST,
+    NODES,
+    SCRIPT,
+    STATUS,
+    WANTED,
+    add,
+    aws_auth,
+    config_map,
+    map_roles,
+    remove,
+    run,
+)
 from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import ROOT
 
@@ -98,7 +111,7 @@ def test_flow_style() -> None:
 )  # fmt: skip
 def test_rejects_text_it_cannot_parse(text: str, why: str) -> None:
     for edit in (add, remove):
-        with pytest.raises(aws_auth.Unreadable) as caught:
+        with pytest.raises(map_roles.Unreadable) as caught:
             edit(text)
         assert str(caught.value).startswith(why.split(" '", 1)[0])
 
@@ -128,18 +141,18 @@ texts = st.one_of(
 @settings(max_examples=150, deadline=None)
 def test_changes_only_the_one_entry(text: str) -> None:
     try:
-        before = aws_auth.read_roles(text)
-    except aws_auth.Unreadable:
-        with pytest.raises(aws_auth.Unreadable):
+        before = map_roles.read_roles(text)
+    except map_roles.Unreadable:
+        with pytest.raises(map_roles.Unreadable):
             add(text)
         return
     others = [role for role in before if role.get("rolearn", "").lower() != ROLE.lower()]
-    after = aws_auth.read_roles(add(text))
+    after = map_roles.read_roles(add(text))
     assert [role for role in after if role.get("rolearn", "").lower() != ROLE.lower()] == others
     (own,) = [role for role in after if role.get("rolearn", "").lower() == ROLE.lower()]
     assert own.items() >= WANTED.items()
     assert add(add(text)) == add(text)
-    assert aws_auth.read_roles(remove(add(text))) == others
+    assert map_roles.read_roles(remove(add(text))) == others
 
 
 @given(st.text(max_size=200))
@@ -264,7 +277,7 @@ def test_no_comment_is_lost_silently(text: str, verb: str, lost: list[str], tmp_
         f"aws-auth: this comment is only in the copy, {saved}: # {each}" for each in lost
     ]
     after = yaml.safe_load(done.stdout)["data"]["mapRoles"]
-    found = [each.removeprefix("# ") for each in aws_auth.comments(text)]
+    found = [each.removeprefix("# ") for each in map_roles.comments(text)]
     assert found == re.findall(r"(?:^|\s)# (\d+)$", text, re.MULTILINE)
     assert [each for each in found if not re.search(rf"# {each}$", after, re.MULTILINE)] == lost
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.aws_auth import config_map
+from tests.support.aws_auth import ENTRY, config_map
 from tests.support.bad_input import IMAGE
 from tests.support.bad_input import ROLE as DEPLOYER
 from tests.support.desk import IDENTITY, SCRIPTS, Desk, copy_of_checkout
@@ -58,7 +58,7 @@ ALL = ("create-cluster.sh", "create-role.sh", "authorize-role.sh", "create-stack
 
 def answering(desk: Desk) -> Desk:
     """Let the tools answer as if every resource existed."""
-    aws_auth = config_map("")
+    aws_auth = config_map(ENTRY)
     answers = {
         ("aws", "get-caller-identity"): IDENTITY[2]["stdout"],
         ("aws", "get-caller-identity .*Account, Arn"): "111122223333\tarn:aws:iam::111122223333:user/learner\n",
@@ -79,7 +79,7 @@ def answering(desk: Desk) -> Desk:
     }
     for (tool, pattern), stdout in answers.items():
         desk.answer(tool, pattern, stdout=stdout)
-    desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
+    desk.answer("kubectl", r"create -f [\s\S]*reviews.json", real=str(FAKES / "reviews.py"))
     return desk
 
 

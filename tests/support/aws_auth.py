@@ -17,7 +17,9 @@ spec = importlib.util.spec_from_file_location("aws_auth", SCRIPT)
 assert spec is not None
 assert spec.loader is not None
 aws_auth = importlib.util.module_from_spec(spec)
+sys.path.insert(0, str(SCRIPT.parent))  # as when Python runs the program
 spec.loader.exec_module(aws_auth)
+map_roles: Any = sys.modules["map_roles"]
 
 NODES = """\
 - groups:
@@ -39,11 +41,11 @@ LIST = {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": ""},
 
 
 def add(text: str) -> str:
-    return str(aws_auth.edit(text, ROLE_ARN, add=True))
+    return str(map_roles.edit(text, ROLE_ARN, add=True))
 
 
 def remove(text: str) -> str:
-    return str(aws_auth.edit(text, ROLE_ARN, add=False))
+    return str(map_roles.edit(text, ROLE_ARN, add=False))
 
 
 def run(verb: str, config_map: object, save_to: Path) -> subprocess.CompletedProcess[str]:

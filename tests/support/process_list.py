@@ -25,8 +25,9 @@ class ProcessList:
             with suppress(OSError):
                 self.command_lines.add((process / "cmdline").read_bytes())
         self.samples += 1
-        with suppress(OSError, ValueError, KeyError):
-            self.secrets |= learner_secrets()
+        if not self.secrets:  # once, because to read root's key later could create it while a rehearsal is removed
+            with suppress(OSError, ValueError, KeyError):
+                self.secrets = learner_secrets()
 
     @contextmanager
     def watched(self) -> Iterator[None]:

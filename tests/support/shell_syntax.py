@@ -17,8 +17,8 @@ from tests.support.paths import ROOT
 
 Node = dict[str, Any]
 SHFMT = Path(sys.executable).with_name("shfmt")
-#: Programs that only look for the program named in their arguments.
-LOOK_FOR = {"require", "type"}
+#: Programs that only look for the program named in their arguments, and the function of preflight.sh that prints its name.
+LOOK_FOR = {"require", "start_check", "type"}
 
 
 def tree(text: str) -> Node:

@@ -48,8 +48,9 @@ PRESENT = (
     ("aws", "get-role ", f"{ROLE_ARN}\n"),
     ("aws", "list-addons", "coredns\tkube-proxy\tmetrics-server\tvpc-cni\n"),
     ("kubectl", "get nodes --no-headers", "node-1   Ready   <none>   1m   v1.36.3\nnode-2   Ready   <none>   1m   v1.36.3\n"),
+    ("aws", "get-role .*CreateDate", "2026-01-01T00:00:00+00:00\n"),
     ("kubectl", "get nodes --output name", "node/node-1\nnode/node-2\n"),
-    ("kubectl", "get namespace", 'hello-world {"pod-security.kubernetes.io/enforce":"restricted"}'),
+    ("kubectl", "get namespace", 'hello-world restricted'),
     ("kubectl", "get-contexts", f"{CONTEXT}\n"),
 )  # fmt: skip
 
@@ -80,6 +81,9 @@ SITUATIONS = (
     Situation("create-role.sh", ("role",)),
     Situation("create-role.sh"),
     Situation("authorize-role.sh", ("aws-auth", "namespace")),
+    Situation(
+        "authorize-role.sh", (), (("aws", "describe-access-entry", "build\tdeployers\t2026-01-02T00:00:00+00:00\n"),)
+    ),
     Situation("authorize-role.sh --remove"),
     Situation("create-stack.sh"),
     Situation("status.sh"),
@@ -102,6 +106,7 @@ def transcript(situation: Situation, home: Path) -> str:
     for tool, pattern, answer in PRESENT + situation.differs:
         desk.answer(tool, pattern, stdout=answer)
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
+    desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
     for tool, pattern, error in (ABSENT[name] for name in situation.absent):
         desk.answer(
             tool,
