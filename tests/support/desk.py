@@ -47,7 +47,7 @@ class Desk:
         self.rules.insert(0, (tool, pattern, {"stdout": stdout, "stderr": stderr, "code": code, "real": real}))
 
     def run(
-        self, script: str, *arguments: str, timeout: float = 60, **environment: str
+        self, script: str, *arguments: str, timeout: float = 120, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings."""
         (self.home / "rules.json").write_text(json.dumps(self.rules), encoding="utf-8")
