@@ -143,7 +143,8 @@ def _end() -> None:
 def _clean() -> None:
     """Remove what outlives the sandbox's processes."""
     if settings.run.exists():
-        cgroups.remove()
+        if not network.exists():  # or else the groups belong to another sandbox, like the network
+            cgroups.remove()
         shutil.rmtree(settings.run)
 
 

@@ -299,6 +299,20 @@ def test_next_start_removes_everything_after_kill_9_at_any_moment(
 
 
 @pytest.mark.rehearsal
+def test_stop_with_another_cache_directory_keeps_this_sandbox(free: dict[str, object], tmp_path: Path) -> None:
+    lifecycle.start(rehearse.programs)
+    cgroups.create(f"{cgroups.NAME}/empty")
+    (tmp_path / "eks-rehearsal" / "run").mkdir(parents=True)
+    subprocess.run(
+        [sys.executable, "-c", "from rehearsal.sandbox import lifecycle; lifecycle.stop()"],
+        cwd=ROOT, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, check=True, timeout=120,
+    )  # fmt: skip
+    assert all((root / cgroups.NAME / "empty").is_dir() for root in cgroups.hierarchies())
+    assert lifecycle.is_running()
+    assert free
+
+
+@pytest.mark.rehearsal
 def test_cgroups_are_created_and_removed(free: dict[str, object]) -> None:
     cgroups.create(f"{cgroups.NAME}/a/b")
     assert cgroups.processes(f"{cgroups.NAME}/a") == set()
