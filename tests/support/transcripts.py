@@ -85,12 +85,10 @@ SITUATIONS = (
         "authorize-role.sh", (), (("aws", "describe-access-entry", "build\tdeployers\t2026-01-02T00:00:00+00:00\n"),)
     ),
     Situation("authorize-role.sh --remove"),
-    Situation("create-stack.sh"),
     Situation("status.sh"),
     Situation("status.sh", ("cluster", "stack", "role")),
     Situation("leftovers.sh"),
     Situation("leftovers.sh", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),)),
-    Situation("teardown.sh --yes"),
     Situation("teardown.sh --yes", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),)),
     Situation("build/connect.sh eksctl-demo " + ROLE_ARN),
     Situation(f"build/deploy.sh {IMAGE}"),
