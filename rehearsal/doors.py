@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -38,12 +39,12 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "lifespan":
-            headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
-            if reason := refusal(headers, self.names, scope["scheme"]):
-                await refuse(reason, scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        if scope["type"] != "lifespan" and (
+            reason := refusal(Headers(scope=scope).items(), self.names, scope["scheme"])
+        ):
+            await refuse(reason, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 async def refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:

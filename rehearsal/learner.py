@@ -19,7 +19,7 @@ from pathlib import Path
 from rehearsal import waiting
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root, wait_until_ready
-from rehearsal.settings import settings
+from rehearsal.settings import VARIABLES, inherited, settings
 
 #: The learner's GitHub account, and the repository and the branch in it.
 OWNER = "learner"
@@ -40,10 +40,7 @@ KEPT = (
     "USER",
     "LOGNAME",
     "TZ",
-    "XDG_CACHE_HOME",
-    "REHEARSAL_NETWORK",
-    "REHEARSAL_PATIENCE",
-    "REHEARSAL_PORT",
+    *VARIABLES,
 )
 
 _CREDENTIAL_HELPER = '!f() { echo "username=x-access-token"; echo "password=$GITHUB_TOKEN"; }; f'
@@ -105,8 +102,7 @@ def settings_environment(access_key: Mapping[str, str], token: str) -> dict[str,
 
 def environment(access_key: Mapping[str, str], token: str) -> dict[str, str]:
     """Return the whole environment of a command that the learner runs."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return kept | settings_environment(access_key, token)
+    return inherited(KEPT) | settings_environment(access_key, token)
 
 
 def write_environment(access_key: Mapping[str, str], token: str) -> Path:

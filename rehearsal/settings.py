@@ -7,9 +7,13 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NoReturn
+
+#: Variables by which every process of a rehearsal has the same settings.
+VARIABLES = ("XDG_CACHE_HOME", "REHEARSAL_NETWORK", "REHEARSAL_PATIENCE", "REHEARSAL_PORT")
 
 #: Addresses of Kubernetes Services, which exist in the nodes' rules only.
 SERVICES = "10.96.0.0/16"
@@ -135,6 +139,11 @@ def _network() -> str:
             f"REHEARSAL_NETWORK is not a private network such as 172.30.0.0/16, other than {SERVICES}: {given[:20]!a}"
         )
     return str(network).removesuffix(".0.0/16")
+
+
+def inherited(names: Iterable[str]) -> dict[str, str]:
+    """Return the variables of this process's environment that have these names."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _reject(message: str) -> NoReturn:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from rehearsal import aws
 from rehearsal.fronts import proxy, tls_front
 from rehearsal.sandbox import lifecycle, network
-from rehearsal.settings import settings
+from rehearsal.settings import inherited, settings
 
 #: What a rehearsal without a cluster leaves out; shown to the learner at its end.
 LEFT_OUT = (
@@ -36,7 +36,7 @@ def running() -> Iterator[None]:
     for name in ("log", "tmp"):
         (settings.run / name).mkdir(parents=True)
     bound = _BOUND if shutil.which("setpriv") else []
-    environment = {name: os.environ[name] for name in lifecycle.KEPT if name in os.environ}
+    environment = inherited(lifecycle.KEPT)
     environment |= {"PATH": f"{settings.venv_bin}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
     processes = []
     try:

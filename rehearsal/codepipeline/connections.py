@@ -5,7 +5,8 @@ its owner has completed the handshake with GitHub in the console
 (https://docs.aws.amazon.com/dtconsole/latest/userguide/connections-update.html).
 
 Differs from AWS: the handshake is ``POST /connections/handshake?arn=...`` on loopback with a token of the run, which only
-its user can read (``complete`` below); GitHub is the only provider; hosts, tags and repository links are not supported; the GitHub App has access to every repository.
+its user can read (``complete`` below); GitHub is the only provider; hosts, tags and repository links are not supported;
+the GitHub App has access to every repository.
 """
 
 from __future__ import annotations

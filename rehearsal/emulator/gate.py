@@ -7,10 +7,10 @@ path cannot be guessed, and those of a container registry. The emulator's regist
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import Response as Answer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,7 +47,7 @@ class Gate:
         elif scope["type"] == "lifespan" or self.rules.is_open(scope["method"], scope["path"]):
             await self.app(scope, receive, send)
         elif self.rules.is_registry(scope["path"]):
-            authorized = registry_password.is_front(_headers(scope).get("authorization", ""))
+            authorized = registry_password.is_front(Headers(scope=scope).get("authorization", ""))
             await (self.app if authorized else Answer(status_code=401))(scope, receive, send)
         else:
             await self._serve_signed(scope, receive, send)
@@ -88,7 +88,3 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return first.pop() if first else await receive()
 
     return replay
-
-
-def _headers(scope: Scope) -> Mapping[str, Any]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}

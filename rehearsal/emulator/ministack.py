@@ -28,7 +28,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ from rehearsal.emulator.extensions import (
 )
 from rehearsal.emulator.gate import Gate, Rules
 from rehearsal.emulator.signatures import Refused, Request
-from rehearsal.settings import settings
+from rehearsal.settings import VARIABLES, inherited, settings
 
 VERSION = "1.5.33"
 
@@ -67,10 +67,7 @@ RESPONSE_PATH = "/_ministack/cfn-response/"
 NAMES = doors.LOOPBACK | {settings.sts_host, settings.registry}
 
 #: Variables that MiniStack and its Lambda functions inherit; a function on AWS would see none of the others.
-KEPT = (
-    "HOME", "LANG", "LC_ALL", "PATH", "REHEARSAL_NETWORK", "REHEARSAL_PATIENCE", "REHEARSAL_PORT", "TMPDIR", "TZ",
-    "XDG_CACHE_HOME",
-)  # fmt: skip
+KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", *VARIABLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +109,7 @@ def serve(extensions: Extensions) -> None:
 
 def _environment(extensions: Extensions) -> dict[str, str]:
     """Return the settings that MiniStack reads, and the few variables that are kept of this process's environment."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    kept = inherited(KEPT)
     return kept | {
         "AUTH": "true",
         "BIND_HOST": "127.0.0.1",
@@ -151,13 +148,14 @@ def _close_doors() -> None:
     hashes of its ARN.
     """
     app, evaluator, functions = _module("app"), _module("core.iam_evaluator"), _module("core.lambda_runtime")
-    own, _ = secret.root_keys()
+    own, own_secret = secret.root_keys()
     # Without a key means MiniStack itself: the gate lets no such request in.
     evaluator.is_root_access_key = lambda key: key in ("", own)
     _module("services.sts").is_root_access_key = evaluator.is_root_access_key
     functions.execution_credentials = _function_keys
     _module("services.lambda_svc").execution_credentials = _function_keys
-    rules = Rules(_needs_no_signature, app._is_ecr_registry_path, _secret_of, _refused)
+    secret_of = functools.partial(_secret_of, {own: own_secret})
+    rules = Rules(_needs_no_signature, app._is_ecr_registry_path, secret_of, _refused)
     app.app = doors.Doors(Gate(app.app, rules), NAMES)
 
 
@@ -173,15 +171,14 @@ def _needs_no_signature(method: str, path: str) -> bool:
     return (method, path) == ("GET", HEALTH_PATH) or (method == "PUT" and path.startswith(RESPONSE_PATH))
 
 
-def _secret_of(key: str, token: str) -> str:
+def _secret_of(of_root: Mapping[str, str], key: str, token: str) -> str:
     """Return the secret of a valid access key of the account's root, a user or a role's session.
 
     Raises:
         Refused: there is no such key, it has expired, or the session token is not the one that belongs to it.
     """
-    own, own_secret = secret.root_keys()
-    if key == own:
-        return own_secret
+    if key in of_root:
+        return of_root[key]
     found = _evaluator().resolve_credential(key, settings.account, token)
     if isinstance(found, _evaluator().CredentialResolutionError):
         raise Refused(found.code, found.message)

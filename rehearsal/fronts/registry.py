@@ -4,8 +4,8 @@ Follows the OCI distribution specification and "Private registry authentication 
 TLS by the front: every request needs a password from GetAuthorizationToken, and IAM must allow the ECR action that the
 request corresponds to. ``pull`` is plain HTTP on the region's address for the nodes' containerd, which may only read.
 
-Differs from ECR: nodes need no password, since there is no node role, and are known by their addresses; session and repository policies do not count; a
-blob of another repository is uploaded again, not mounted.
+Differs from ECR: nodes need no password, since there is no node role, and are known by their addresses; session and
+repository policies do not count; a blob of another repository is uploaded again, not mounted.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from pathlib import Path
 from rehearsal import waiting
 from rehearsal.sandbox import SandboxError, cgroups, identity, locks, network, supervisor
 from rehearsal.sandbox.programs import Program, last_words, log_file
-from rehearsal.settings import settings
+from rehearsal.settings import VARIABLES, inherited, settings
 
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 30.0
@@ -33,13 +33,10 @@ KEPT = (
     "LANG",
     "LC_ALL",
     "TZ",
-    "XDG_CACHE_HOME",
     "REHEARSAL_CONSOLE",
-    "REHEARSAL_NETWORK",
-    "REHEARSAL_PATIENCE",
-    "REHEARSAL_PORT",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    *VARIABLES,
 )
 
 
@@ -98,7 +95,7 @@ def is_running() -> bool:
 
 def _launch(lock: int) -> None:
     """Start process 1, which keeps ``lock`` as long as it lives; its parent exits as soon as it has forked."""
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+    environment = inherited(KEPT)
     environment |= {
         "PATH": os.pathsep.join([str(settings.venv_bin), str(settings.bin), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]),
         "TMPDIR": str(settings.run / "tmp"),

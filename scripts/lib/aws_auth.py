@@ -116,16 +116,16 @@ def main() -> None:
     if rest:
         Path(rest[0]).write_text(copy, encoding="utf-8")
     try:
-        mapped = mapping(roles, role_arn)
-        edited = edit(roles, role_arn, add=verb == "add") if rest else roles
+        if verb == "show":
+            print("\t".join(map(_printable, mapping(roles, role_arn))))
+            return
+        edited = edit(roles, role_arn, add=verb == "add")
     except Unreadable as error:
         sys.exit(
             f"aws-auth: mapRoles cannot be read ({error}); nothing was changed.{saved} "
             "Fix it with kubectl edit configmap/aws-auth -n kube-system, then run this again"
         )
-    if verb == "show":
-        print("\t".join(map(_printable, mapped)))
-    elif edited != roles:
+    if edited != roles:
         for lost in (Counter(comments(roles)) - Counter(comments(edited))).elements():
             print(f"aws-auth: this comment is only in the copy, {rest[0]}: {_printable(lost)}", file=sys.stderr)
         print(dump(config_map(edited, present["metadata"]["resourceVersion"] if present else None)), end="")

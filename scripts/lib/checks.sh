@@ -69,8 +69,13 @@ check_policy() { # check_policy FILE KEY: a valid IAM policy once filled in, wit
   [[ $document == *"\"$2\": "* ]] || refuse "$1: no statement has a $2: fix it, or restore it with git checkout $1"
 }
 
+python=''      # not the terminal's
+use_python() { # sets python to one that has what scripts/lib imports
+  [[ -n $python ]] || python=$(scripts/dev/venv.sh scripts)/bin/python
+}
+
 check_manifest() { # check_manifest FILE [KIND...]: valid YAML with exactly these kinds, or with any
-  local python problem
-  python=$(scripts/dev/venv.sh scripts)/bin/python
+  local problem
+  use_python
   problem=$("$python" scripts/lib/check_manifest.py "$@" 2>&1) || refuse "$problem: fix it, or restore it with git checkout $1"
 }

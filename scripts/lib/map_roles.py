@@ -68,6 +68,11 @@ def _check_form(text: str) -> None:
             raise Unreadable("it is not a list of mappings")
 
 
+def _own(roles: list[Entry], role_arn: str) -> list[int]:
+    """Return the positions of the role's entries; the authenticator ignores the case of an ARN."""
+    return [number for number, role in enumerate(roles) if role.get("rolearn", "").lower() == role_arn.lower()]
+
+
 def mapping(text: str, role_arn: str) -> list[str]:
     """Return the user and the groups to which ``mapRoles`` maps the role, or nothing if it does not.
 
@@ -76,9 +81,11 @@ def mapping(text: str, role_arn: str) -> list[str]:
     Raises:
         Unreadable: the text cannot be parsed.
     """
-    own = [role for role in read_roles(text) if role.get("rolearn", "").lower() == role_arn.lower()]
-    groups = own[-1].get("groups", []) if own else []
-    return [str(own[-1].get("username", "")), ",".join(map(str, groups))] if own and isinstance(groups, list) else []
+    roles = read_roles(text)
+    own = _own(roles, role_arn)
+    last = roles[own[-1]] if own else {}
+    groups = last.get("groups", [])
+    return [str(last.get("username", "")), ",".join(map(str, groups))] if own and isinstance(groups, list) else []
 
 
 def edit(text: str, role_arn: str, *, add: bool) -> str:
@@ -88,7 +95,7 @@ def edit(text: str, role_arn: str, *, add: bool) -> str:
         Unreadable: the text cannot be parsed, or cannot be edited without changing something else.
     """
     roles = read_roles(text)
-    own = [number for number, role in enumerate(roles) if role.get("rolearn", "").lower() == role_arn.lower()]
+    own = _own(roles, role_arn)
     others = [role for number, role in enumerate(roles) if number not in own]
     known = {"groups": [GROUP], "rolearn": role_arn, "username": USERNAME}
     entry = [{**(roles[own[-1]] if own else {}), **known}] if add else []  # keep unknown keys of an existing entry

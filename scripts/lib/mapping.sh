@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The Kubernetes user and groups that the cluster's authenticator gives the kubectl role, and what they may do.
-# shellcheck disable=SC2034,SC2154 # user, groups, by, denied: for the scripts; work: common.sh; role_arn: cloud.sh; mode, verb: the scripts
+# shellcheck disable=SC2034,SC2154 # user, groups, by, denied: for the scripts; python: checks.sh; work: common.sh; role_arn: cloud.sh; mode, verb: the scripts
 
 access_entry() { # prints the role's user, groups and time of creation in the EKS API, or nothing
   lookup 'ResourceNotFound|InvalidRequest' aws eks describe-access-entry --cluster-name "$CLUSTER_NAME" \
@@ -35,7 +35,7 @@ change_access_entry() {
 aws_auth() { # aws_auth VERB...: runs aws_auth.py on the ConfigMap, which it reads to $work/aws-auth.json
   lookup NotFound kube get configmap/aws-auth -n kube-system --output json >"$work/aws-auth.json" ||
     die "cannot read aws-auth: nothing was changed"
-  "$(scripts/dev/venv.sh scripts)/bin/python" scripts/lib/aws_auth.py "$1" "$role_arn" "${@:2}" <"$work/aws-auth.json"
+  "$python" scripts/lib/aws_auth.py "$1" "$role_arn" "${@:2}" <"$work/aws-auth.json"
 }
 
 read_mapping() { # sets user, groups and by; an access entry wins over aws-auth, which mode API does not read
@@ -44,6 +44,7 @@ read_mapping() { # sets user, groups and by; an access entry wins over aws-auth,
   found=$(access_entry)
   if [[ -z $found && $mode != API ]]; then
     by=aws-auth
+    use_python
     found=$(aws_auth show)
   fi
   user=${found%%$'\t'*} found=${found#*$'\t'}
@@ -51,8 +52,6 @@ read_mapping() { # sets user, groups and by; an access entry wins over aws-auth,
 }
 
 ask_cluster() { # sets denied to the rights in deployer-rbac.yml that the user lacks in the namespace
-  local python
-  python=$(scripts/dev/venv.sh scripts)/bin/python
   "$python" scripts/lib/reviews.py ask "$APP_NAMESPACE" "$user" "$groups" <deployer-rbac.yml >"$work/reviews.json"
   kube create -f "$work/reviews.json" --output json >"$work/answers.json" ||
     die "cannot ask the cluster whether the role may deploy: fix the error above; you need the right to create subjectaccessreviews"

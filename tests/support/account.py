@@ -24,14 +24,14 @@ from botocore.exceptions import ClientError
 
 from rehearsal.secret import root_keys
 from rehearsal.waiting import until
+from tests.support import function
 from tests.support.desk import Desk
 from tests.support.loopback import reserved_ports
 from tests.support.names import ACCOUNT, CLUSTER, REGION, ROLE, TOKEN
 from tests.support.paths import ROOT
 from tests.support.template import FILE
 
-ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
-OPEN = [{"Effect": "Allow", "Principal": {"AWS": ROOT_ARN}, "Action": "sts:AssumeRole"}]
+OPEN = [function.OPEN]
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,7 @@ def rendered(path: Path) -> Any:
 
 def held(*builds: str) -> list[dict[str, Any]]:
     """The trust policy's statements that allow these roles of builds only."""
-    limits = {"ArnEquals": {"aws:PrincipalArn": sorted(builds)}, "Null": {"aws:PrincipalArn": "false"}}
-    return [OPEN[0] | {"Condition": limits}]
+    return [function.held(*builds)]
 
 
 def environment(aws: Aws, **more: str) -> dict[str, str]:

@@ -25,6 +25,22 @@ SCRIPTS = sorted(
 )
 
 IDENTITY = ("aws", "get-caller-identity", {"stdout": "arn:aws:iam::111122223333:user/learner\n"})
+#: What the tools answer where everything is there: tool, pattern, output. The last rule that matches wins.
+PRESENT = (
+    (*IDENTITY[:2], str(IDENTITY[2]["stdout"])),
+    ("aws", "get-caller-identity .*Account, Arn", "111122223333\tarn:aws:iam::111122223333:user/learner\n"),
+    ("aws", "--version", "aws-cli/2.31.0 Python/3.13.7 Linux/6.8.0\n"),
+    ("eksctl", "version", "0.231.0\n"),
+    ("aws", "describe-instance-type-offerings", "3\n"),
+    ("aws", "get-service-quota", "32.0\n"),
+    ("aws", "describe-instance-types .*DefaultVCpus", "2\n"),
+    ("aws", "describe-cluster .*status", "ACTIVE\n"),
+    ("aws", "describe-cluster .*authenticationMode", "API_AND_CONFIG_MAP\n"),
+    ("aws", "describe-cluster-versions", "1.37\tSTANDARD_SUPPORT\n1.36\tSTANDARD_SUPPORT\n"),
+    ("aws", "list-addons", "coredns\tkube-proxy\tmetrics-server\tvpc-cni\n"),
+    ("kubectl", "get nodes --no-headers", "node-1   Ready   <none>   1m   v1.36.3\nnode-2   Ready   <none>   1m   v1.36.3\n"),
+    ("kubectl", "get namespace", "hello-world restricted"),
+)  # fmt: skip
 
 
 @dataclass
@@ -45,6 +61,12 @@ class Desk:
     ) -> None:
         """Let a tool answer like this if the pattern matches its arguments. The latest rule wins."""
         self.rules.insert(0, (tool, pattern, {"stdout": stdout, "stderr": stderr, "code": code, "real": real}))
+
+    def answer_as_if_present(self) -> None:
+        """Let the tools answer as if everything were there, and the role could deploy."""
+        for tool, pattern, stdout in PRESENT:
+            self.answer(tool, pattern, stdout=stdout)
+        self.answer("kubectl", r"create -f [\s\S]*reviews.json", real=str(FAKES / "reviews.py"))
 
     def run(
         self, script: str, *arguments: str, timeout: float = 120, **environment: str
