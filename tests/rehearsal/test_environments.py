@@ -33,8 +33,16 @@ def checkout(tmp_path: Path) -> Path:
     return engines.copy_of_repository(tmp_path / "checkout")
 
 
-@pytest.mark.parametrize(("image", "suite"), [("debian:12-slim", "bookworm"), ("debian:13-slim", "trixie")])
-def test_packages_of_debian_bring_every_program(engine: Engine, checkout: Path, image: str, suite: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "suite"),
+    [
+        ("debian:12-slim", "bookworm"),
+        ("debian:13-slim", "trixie"),
+        ("ubuntu:24.04", "noble"),
+        ("ubuntu:26.04", "resolute"),
+    ],
+)
+def test_packages_of_a_distribution_bring_every_program(engine: Engine, checkout: Path, image: str, suite: str) -> None:
     steps = f"cd /src && scripts/dev/packages.sh rehearsal && type -P {PROGRAMS} && ls /usr/lib/cni/ptp"
     mounted = f"--volume={checkout}:/src"
     done = engine.docker("run", "--rm", mounted, engine.pull(image, suite), "bash", "-c", steps, timeout=900)
