@@ -53,7 +53,8 @@ def test_build_is_kept_under_a_key_of_what_makes_it() -> None:
     keyed = {file for pattern in patterns for file in ROOT.glob(pattern.replace("**", "**/*")) if file.is_file()}
     sources = {file for file in build.MODULE.rglob("*") if file.suffix in (".mod", ".sum", ".go")}
     recipes = {build.MODULE.parent / name for name in ("build.py", "official.py", "official.toml", "pause.py")}
-    assert sources | recipes <= keyed
+    version = {ROOT / "rehearsal" / "settings.py"}
+    assert sources | recipes | version <= keyed
     assert "matrix.image" in cache["key"]  # the programs use the release's C library
     assert cache["path"] == f"{DISTRIBUTION['env']['XDG_CACHE_HOME']}/eks-rehearsal/bin-*"
     assert DISTRIBUTION["container"]["volumes"] == [f"rehearsal:{DISTRIBUTION['env']['XDG_CACHE_HOME']}"]

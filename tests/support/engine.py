@@ -28,8 +28,9 @@ from tests.support.paths import ROOT
 #: Kept from one run of the tests to the next.
 DATA = settings.cache / "test-engine"
 GROUP = "docker-of-the-tests"
-#: Where Debian has its certificate authorities. A container gets this machine's, with that of a company's proxy.
-AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+#: Where a container gets this machine's certificate authorities, with that of a company's proxy. The package
+#: ca-certificates cannot replace a mounted file, so it is not where the package has its own.
+AUTHORITIES = "/etc/ssl/machine.crt"
 #: Where packages come from, by the name of the image; the official images of Ubuntu have universe, too.
 MIRRORS = {
     "debian": base_image.MIRROR,
@@ -83,7 +84,7 @@ class Engine:
     def pull(self, image: str, suite: str) -> str:
         """Make an official image of Debian's or Ubuntu's ``suite``, unless it is kept; return its name."""
         if not self.docker("image", "ls", "--quiet", image).stdout.strip():
-            with tempfile.TemporaryDirectory(dir=settings.cache, prefix="root-") as work:
+            with tempfile.TemporaryDirectory(dir=settings.cache, prefix="test-engine-root-") as work:
                 # A release that this machine's debootstrap does not know is made as a newer or older one.
                 known = Path("/usr/share/debootstrap/scripts", suite).exists()
                 distribution = image.partition(":")[0]
