@@ -175,9 +175,13 @@ def make_checkout(env: Mapping[str, str]) -> Path:
 
 
 def _tutorial_files() -> list[str]:
-    """List the files that git tracks or would track, relative to the root; all files if it is no git repository."""
+    """List the files that git tracks or would track, relative to the root; all files if it is no git repository.
+
+    Git refuses a checkout that belongs to another user, as for root in a learner's checkout, unless it is declared safe.
+    Its scripts run anyway.
+    """
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "-c", f"safe.directory={settings.root}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=settings.root,
         capture_output=True,
         text=True,

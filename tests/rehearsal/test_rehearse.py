@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rehearsal import waiting
+from rehearsal import learner, waiting
+from rehearsal.settings import settings
 from tests.support.fixtures import WholeRehearsal
 from tests.support.paths import ROOT
 
@@ -126,6 +128,21 @@ def test_rejects_wrong_arguments_in_one_line(args: list[str], said: str) -> None
     )
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_checkout_of_another_user_is_copied_without_its_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    (tmp_path / "README.md").touch()
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    (tmp_path / "some.log").touch()
+    for command in (["git", "init", "--quiet"], ["chown", "--recursive", "1000:1000", "."]):
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=30)
+    monkeypatch.setattr(learner, "settings", replace(settings, root=tmp_path))
+    assert sorted(learner._tutorial_files()) == [".gitignore", "README.md"]
 
 
 def test_help_needs_no_environment() -> None:
