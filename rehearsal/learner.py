@@ -181,7 +181,16 @@ def _tutorial_files() -> list[str]:
     Its scripts run anyway.
     """
     listed = subprocess.run(
-        ["git", "-c", f"safe.directory={settings.root}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [
+            "git",
+            "-c",
+            f"safe.directory={settings.root}",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ],
         cwd=settings.root,
         capture_output=True,
         text=True,
