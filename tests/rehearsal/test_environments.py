@@ -19,6 +19,8 @@ from tests.support.paths import ROOT
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 PROGRAMS = "docker dockerd runc debootstrap iptables ip conntrack ethtool ps git curl"
+#: Of the packages of the base image.
+KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: Little more than the check asks for, and this machine has no swap to add to it.
 MEMORY = "2560m"
 PAGE = f"http://127.0.0.1:{settings.ports.console}/"
@@ -52,10 +54,10 @@ def checkout(tmp_path: Path) -> Path:
     ],
 )
 def test_packages_of_a_distribution_bring_every_program(engine: Engine, checkout: Path, image: str, suite: str) -> None:
-    steps = f"cd /src && scripts/dev/packages.sh rehearsal && type -P {PROGRAMS} && ls /usr/lib/cni/ptp"
+    steps = f"cd /src && scripts/dev/packages.sh rehearsal && type -P {PROGRAMS} && ls /usr/lib/cni/ptp {KEYS}"
     mounted = f"--volume={checkout}:/src"
     done = engine.docker("run", "--rm", mounted, engine.pull(image, suite), "bash", "-c", steps, timeout=900)
-    assert len(done.stdout.splitlines()) == 1 + len(PROGRAMS.split()) + 1, done.stdout
+    assert len(done.stdout.splitlines()) == 1 + len(PROGRAMS.split()) + 2, done.stdout
 
 
 @pytest.mark.parametrize(("image", "suite"), [("ubuntu:24.04", "noble"), ("ubuntu:26.04", "resolute")])

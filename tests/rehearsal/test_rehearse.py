@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rehearsal import learner, waiting
+from rehearsal.docker import base_image
 from rehearsal.settings import settings
 from tests.support.fixtures import WholeRehearsal
 from tests.support.paths import ROOT
@@ -143,6 +144,14 @@ def test_checkout_of_another_user_is_copied_without_its_history(
         subprocess.run(command, cwd=tmp_path, check=True, timeout=30)
     monkeypatch.setattr(learner, "settings", replace(settings, root=tmp_path))
     assert sorted(learner._tutorial_files()) == [".gitignore", "README.md"]
+
+
+def test_base_image_is_made_of_signed_packages_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unshare").write_text('#!/bin/sh\necho "$@"\nexit 1\n')
+    (tmp_path / "unshare").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(base_image.BaseImageError, match="--force-check-gpg"):
+        base_image._debootstrap(tmp_path / "root", print)
 
 
 def test_help_needs_no_environment() -> None:
