@@ -33,7 +33,7 @@ case $* in
     exit 2
     ;;
 esac
-help="use a machine with Debian 12 or later or Ubuntu 24.04 as root, or the container of docs/environments.md"
+help="use a machine with Debian 12 or later or Ubuntu 24.04 or later as root, or the container of docs/environments.md"
 if [[ $1 != minimal && ($(uname -s) != Linux || $EUID -ne 0) ]]; then
   echo "packages.sh: namespaces and cgroups need root on Linux: $help, or pass --without-cluster (rehearse.sh) or --fast (test.sh)" >&2
   exit 2

@@ -43,8 +43,8 @@ def test_container_is_that_of_the_documents() -> None:
 def test_every_distribution_of_the_readme_has_a_job() -> None:
     images = {each["image"] for each in MATRIX}
     (requirement,) = re.findall(r"It needs root on (.*?),", (ROOT / "README.md").read_text())
-    assert requirement == "Debian 12 or 13 or Ubuntu 24.04"
-    assert images == {"debian:12-slim", "debian:13-slim", "ubuntu:24.04"}
+    assert requirement == "Debian 12 or 13 or Ubuntu 24.04 or 26.04"
+    assert images == {"debian:12-slim", "debian:13-slim", "ubuntu:24.04", "ubuntu:26.04"}
 
 
 def test_build_is_kept_under_a_key_of_what_makes_it() -> None:
