@@ -17,14 +17,13 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-import pytest
-
 from tests.faults.mutants.operators import Mutant, is_fit, mutants
-from tests.faults.planted.run import Copy
+from tests.faults.planted.run import Copy, Unfit
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
@@ -33,10 +32,10 @@ CONFINED = (
     "unshare", "--map-root-user", "--mount", "sh", "-c",
     'mount --rbind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"', str(Path.home() / ".cache"),
 )  # fmt: skip
-#: Seconds; a mutant that makes the tests take longer is killed.
-PATIENCE = 600
-#: pytest's exit codes when no test failed, or none was selected.
-PASSED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+#: Seconds for a call of pytest. Each test has its own limit, which is shorter, so that this one ends only what hangs.
+PATIENCE = 3600
+#: So many tests that noticed other mutants of a file are tried first.
+FIRST = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Result:
     file: str
     survived: bool
     seconds: float
+    noticed_by: str = ""
 
 
 def survivors() -> list[Survivor]:
@@ -74,7 +74,7 @@ def survivors() -> list[Survivor]:
 
 
 @functools.cache
-def noticed_by() -> dict[str, list[str]]:
+def noticed_by() -> dict[str, list[list[str]]]:
     """Return the calls of pytest that could notice a mutant of each file, the cheapest first."""
     table = tomllib.loads((HERE / "noticed_by.toml").read_text(encoding="utf-8"))
     return {
@@ -97,7 +97,7 @@ def mentioning(path: str, name: str) -> list[str]:
     ]
 
 
-def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[str]:
+def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[list[str]]:
     """Return calls of pytest; the first of a script's own has only the tests that mention it, if there are any."""
     name, is_verb = Path(file).name, re.match(r"scripts/(build/)?[\w-]+\.sh$", file)
 
@@ -108,7 +108,7 @@ def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[str
 
     first = " ".join(each for word in steps[0].split() for each in tests(word))
     every = [*common.get("scripts_first", []), first, *steps[1:], *common.get("scripts_last", [])]
-    return [step.format(name=name) for step in every]
+    return [step.format(name=name, file=file).split() for step in every]
 
 
 def every_mutant(files: str = "*") -> Iterator[tuple[Mutant, str]]:
@@ -118,16 +118,35 @@ def every_mutant(files: str = "*") -> Iterator[tuple[Mutant, str]]:
             yield from mutants(file, (ROOT / file).read_text(encoding="utf-8"))
 
 
-def tried(copy: Copy, mutant: Mutant, text: str, tests: list[str]) -> Result:
-    """Run the tests with a mutant in place of its file."""
-    path, began = copy.checkout / mutant.file, time.monotonic()
-    whole = path.read_text(encoding="utf-8")
-    path.write_text(text, encoding="utf-8")
-    try:
-        survived = all(copy.run(step.split(), PATIENCE) in PASSED for step in tests)
-    finally:
-        path.write_text(whole, encoding="utf-8")
-    return Result(str(mutant), mutant.file, survived, round(time.monotonic() - began, 1))
+def sound(copy: Copy, test: str, passed: set[str]) -> bool:
+    """Whether a test passes without a mutant; those that do are kept in ``passed``."""
+    if test not in passed and copy.failed([test], PATIENCE) is None:
+        passed.add(test)
+    return test in passed
+
+
+def tried(copy: Copy, mutant: Mutant, text: str, steps: list[list[str]], passed: set[str]) -> Result:
+    """Run the calls of pytest with a mutant in place of its file, until a test notices it.
+
+    Raises:
+        Unfit: that test fails without the mutant, too.
+    """
+    began = time.monotonic()
+    with copy.changed(mutant.file, text):
+        test = next(filter(None, (copy.failed(step, PATIENCE) for step in steps if step)), None)
+    if test and not sound(copy, test, passed):
+        raise Unfit(f"{test} fails without a mutant")
+    return Result(str(mutant), mutant.file, test is None, round(time.monotonic() - began, 1), test or "")
+
+
+def first(results: Iterable[Result], file: str) -> list[str]:
+    """Return the tests that noticed most of a file's mutants so far."""
+    return [
+        test
+        for test, _ in Counter(
+            each.noticed_by for each in results if each.file == file and each.noticed_by
+        ).most_common(FIRST)
+    ]
 
 
 def score(results: list[Result]) -> Iterator[str]:
@@ -151,6 +170,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, help="try this many, chosen at random")
     parser.add_argument("--seed", type=int, default=1, help="of the choice")
     parser.add_argument("--shard", default="1/1", help="try the first of four quarters: 1/4")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no other mutant after this time")
     parser.add_argument("--again", action="store_true", help="try those again that survived")
     parser.add_argument("--results", type=Path, default=ROOT / ".pytest_cache" / "mutants.jsonl")
     return parser.parse_args()
@@ -172,18 +192,23 @@ def main() -> None:
     """Run the command line."""
     given, tests = arguments(), noticed_by()
     given.results.parent.mkdir(parents=True, exist_ok=True)
+    passed: set[str] = set()
+    end = time.monotonic() + given.minutes * 60
     lines = given.results.read_text(encoding="utf-8").splitlines() if given.results.exists() else []
     results = {each.key: each for each in (Result(**json.loads(line)) for line in lines)}
     with tempfile.TemporaryDirectory() as scratch, Copy(Path(scratch), *CONFINED) as copy:
         for mutant, text in (planted := chosen(given)):
             known = results.get(str(mutant))
+            if time.monotonic() > end:
+                break
             if known is None or (given.again and known.survived):
-                result = results[str(mutant)] = tried(copy, mutant, text, tests[mutant.file])
+                steps = [first(results.values(), mutant.file), *tests[mutant.file]]
+                result = results[str(mutant)] = tried(copy, mutant, text, steps, passed)
                 with given.results.open("a", encoding="utf-8") as file:
                     print(json.dumps(dataclasses.asdict(result)), file=file)
                 if result.survived:
                     print(f"survived: {mutant}", flush=True)
-    print("\n".join(score([results[str(mutant)] for mutant, _ in planted])))
+    print("\n".join(score([results[str(mutant)] for mutant, _ in planted if str(mutant) in results])))
     listed = {str(each.mutant) for each in survivors()}
     sys.exit(any(result.survived and key not in listed for key, result in results.items()))
 
