@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.mutants.operators import OPERATORS, Mutant, is_fit, mutants
-from tests.faults.mutants.run import CONFINED, Result, every_mutant, noticed_by, score, survivors, tried
+from tests.faults.mutants.run import CONFINED, Result, check, every_mutant, noticed_by, score, survivors, tried
 from tests.faults.planted.run import Copy
 from tests.support.figures import functions
 from tests.support.paths import ROOT
@@ -119,10 +119,11 @@ def sample() -> list[tuple[Mutant, str]]:
 @pytest.mark.timeout(1800)
 def test_mutants_of_a_sample_are_noticed(tmp_path: Path) -> None:
     """The list of survivors is not complete yet, so some of the sample may be new."""
-    passed: set[str] = set()
     drawn, listed = sample(), {each.mutant for each in survivors()}
     with Copy(tmp_path, *CONFINED) as copy:
-        noticed = [not tried(copy, mutant, text, noticed_by()[mutant.file], passed).survived for mutant, text in drawn]
+        results = [tried(copy, mutant, text, noticed_by()[mutant.file]) for mutant, text in drawn]
+        check(copy, results)
+    noticed = [not each.survived for each in results]
     survived = [
         str(mutant) for (mutant, _), was in zip(drawn, noticed, strict=True) if not was and mutant not in listed
     ]

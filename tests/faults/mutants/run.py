@@ -85,11 +85,11 @@ def noticed_by() -> dict[str, list[list[str]]]:
 
 
 def mentioning(path: str, name: str) -> list[str]:
-    """Return the tests of a file that have a name in their text or decorators."""
+    """Return the names of the tests of a file that have a word in their text or decorators."""
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
     tests = [node for node in ast.parse("\n".join(lines)).body if isinstance(node, ast.FunctionDef)]
     return [
-        f"{path}::{test.name}"
+        test.name
         for test in tests
         if test.name.startswith("test_")
         and name
@@ -98,17 +98,18 @@ def mentioning(path: str, name: str) -> list[str]:
 
 
 def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[list[str]]:
-    """Return calls of pytest; the first of a script's own has only the tests that mention it, if there are any."""
-    name, is_verb = Path(file).name, re.match(r"scripts/(build/)?[\w-]+\.sh$", file)
+    """Return calls of pytest; the first of a script's own has only the tests that mention it, if there are any.
 
-    def tests(word: str) -> list[str]:
-        if not (is_verb and word.endswith(".py")):
-            return [word]
-        return mentioning(word, name) or mentioning(word, name.removesuffix(".sh")) or [word]
-
-    first = " ".join(each for word in steps[0].split() for each in tests(word))
-    every = [*common.get("scripts_first", []), first, *steps[1:], *common.get("scripts_last", [])]
-    return [step.format(name=name, file=file).split() for step in every]
+    Those and the common tests of scripts with its name are one call, because pytest takes a second to start.
+    """
+    name = Path(file).name
+    last = [step.format(name=name, file=file).split() for step in common.get("scripts_last", [])]
+    if re.match(r"scripts/(build/)?[\w-]+\.sh$", file):
+        files = [word for word in steps[0].split() if word.endswith(".py")]
+        tests = [test for path in files for test in mentioning(path, name) or mentioning(path, Path(file).stem)]
+        every = [*common["scripts_first"], *files, "-k", " or ".join([name, *tests])]
+        return [every, *(step.split() for step in steps[1 if tests else 0 :]), *last]
+    return [step.split() for step in steps] + last
 
 
 def every_mutant(files: str = "*") -> Iterator[tuple[Mutant, str]]:
@@ -118,25 +119,23 @@ def every_mutant(files: str = "*") -> Iterator[tuple[Mutant, str]]:
             yield from mutants(file, (ROOT / file).read_text(encoding="utf-8"))
 
 
-def sound(copy: Copy, test: str, passed: set[str]) -> bool:
-    """Whether a test passes without a mutant; those that do are kept in ``passed``."""
-    if test not in passed and copy.failed([test], PATIENCE) is None:
-        passed.add(test)
-    return test in passed
-
-
-def tried(copy: Copy, mutant: Mutant, text: str, steps: list[list[str]], passed: set[str]) -> Result:
-    """Run the calls of pytest with a mutant in place of its file, until a test notices it.
-
-    Raises:
-        Unfit: that test fails without the mutant, too.
-    """
+def tried(copy: Copy, mutant: Mutant, text: str, steps: list[list[str]]) -> Result:
+    """Run the calls of pytest with a mutant in place of its file, until a test notices it."""
     began = time.monotonic()
     with copy.changed(mutant.file, text):
         test = next(filter(None, (copy.failed(step, PATIENCE) for step in steps if step)), None)
-    if test and not sound(copy, test, passed):
-        raise Unfit(f"{test} fails without a mutant")
     return Result(str(mutant), mutant.file, test is None, round(time.monotonic() - began, 1), test or "")
+
+
+def check(copy: Copy, results: Iterable[Result]) -> None:
+    """Run the tests that noticed mutants without a mutant.
+
+    Raises:
+        Unfit: one fails.
+    """
+    tests = sorted({each.noticed_by for each in results if each.noticed_by})
+    if tests and (test := copy.failed(tests, PATIENCE)):
+        raise Unfit(f"{test} fails without a mutant: delete the results that have it")
 
 
 def first(results: Iterable[Result], file: str) -> list[str]:
@@ -192,22 +191,22 @@ def main() -> None:
     """Run the command line."""
     given, tests = arguments(), noticed_by()
     given.results.parent.mkdir(parents=True, exist_ok=True)
-    passed: set[str] = set()
     end = time.monotonic() + given.minutes * 60
     lines = given.results.read_text(encoding="utf-8").splitlines() if given.results.exists() else []
     results = {each.key: each for each in (Result(**json.loads(line)) for line in lines)}
+    new = []
     with tempfile.TemporaryDirectory() as scratch, Copy(Path(scratch), *CONFINED) as copy:
         for mutant, text in (planted := chosen(given)):
             known = results.get(str(mutant))
-            if time.monotonic() > end:
-                break
-            if known is None or (given.again and known.survived):
+            if (known is None or (given.again and known.survived)) and time.monotonic() < end:
                 steps = [first(results.values(), mutant.file), *tests[mutant.file]]
-                result = results[str(mutant)] = tried(copy, mutant, text, steps, passed)
+                new.append(result := tried(copy, mutant, text, steps))
+                results[result.key] = result
                 with given.results.open("a", encoding="utf-8") as file:
                     print(json.dumps(dataclasses.asdict(result)), file=file)
                 if result.survived:
                     print(f"survived: {mutant}", flush=True)
+        check(copy, new)
     print("\n".join(score([results[str(mutant)] for mutant, _ in planted if str(mutant) in results])))
     listed = {str(each.mutant) for each in survivors()}
     sys.exit(any(result.survived and key not in listed for key, result in results.items()))
