@@ -57,7 +57,7 @@ have() { # have PACKAGE: is its program installed, from any package?
 }
 
 find_missing() {
-  missing=()
+  local package && missing=()
   for package in "${wanted[@]}"; do
     have "$package" || missing+=("$package")
   done
