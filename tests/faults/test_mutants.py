@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.mutants.operators import OPERATORS, Mutant, is_fit, mutants
-from tests.faults.mutants.run import CONFINED, Result, check, every_mutant, noticed_by, score, survivors, tried
-from tests.faults.planted.run import Copy
+from tests.faults.mutants.run import CONFINED, Result, check, every_mutant, first, noticed_by, score, survivors, tried
+from tests.faults.planted.run import Copy, Unfit
 from tests.support.figures import functions
 from tests.support.fixtures import Figure
 from tests.support.paths import ROOT
@@ -112,6 +112,52 @@ def test_score_is_of_each_file_and_together() -> None:
         "b: 1 of 1 noticed, 0.0% survived, 0 equivalent, 3 s",
         "together: 2 of 3 noticed, 33.3% survived, 0 equivalent, 6 s",
     ]
+
+
+def test_tests_that_noticed_most_mutants_of_a_file_come_first() -> None:
+    noticed = [("a", "rare"), ("a", "often"), ("a", "often"), ("b", "other"), ("a", "")]
+    assert first([Result("", file, not test, 1, test) for file, test in noticed], "a") == ["often", "rare"]
+
+
+#: pytest's report of a failed test, of a file that cannot be loaded, and of one that ran out of time.
+FAILED = '<testcase classname="tests.stack.test_a" name="test_b[c d]"><failure message="assert 1 == 2"/></testcase>'
+BROKEN = '<testcase classname="" name="tests.stack.test_a"><error message="collection failure"/></testcase>'
+LATE = FAILED.replace("assert 1 == 2", "Failed: Timeout (&gt;300.0s) from pytest-timeout.")
+
+
+class Reports(Copy):
+    """A copy whose runs of tests end with these reports, one after the other; the last one has no more failures."""
+
+    def __init__(self, *reports: str) -> None:
+        self.reports, self.ran = [*reports], list[str]()
+
+    def run(self, arguments: list[str], _: float) -> int:
+        option = next(each for each in arguments if each.startswith("--junitxml="))
+        self.ran.append(arguments[0])
+        Path(option.partition("=")[2]).write_text(
+            f"<testsuite>{self.reports.pop(0) if self.reports else ''}</testsuite>"
+        )
+        return 1
+
+
+def test_failed_test_is_named() -> None:
+    assert Reports(FAILED).failed(["a"], 1) == "tests/stack/test_a.py::test_b[c d]"
+    assert Reports(BROKEN).failed(["a"], 1) == "tests/stack/test_a.py"
+    assert Reports('<testcase classname="tests.stack.test_a" name="test_b"/>').failed(["a"], 1) is None
+
+
+def test_a_test_that_ran_out_of_time_runs_again() -> None:
+    test = "tests/stack/test_a.py::test_b[c d]"
+    assert Reports(LATE, LATE).failed(["a"], 1) == test
+    assert (copy := Reports(LATE)).failed(["a"], 1) is None
+    assert copy.ran == ["a", test]
+
+
+def test_what_notices_a_mutant_has_to_pass_without_it() -> None:
+    results = [Result("", "a", True, 1), Result("", "a", False, 1, "test")]
+    check(Reports(), results)
+    with pytest.raises(Unfit, match="fails without a mutant"):
+        check(Reports(FAILED), results)
 
 
 def sample() -> list[tuple[Mutant, str]]:
