@@ -69,9 +69,12 @@ class Desk:
         self.answer("kubectl", r"create -f [\s\S]*reviews.json", real=str(FAKES / "reviews.py"))
 
     def run(
-        self, script: str, *arguments: str, timeout: float = 120, **environment: str
+        self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings."""
+        """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings.
+
+        ``output`` is a file for what it prints.
+        """
         (self.home / "rules.json").write_text(json.dumps(self.rules), encoding="utf-8")
         base = {
             "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
@@ -83,7 +86,7 @@ class Desk:
         }
         return subprocess.run(
             [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
+            stdout=output, stderr=output, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
         )  # fmt: skip
 
     def calls(self) -> list[list[str]]:
