@@ -119,9 +119,20 @@ def every_mutant(files: str = "*") -> Iterator[tuple[Mutant, str]]:
             yield from mutants(file, (ROOT / file).read_text(encoding="utf-8"))
 
 
-def tried(copy: Copy, mutant: Mutant, text: str, steps: list[list[str]]) -> Result:
-    """Run the calls of pytest with a mutant in place of its file, until a test notices it."""
+def first(results: Iterable[Result], file: str) -> list[str]:
+    """Return the tests that noticed most of a file's mutants so far."""
+    return [
+        test
+        for test, _ in Counter(
+            each.noticed_by for each in results if each.file == file and each.noticed_by
+        ).most_common(FIRST)
+    ]
+
+
+def tried(copy: Copy, mutant: Mutant, text: str, results: Iterable[Result]) -> Result:
+    """Run the tests with a mutant in place of its file, until one notices it; ``results`` are those of other mutants."""
     began = time.monotonic()
+    steps = [first(results, mutant.file), *noticed_by()[mutant.file]]
     with copy.changed(mutant.file, text):
         test = next(filter(None, (copy.failed(step, PATIENCE) for step in steps if step)), None)
     return Result(str(mutant), mutant.file, test is None, round(time.monotonic() - began, 1), test or "")
@@ -136,16 +147,6 @@ def check(copy: Copy, results: Iterable[Result]) -> None:
     tests = sorted({each.noticed_by for each in results if each.noticed_by})
     if tests and (test := copy.failed(tests, PATIENCE)):
         raise Unfit(f"{test} fails without a mutant: delete the results that have it")
-
-
-def first(results: Iterable[Result], file: str) -> list[str]:
-    """Return the tests that noticed most of a file's mutants so far."""
-    return [
-        test
-        for test, _ in Counter(
-            each.noticed_by for each in results if each.file == file and each.noticed_by
-        ).most_common(FIRST)
-    ]
 
 
 def score(results: list[Result]) -> Iterator[str]:
@@ -189,7 +190,7 @@ def chosen(given: argparse.Namespace) -> list[tuple[Mutant, str]]:
 
 def main() -> None:
     """Run the command line."""
-    given, tests = arguments(), noticed_by()
+    given = arguments()
     given.results.parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + given.minutes * 60
     lines = given.results.read_text(encoding="utf-8").splitlines() if given.results.exists() else []
@@ -199,8 +200,7 @@ def main() -> None:
         for mutant, text in (planted := chosen(given)):
             known = results.get(str(mutant))
             if (known is None or (given.again and known.survived)) and time.monotonic() < end:
-                steps = [first(results.values(), mutant.file), *tests[mutant.file]]
-                new.append(result := tried(copy, mutant, text, steps))
+                new.append(result := tried(copy, mutant, text, results.values()))
                 results[result.key] = result
                 with given.results.open("a", encoding="utf-8") as file:
                     print(json.dumps(dataclasses.asdict(result)), file=file)
