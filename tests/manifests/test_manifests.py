@@ -157,9 +157,9 @@ def test_deployers_rights() -> None:
         ("", "pods/log"): {"get"},
         ("", "events"): {"list"},
     }
-    assert BINDING["roleRef"]["kind"] == ROLE["kind"] == "Role"
-    assert BINDING["roleRef"]["name"] == ROLE["metadata"]["name"]
-    assert BINDING["subjects"] == [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "deployers"}]
+    rbac = "rbac.authorization.k8s.io"
+    assert BINDING["roleRef"] == {"apiGroup": rbac, "kind": ROLE["kind"], "name": ROLE["metadata"]["name"]}
+    assert BINDING["subjects"] == [{"apiGroup": rbac, "kind": "Group", "name": "deployers"}]
 
 
 def test_image_is_named_once() -> None:
