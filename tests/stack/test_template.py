@@ -532,6 +532,21 @@ def test_notification() -> None:
     }
 
 
+#: A pipeline's page in the console.
+PAGE = "https://${{AWS::Region}}.console.aws.amazon.com/codesuite/codepipeline/pipelines/{}/view"
+#: CodePipeline's event, from its user guide, "Monitoring CodePipeline events", without what is not used.
+EVENT = {"detail": {"pipeline": "myPipeline", "execution-id": "12345678-1234", "state": "FAILED"}}
+
+
+def test_notification_says_what_failed_and_where_to_look() -> None:
+    transformer = TEMPLATE["Resources"]["NotificationRule"]["Properties"]["Targets"][0]["InputTransformer"]
+    said = transformer["InputTemplate"]["Fn::Sub"]
+    for name, path in transformer["InputPathsMap"].items():
+        detail, field = path.removeprefix("$.").split(".")
+        said = said.replace(f"<{name}>", EVENT[detail][field])
+    assert said == f'"Pipeline myPipeline: execution 12345678-1234 FAILED. {PAGE.format("myPipeline")}"'
+
+
 def test_notification_is_one_quoted_line() -> None:
     """EventBridge accepts a quoted string or JSON as the template, without line breaks."""
     transformer = TEMPLATE["Resources"]["NotificationRule"]["Properties"]["Targets"][0]["InputTransformer"]
@@ -549,7 +564,8 @@ def test_outputs() -> None:
         "KubectlRoleArn": KUBECTL_ROLE,
         "CodeBuildRoleArn": {"Fn::GetAtt": ["CodeBuildRole", "Arn"]},
     }
-    assert "console.aws.amazon.com" in TEMPLATE["Outputs"]["PipelineUrl"]["Value"]["Fn::Sub"]
+    url = TEMPLATE["Outputs"]["PipelineUrl"]["Value"]
+    assert url == {"Fn::Sub": PAGE.format("${Pipeline}") + "?region=${AWS::Region}"}
     assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
 
 
