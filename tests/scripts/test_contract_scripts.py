@@ -97,6 +97,12 @@ def test_creates_the_stack_and_waits(desk: Desk) -> None:
     assert given.get("--capabilities") == "CAPABILITY_IAM"
 
 
+def test_token_that_github_refuses_creates_nothing(desk: Desk) -> None:
+    done = create_stack(desk, ANSWER="401 none")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "nothing was changed")
+    assert verbs(desk, "create-stack", "update-stack", "delete-stack") == []
+
+
 def test_only_cloudformation_gets_the_token(desk: Desk) -> None:
     after(desk, "create-stack", "CREATE_COMPLETE")
     done = create_stack(desk)
