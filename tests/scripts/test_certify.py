@@ -235,6 +235,7 @@ def test_another_answer_creates_nothing(learner: Learner, home: Path) -> None:
     assert minutes == "180"
     command = [sys.executable, "scripts/lib/cost.py", "t3.medium", "2", str(int(minutes) + int(deletion))]
     assert cost == subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert asked.endswith("before tax.\r\nType the name of the cluster to continue: nothing was created\r\n")
     for created in ("the cluster ", "the role ", "the stack ", "a branch of "):
         assert f"\r\n  {created}" in asked
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
