@@ -13,7 +13,7 @@ import secrets
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rehearsal import waiting
@@ -147,18 +147,17 @@ def checkout_path() -> Path:
     return settings.run / "learner" / REPOSITORY
 
 
-def make_checkout(env: Mapping[str, str]) -> Path:
-    """Copy the tutorial's files, as they are now, into the learner's clone and push them as its first commit.
+def make_checkout(env: Mapping[str, str], source: Path | None = None) -> Path:
+    """Copy ``source``, or the tutorial's files as they are now, into the learner's clone and push a first commit.
 
     Raises:
         subprocess.CalledProcessError: git failed.
     """
     target = checkout_path()
-    target.mkdir(parents=True)
-    for name in _tutorial_files():
-        source, copy = settings.root / name, target / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, copy, follow_symlinks=False)
+    if source:
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        copy_files(settings.root, files_of(settings.root), target)
     for args in (
         ["init", "--quiet", f"--initial-branch={BRANCH}"],
         ["config", "user.name", "A Learner"],
@@ -174,11 +173,19 @@ def make_checkout(env: Mapping[str, str]) -> Path:
     return target
 
 
-def _tutorial_files() -> list[str]:
-    """List the files that git tracks or would track, relative to the root; all files if it is no git repository."""
+def copy_files(root: Path, names: Iterable[str], target: Path) -> None:
+    """Copy files of ``root`` to the same places below ``target``, symbolic links as such."""
+    for name in names:
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, copy, follow_symlinks=False)
+
+
+def files_of(root: Path) -> list[str]:
+    """List the files that git tracks or would track, relative to ``root``; all files if it is in no git repository."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=settings.root,
+        cwd=root,
         capture_output=True,
         text=True,
         timeout=waiting.bound(60),
@@ -187,5 +194,5 @@ def _tutorial_files() -> list[str]:
     if listed.returncode == 0:
         names = [name for name in listed.stdout.split("\0") if name]
     else:
-        names = [str(path.relative_to(settings.root)) for path in settings.root.rglob("*") if path.is_file()]
-    return [name for name in names if (settings.root / name).is_file()]
+        names = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+    return [name for name in names if (root / name).is_file()]

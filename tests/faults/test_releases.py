@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from benchmarks.load import Load
 from rehearsal.kubernetes.node import Node
+from rehearsal.load import Load
 from rehearsal.sandbox import entry, supervisor
 from rehearsal.settings import settings
 from rehearsal.waiting import until
