@@ -33,13 +33,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop, "clean": rehearse.clean}
     try:
-        if given.action in actions:
-            return actions[given.action]()
-        if given.app:
-            return rehearse.run_app(given.caller / given.app, keep=given.keep, verbose=given.verbose)
-        if given.without_cluster:
-            return rehearse.run_without_cluster(verbose=given.verbose)
-        return rehearse.run(keep=given.keep, verbose=given.verbose)
+        return actions[given.action]() if given.action in actions else _run(given)
     except (rehearse.NotPossible, Refused) as error:
         print(f"rehearse.sh: {error}", file=sys.stderr)
         return 2
@@ -49,6 +43,14 @@ def main() -> int:
     except KeyboardInterrupt:
         print("rehearse.sh: interrupted; everything was stopped and removed", file=sys.stderr)
         return 130
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.app:
+        return rehearse.run_app(given.caller / given.app, keep=given.keep, verbose=given.verbose)
+    if given.without_cluster:
+        return rehearse.run_without_cluster(verbose=given.verbose)
+    return rehearse.run(keep=given.keep, verbose=given.verbose)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
