@@ -34,7 +34,7 @@ def version(status: int, body: bytes) -> str:
 
 @dataclass(frozen=True)
 class Loss:
-    """A request that was not answered as it should be; ``at`` is a time of time.monotonic()."""
+    """A request that was not answered correctly; ``at`` is a time of time.monotonic()."""
 
     at: float
     kind: str

@@ -80,6 +80,7 @@ def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
             _, tutorial = begin(progress, prepared)
             seen = examine.one_container(progress, tutorial, app, taken)
             if report.may_be_released(seen):
+                tutorial.push_all("Let the probes ask a path of the app")
                 tutorial.setup_cluster()
                 tutorial.create_stack()
                 examine.in_cluster(progress, tutorial, seen)

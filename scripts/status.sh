@@ -57,6 +57,8 @@ show_pipeline() { # the latest executions: status, start, commit and its subject
       sourceRevisions[0].revisionSummary]')
   python3 -c 'import datetime, json, sys
 def shown(item):
+    try: item = json.loads(item)["CommitMessage"]  # the source action of a connection wraps the message in JSON
+    except (KeyError, TypeError, ValueError): pass
     if isinstance(item, (int, float)):  # a timestamp: version 1 of the AWS CLI, or cli_timestamp_format = wire
         item = datetime.datetime.fromtimestamp(int(item), datetime.timezone.utc).isoformat()
     return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no terminal escapes

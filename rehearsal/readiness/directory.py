@@ -239,7 +239,7 @@ def _must_be_given(arguments: ast.arguments) -> bool:
 
 
 def _entries(app: App) -> list[str]:
-    """Return the files and folders of the image, beside gunicorn.conf.py: all that the tutorial does not have too."""
+    """Return the files and folders of the image besides gunicorn.conf.py: all that the tutorial does not have too."""
     tutorials = {Path(name).parts[0] for name in learner.files_of(settings.root)} - {"app.py"}
     entries = sorted({Path(name).parts[0] for name in app.files} - tutorials - set(PACKAGES))
     for entry in (entry for entry in entries if not PLAIN_NAME.fullmatch(entry)):

@@ -25,11 +25,10 @@ def one_container(progress: Progress, tutorial: Tutorial, app: App, taken: Seque
     with progress.step("Build the image and try one container") as step:
         one = trial.try_out(tutorial.checkout, manifest, tutorial.env, step)
         path = one.path(manifest.paths)
-        step("= it answers" if path else "= it does not answer as it should")
+        step("= it answers" if path else "= it does not answer correctly")
     if path and path not in manifest.paths and not app.has("deployment.yml"):
         manifest = _ask(tutorial.checkout, manifest, path)
         taken = [*taken, f"deployment.yml and Dockerfile: the probes ask {path}, because /healthz does not answer"]
-        tutorial.push_all(f"Probe {path}")
     return report.Observations(manifest, one, _restrictions(app), taken=taken)
 
 

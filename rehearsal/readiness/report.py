@@ -42,11 +42,11 @@ CAUSES = (
     ),
     (
         r"\[Errno 13\] Permission denied: '([^']+)'",
-        "deployment.yml: user 10001 may not write {0}; mount an emptyDir volume there",
+        "the app: let it write {0} below /tmp; deployment.yml: mount an emptyDir volume at /tmp",
     ),
     (
         r"No usable temporary directory",
-        "gunicorn.conf.py: set worker_tmp_dir to /dev/shm, as the tutorial's does; or mount an emptyDir volume at /tmp",
+        'deployment.yml: mount an emptyDir volume at /tmp; gunicorn itself needs none with worker_tmp_dir = "/dev/shm"',
     ),
     (r"Read-only file system", "deployment.yml: mount an emptyDir volume where the app writes"),
     (r"unable to open database file", "deployment.yml: mount an emptyDir volume where the app keeps its database"),
@@ -182,6 +182,7 @@ def _probes(trial: Trial, manifest: Manifest, hosts: Sequence[str]) -> Verdict:
             f"{seen} under the address of a pod; {hosts[0]}",
             "deployment.yml: add httpHeaders: [{name: Host, value: NAME}] to each httpGet; Dockerfile: and to HEALTHCHECK",
         )
+    seen = ", ".join(f"{path} {status}" for path, status in (statuses | trial.statuses).items())
     change = "deployment.yml and Dockerfile: let the probes ask a path that answers with 200"
     return Verdict("answers the probes", seen, cause(trial.log) or change)
 
@@ -253,7 +254,7 @@ def show(console: Console, name: str, seen: Observations) -> bool:
         console.print("To change:")
         for number, change in enumerate(changes, 1):
             console.print(f"  {number}. {escape(change)}")
-    console.print("Used beside your files:")
+    console.print("Added to your files:")
     for line in seen.taken:
         console.print(f"  - {escape(line)}")
     return not changes

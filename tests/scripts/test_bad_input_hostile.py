@@ -210,6 +210,19 @@ def test_prints_hostile_commit_messages_as_text(tmp_path: Path) -> None:
     assert pwned(tmp_path) == []
 
 
+def test_shows_the_commit_message_that_a_connection_wraps(tmp_path: Path) -> None:
+    desk = answering(Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout")))
+    wrapped = json.dumps({"ProviderType": "GitHub", "CommitMessage": 'Say "hi"\n\nand more'}, separators=(",", ":"))
+    messages = (wrapped, wrapped[:40], "Plain", '{"ProviderType": 1}', None)
+    rows = [["Succeeded", "2026-11-23T10:00:00Z", "0123456", message] for message in messages]
+    desk.answer("aws", "list-pipeline-executions", stdout=json.dumps(rows))
+    desk.answer("aws", "describe-stacks", stdout="CREATE_COMPLETE\n")
+    done = desk.run("status.sh")
+    assert done.returncode == 0, done.stderr
+    shown = [line.split("  ")[-1] for line in done.stdout.splitlines() if "0123456" in line]
+    assert shown == ['Say "hi"', wrapped[:40], "Plain", '{"ProviderType": 1}', "-"]
+
+
 def test_hashes_files_with_hostile_names(tmp_path: Path) -> None:
     checkout = copy_of_checkout(tmp_path / "checkout")
     for name in ("Dockerfile", ".dockerignore"):
