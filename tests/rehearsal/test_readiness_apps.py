@@ -16,7 +16,7 @@ from rehearsal.progress import Progress
 from rehearsal.readiness import examine, report
 from rehearsal.readiness.directory import prepare, read
 from rehearsal.tutorial import Tutorial
-from tests.support.fixtures import Figure, Rehearsal
+from tests.support.fixtures import Rehearsal
 from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -129,11 +129,10 @@ def failed(seen: report.Observations) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_planted_defect_is_found_by_name(examined: Examine, tmp_path: Path, defect: str, figure: Figure) -> None:
+def test_planted_defect_is_found_by_name(examined: Examine, tmp_path: Path, defect: str) -> None:
     files, check, change = DEFECTS[defect]
     found = failed(examined(tmp_path / "shop", {"requirements.in": "flask==3.1.3\n", **files}))
     assert change in found.get(check, ""), found
-    figure("the readiness report names each planted defect of an app", "1 of 1")
 
 
 def test_app_in_middleware_and_with_a_factory_is_ready(examined: Examine, tmp_path: Path) -> None:
@@ -143,7 +142,7 @@ def test_app_in_middleware_and_with_a_factory_is_ready(examined: Examine, tmp_pa
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_app(
-    examined: Examine, stack: Rehearsal, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, figure: Figure
+    examined: Examine, stack: Rehearsal, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = PUBLISHED[name]
     monkeypatch.setitem(os.environ, "UV_EXCLUDE_NEWER", UNTIL)
@@ -157,4 +156,3 @@ def test_published_app(
     else:
         assert found == {}
         assert len(seen.events) == 3
-    figure("the readiness report of published Flask apps is right", "1 of 1")
