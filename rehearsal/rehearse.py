@@ -6,6 +6,7 @@ import concurrent.futures
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -69,12 +70,12 @@ def run(*, keep: bool, verbose: bool) -> int:
 def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
     """Rehearse with an app of the learner's in place of the tutorial's, and report how ready it is; 1 if it is not."""
     app = read(directory)
-    with lifecycle.exclusive():
+    with lifecycle.exclusive(), tempfile.TemporaryDirectory() as work:
         _refuse_if_kept()
+        prepared = Path(work) / "checkout"
+        taken = prepare(app, prepared)
         lifecycle.stop()  # remove what a killed rehearsal has left
         shutil.rmtree(LOGS, ignore_errors=True)
-        prepared = settings.cache / "app"
-        taken = prepare(app, prepared)
         progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
         try:
             _, tutorial = begin(progress, prepared)
@@ -91,7 +92,6 @@ def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
             _keep_logs(progress)
             return 1
         finally:
-            shutil.rmtree(prepared, ignore_errors=True)
             if not (settings.run / "kept").exists():
                 lifecycle.stop()
     return 0 if report.show(progress.console, directory.resolve().name, seen) else 1

@@ -64,6 +64,10 @@ class Trial:
         """Return the path that answers like a healthy app: a probe's own, or one of the common ones; or nothing."""
         return next((path for path in [*probes, *COMMON_PATHS] if healthy(self.statuses.get(path, 0))), "")
 
+    def page(self, probes: list[str]) -> str:
+        """Return the path for visitors: not that of a probe if possible, as /readyz fails on purpose during a shutdown."""
+        return "/" if healthy(self.statuses.get("/", 0)) else self.path(probes)
+
 
 def healthy(status: int) -> bool:
     """Whether a probe accepts this status (https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/)."""
@@ -102,9 +106,9 @@ def try_out(checkout: Path, manifest: Manifest, env: Mapping[str, str], step: St
     try:
         step("start it")
         _start(trial, docker, manifest)
-        if path := trial.path(manifest.paths):
+        if page := trial.page(manifest.paths):
             step("send it requests")
-            _load(trial, f"http://{settings.engine_ip}:{PORT}{path}", manifest.headers)
+            _load(trial, f"http://{settings.engine_ip}:{PORT}{page}", manifest.headers)
         step("stop it")
         _stop(trial, docker, manifest)
     finally:

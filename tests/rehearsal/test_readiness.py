@@ -322,6 +322,13 @@ def test_lost_requests_failed_releases_and_restarts_are_named() -> None:
     assert "set API_KEY under env" in failed["deploys"].change
 
 
+def test_visitors_get_the_home_page_and_not_a_probe() -> None:
+    """/readyz answers 503 during a shutdown, on purpose, so requests to it would be counted as lost."""
+    assert Trial(statuses={"/readyz": 200, "/healthz": 200, "/": 200}).page(MANIFEST.paths) == "/"
+    assert Trial(statuses={"/readyz": 404, "/healthz": 200, "/": 404}).page(MANIFEST.paths) == "/healthz"
+    assert Trial(statuses={"/": 404}).page(MANIFEST.paths) == ""
+
+
 def test_only_an_app_that_answers_is_released() -> None:
     seen = good()
     assert report.may_be_released(seen)

@@ -116,6 +116,9 @@ def test_without_cluster_runs_its_part_and_lists_the_rest(tmp_path: Path) -> Non
     ("args", "said"),
     [
         (["--keep", "--without-cluster"], "--keep and --without-cluster cannot be combined"),
+        (["--app", ".", "--without-cluster"], "--app and --without-cluster cannot be combined"),
+        (["stop", "--app", "."], "stop takes no options"),
+        (["--from", "/nowhere", "--app", "shop"], "rehearse.sh: /nowhere/shop is not a directory"),
         (["stop", "--keep"], "stop takes no options"),
         (["start"], "invalid choice: 'start'"),
     ],
