@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
@@ -14,25 +13,11 @@ from botocore import xform_name
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
 from tests.support.paths import ROOT
+from tests.support.queries import FILES, queries
 
-FILES = sorted(
-    [*ROOT.glob("scripts/**/*.sh"), ROOT / "buildspec.yml", ROOT / "README.md", *ROOT.glob("docs/*.md")],
-    key=str,
-)
-CALL = re.compile(
-    r"""\baws ([a-z0-9-]+) ([a-z0-9-]+)((?:(?!\baws |\n\n).)*?)--query[ =]+(?:'([^']*)'|"([^"]*)"|([\w.\[\]]+))""",
-    re.DOTALL,
-)
 SESSION = botocore.session.Session()
 #: Scalars are None.
 Answer = Shape | None
-
-
-def queries() -> Iterator[tuple[str, str, str, str]]:
-    for path in FILES:
-        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-        for service, operation, _, *query in CALL.findall(text):
-            yield str(path.relative_to(ROOT)), service, operation, " ".join("".join(query).split())
 
 
 def model(service: str, operation: str) -> OperationModel:

@@ -29,6 +29,7 @@ from tests.support.desk import Desk
 from tests.support.loopback import reserved_ports
 from tests.support.names import ACCOUNT, CLUSTER, REGION, ROLE, TOKEN
 from tests.support.paths import ROOT
+from tests.support.shapes import check_answers
 from tests.support.template import FILE
 
 OPEN = [function.OPEN]
@@ -54,7 +55,7 @@ class Aws:
         key, secret_key = (keys["AccessKeyId"], keys["SecretAccessKey"]) if keys else self.keys
         session = boto3.Session(key, secret_key, keys.get("SessionToken"), REGION)
         config = Config(proxies={}, retries={"mode": "standard", "max_attempts": 2})
-        return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
+        return check_answers(session.client(service, endpoint_url=self.url, config=config))  # type: ignore[call-overload]
 
     def trust(self, role: str = ROLE) -> Any:
         """Return the statements of a role's trust policy."""
