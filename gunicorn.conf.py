@@ -40,7 +40,6 @@ def flask_app(wsgi: Any) -> Any:
 
 def post_worker_init(worker: Any) -> None:
     """Delay the worker's shutdown after SIGTERM; in the meantime the app reports that it is not ready."""
-
     app = flask_app(worker.wsgi)
 
     def drain(number: int, frame: FrameType | None) -> None:
