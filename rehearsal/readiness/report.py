@@ -25,6 +25,10 @@ CAUSES = (
     ),
     (r"No module named '?(gunicorn|flask)\b", "requirements.in: add {0}, and compile requirements.txt again"),
     (
+        r"No module named '?distutils",
+        "requirements.in: add setuptools, which has distutils; Python itself has none since 3.12",
+    ),
+    (
         r"ModuleNotFoundError: No module named '([^']+)'",
         "requirements.in: add the package that has {0}; if it is a folder of yours, name it in Dockerfile and .dockerignore",
     ),
@@ -234,11 +238,9 @@ def _stop(trial: Trial, manifest: Manifest) -> Verdict:
 
 
 def _last_error(log: str) -> str:
-    """Return the line of a log that says most: the last with an error, or the last."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [
-        line for line in lines if re.match(r"(#\d+ [\d.]+ +)?(E +)?(ERROR|[\w.]*(Error|Exception|NotFound)\b)", line)
-    ]
+    """Return the line of a log that says most, without what docker and pytest put before it: the last error, or the last."""
+    lines = [re.sub(r"^(#\d+ [\d.]+ )?(E +)?", "", line).strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(ERROR|[\w.]*(Error|Exception|NotFound)): ", line)]
     return ([*lines[-1:], *errors] or ["no output"])[-1][:200]
 
 

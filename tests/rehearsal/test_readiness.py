@@ -247,6 +247,7 @@ def test_good_app_is_ready() -> None:
         ("ERROR: In --require-hashes mode, all requirements must have", "pin every package with its hashes"),
         ("ModuleNotFoundError: No module named 'gunicorn'", "requirements.in: add gunicorn"),
         ("E   ModuleNotFoundError: No module named 'common'", "the package that has common"),
+        ("E   ModuleNotFoundError: No module named 'distutils'", "requirements.in: add setuptools"),
         ("E   KeyError: 'DATABASE_URL'", "set DATABASE_URL under env"),
         ("something else", "see the log of the build above"),
     ],
@@ -255,6 +256,12 @@ def test_failed_build_names_what_to_change(log: str, change: str) -> None:
     failed = judged(built=False, log=log)
     assert list(failed) == ["builds"]
     assert change in failed["builds"].change
+
+
+def test_the_line_that_says_most_is_shown() -> None:
+    log = "#16 2.6 E   KeyError: 'A'\n#16 2.6 ERROR test_app.py\n#16 2.7 === 1 error in 1.80s ===\n"
+    assert judged(built=False, log=log)["builds"].seen == "KeyError: 'A'"
+    assert judged(built=False, log="#1 0.1 killed\n")["builds"].seen == "killed"
 
 
 @pytest.mark.parametrize(
