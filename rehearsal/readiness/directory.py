@@ -72,13 +72,16 @@ def read(directory: Path) -> App:
     files = tuple(name for name in learner.files_of(directory) if not _is_left_out(directory, name))
     for name in files:
         _check_file(directory, name)
+    target = "" if "gunicorn.conf.py" in files else _find_app(directory, files)
     if "Dockerfile" in files:
-        target = ""
         _check_dockerfile((directory / "Dockerfile").read_text(encoding="utf-8", errors="replace"), files)
-    else:
-        target = "" if "gunicorn.conf.py" in files else _find_app(directory, files)
-        if not set(PACKAGES) & set(files):
-            raise Refused(f"{directory} has no requirements.txt: list the app's packages there, one a line")
+    elif not target and "gunicorn.conf.py" not in files:
+        raise Refused(
+            f"{directory} has no Flask app called app and no function create_app: "
+            f'name yours in {directory}/app.py, as in "from shop import server as app"'
+        )
+    elif not set(PACKAGES) & set(files):
+        raise Refused(f"{directory} has no requirements.txt: list the app's packages there, one a line")
     own = directory if "deployment.yml" in files else settings.root
     try:
         manifest = read_manifest(own / "deployment.yml")
@@ -197,17 +200,14 @@ def _check_dockerfile(dockerfile: str, files: tuple[str, ...]) -> None:
 
 
 def _find_app(directory: Path, files: tuple[str, ...]) -> str:
-    """Return how gunicorn finds the app: a module, a colon, and the name of an app or the call of a factory."""
+    """Return how gunicorn finds the app: a module, a colon, and an app or the call of a factory; or nothing."""
     packages = [name.removesuffix("/__init__.py") for name in files if re.fullmatch(r"[A-Za-z_]\w*/__init__\.py", name)]
     for module in [*MODULES, *packages, *(f"{package}.{name}" for package in packages for name in MODULES)]:
         path = module.replace(".", "/")
         for name in (f"{path}.py", f"{path}/__init__.py"):
             if name in files and (found := _app_in(directory / name)):
                 return f"{module}:{found}"
-    raise Refused(
-        f"{directory} has no Flask app called app and no function create_app: "
-        f'name yours in {directory}/app.py, as in "from shop import server as app"'
-    )
+    return ""
 
 
 def _app_in(path: Path) -> str:

@@ -85,11 +85,13 @@ def test_refuses_in_one_line(tmp_path: Path, name: str, text: str | None, said: 
 
 
 def test_refuses_a_stage_that_the_build_needs(tmp_path: Path) -> None:
-    made(tmp_path, {".dockerignore": "*\n!app.py\n", "Dockerfile": "FROM x AS release\n"})
+    made(tmp_path, {".dockerignore": "*\n!app.py\n", "Dockerfile": "FROM x AS release\n", "requirements.txt": None})
     with pytest.raises(directory.Refused, match="Dockerfile has no stage called test"):
         directory.read(tmp_path)
     (tmp_path / "Dockerfile").write_text("FROM x AS test\nFROM x as release\n")
-    assert directory.read(tmp_path).target == ""
+    assert directory.read(tmp_path).target == "app:app"
+    (tmp_path / "app.py").unlink()
+    assert directory.read(tmp_path).target == "", "another program may be the app"
 
 
 def test_refuses_a_submodule(tmp_path: Path) -> None:
