@@ -47,7 +47,7 @@ def main() -> int:
 
 def _run(given: argparse.Namespace) -> int:
     if given.app:
-        return rehearse.run_app(given.caller / given.app, keep=given.keep, verbose=given.verbose)
+        return rehearse.run_app((given.caller / given.app).resolve(), keep=given.keep, verbose=given.verbose)
     if given.without_cluster:
         return rehearse.run_without_cluster(verbose=given.verbose)
     return rehearse.run(keep=given.keep, verbose=given.verbose)

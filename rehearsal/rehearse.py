@@ -94,7 +94,7 @@ def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
         finally:
             if not (settings.run / "kept").exists():
                 lifecycle.stop()
-    return 0 if report.show(progress.console, directory.resolve().name, seen) else 1
+    return 0 if report.show(progress.console, directory.name, seen) else 1
 
 
 def run_without_cluster(*, verbose: bool) -> int:

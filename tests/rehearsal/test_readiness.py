@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tarfile
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from rehearsal import rehearse
 from rehearsal.readiness import directory, report
 from rehearsal.readiness.manifest import read_manifest, size
 from rehearsal.readiness.rollouts import Event
 from rehearsal.readiness.trial import Sample, Trial
+from rehearsal.settings import settings
 from tests.support.paths import ROOT
 
 APP = "from flask import Flask\n\napp = Flask(__name__)\n"
@@ -343,3 +346,46 @@ def test_only_an_app_that_answers_is_released() -> None:
     assert report.may_be_released(seen)
     seen.trial = replace(seen.trial, started=None)
     assert not report.may_be_released(seen)
+
+
+# The run, with nothing started
+
+
+@pytest.mark.parametrize(
+    ("changes", "done", "code"),
+    [
+        ({}, ["begin", "container", "push_all", "setup_cluster", "create_stack", "cluster", "stop"], 0),
+        ({"stopped": 24.0}, ["begin", "container", "push_all", "setup_cluster", "create_stack", "cluster", "stop"], 1),
+        ({"started": None}, ["begin", "container", "stop"], 1),
+    ],
+)
+def test_app_is_released_only_if_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], done: list[str], code: int
+) -> None:
+    seen, steps = good(), []
+    seen.trial = replace(seen.trial, **changes)  # type: ignore[arg-type]  # each is one field's type
+
+    class Tutorial:
+        def __getattr__(self, name: str) -> object:
+            return lambda *_: steps.append(name)
+
+    def begin(_progress: object, source: Path) -> tuple[None, Tutorial]:
+        assert (source / "app.py").read_text() == APP
+        assert (source / "buildspec.yml").exists()
+        steps.append("begin")
+        return None, Tutorial()
+
+    def one_container(*_: object) -> report.Observations:
+        steps.append("container")
+        return seen
+
+    monkeypatch.setattr(rehearse, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(rehearse, "settings", replace(settings, cache=tmp_path))  # none is kept there
+    monkeypatch.setattr(rehearse, "begin", begin)
+    monkeypatch.setattr(rehearse, "_refuse_if_kept", lambda: None)
+    monkeypatch.setattr(rehearse.lifecycle, "exclusive", contextlib.nullcontext)
+    monkeypatch.setattr(rehearse.lifecycle, "stop", lambda: steps.append("stop"))
+    monkeypatch.setattr(rehearse.examine, "one_container", one_container)
+    monkeypatch.setattr(rehearse.examine, "in_cluster", lambda *_: steps.append("cluster"))
+    assert rehearse.run_app(made(tmp_path / "shop"), keep=False, verbose=False) == code
+    assert steps == ["stop", *done]
