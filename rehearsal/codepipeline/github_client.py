@@ -47,10 +47,11 @@ def files(repository: str, sha: str, token: str) -> bytes:
         for entry in source.infolist():
             content = source.read(entry)
             entry.filename = entry.filename.partition("/")[2]
+            if not entry.filename:
+                continue
             if not entry.is_dir() and not stat.S_ISLNK(entry.external_attr >> 16):
                 entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            if entry.filename:
-                target.writestr(entry, content)
+            target.writestr(entry, content)
     return packed.getvalue()
 
 
