@@ -135,7 +135,7 @@ def test_planted_defect_is_found_by_name(examined: Examine, tmp_path: Path, defe
     assert change in found.get(check, ""), found
 
 
-def test_app_in_middleware_and_with_a_factory_is_ready(examined: Examine, tmp_path: Path) -> None:
+def test_app_in_middleware_is_ready(examined: Examine, tmp_path: Path) -> None:
     wrapped = f"from werkzeug.middleware.proxy_fix import ProxyFix\n{APP}{HOME}\n\napp = ProxyFix(app)\n"
     assert failed(examined(tmp_path / "shop", {"requirements.in": "flask==3.1.3\n", "app.py": wrapped})) == {}
 
