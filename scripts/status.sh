@@ -39,11 +39,12 @@ show_mapping() { # the Kubernetes user that the role is mapped to
   fi
 }
 
-show_app() {
-  local host
-  host=$(kube get service hello-world -n "$APP_NAMESPACE" --ignore-not-found \
-    --output "jsonpath={.status.loadBalancer.ingress[0]['hostname','ip']}")
-  if [[ -n $host ]]; then line app "http://$host/"; else line app "no address yet"; fi
+show_app() { # the address of each load balancer, whatever deployment.yml calls it
+  local host hosts
+  hosts=$(kube get services -n "$APP_NAMESPACE" --output \
+    "jsonpath={range .items[?(@.spec.type=='LoadBalancer')]}{.status.loadBalancer.ingress[0]['hostname','ip']}{'\n'}{end}")
+  [[ $hosts == *[![:space:]]* ]] || line app "no address yet"
+  for host in $hosts; do line app "http://$host/"; done
   line pods "in the namespace $APP_NAMESPACE"
   kube get pods -n "$APP_NAMESPACE" --output wide 2>&1 | indent
 }

@@ -104,7 +104,9 @@ def comment() -> str:
 def assert_rolled_back(run: Run, says: str) -> None:
     assert run.code == 1
     assert says in run.log
-    assert re.search(r"and was rolled back to revision \d+: see the errors above$", run.log.splitlines()[-1])
+    assert re.search(
+        r"and was rolled back to revision \d+ of hello-world: see the errors above$", run.log.splitlines()[-1]
+    )
     assert run.seconds < BOUND
 
 

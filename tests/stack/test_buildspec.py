@@ -31,6 +31,7 @@ DIGEST = "sha256:" + "d" * 64
 PASSWORD = "the-registry-password"
 #: Scripts of a build that use the cluster or the network.
 OUTSIDE = ("connect", "install-kubectl", "deploy")
+DEPLOYS = f"deploy {REPOSITORY}"
 
 
 @dataclass
@@ -110,7 +111,8 @@ def test_commit_is_tested_built_pushed_and_deployed_by_digest(build: Build) -> N
     pushed = {tag_of(line): number for number, line in enumerate(lines) if line.startswith("docker push")}
     assert {tag.partition("-")[0] for tag in pushed} == {COMMIT, "content", "cache"}
     assert all(number > tests[0] for tag, number in pushed.items() if tag != "cache")
-    assert build.calls("deploy") == [f"deploy {REPOSITORY}@{DIGEST}"]
+    assert build.calls("deploy") == ["deploy --check", f"deploy {REPOSITORY}@{DIGEST}"]
+    assert lines.index("deploy --check") < tests[0]
     assert lines.index(f"deploy {REPOSITORY}@{DIGEST}") > max(pushed.values())
 
 
@@ -191,26 +193,26 @@ def test_base_image_that_cannot_be_pulled_fails_the_build(build: Build) -> None:
     (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
     assert not build.run()
     assert len(build.calls("docker pull")) == 5
-    assert build.calls("docker build", "deploy") == []
+    assert build.calls("docker build", DEPLOYS) == []
 
 
 def test_image_of_the_same_files_is_reused(build: Build) -> None:
     build.desk.answer("aws", "batch-get-image", stdout=f"{DIGEST}\n")
     assert build.run()
     assert build.calls("docker build", "docker push", "docker tag") == []
-    assert build.calls("deploy") == [f"deploy {REPOSITORY}@{DIGEST}"]
+    assert build.calls(DEPLOYS) == [f"deploy {REPOSITORY}@{DIGEST}"]
 
 
 @pytest.mark.parametrize(
     ("tool", "pattern"),
-    [("connect", ""), ("install-kubectl", ""), ("aws", "batch-get-image"), ("docker", "^login"), ("docker", "--target test"),
+    [("connect", ""), ("install-kubectl", ""), ("deploy", "--check"), ("aws", "batch-get-image"), ("docker", "^login"), ("docker", "--target test"),
      ("docker", "^build --build-arg"), ("docker", "^push")],
     ids=lambda value: value.strip("^- ") or "fails",
 )  # fmt: skip
 def test_any_failure_prevents_the_deployment(tool: str, pattern: str, build: Build) -> None:
     build.desk.answer(tool, pattern, stderr="no\n", code=1)
     assert not build.run()
-    assert build.calls("deploy") == []
+    assert build.calls(DEPLOYS) == []
     if "push" not in pattern:  # untested images get no tag but the cache's
         assert [line for line in build.calls("docker push") if tag_of(line) != "cache"] == []
     if tool != "docker":
@@ -221,7 +223,7 @@ def test_failed_registry_login_fails_the_build(build: Build) -> None:
     """The registry login is a pipe, whose exit code without pipefail is that of its last command."""
     build.desk.answer("aws", "get-login-password", stderr="no\n", code=1)
     assert not build.run()
-    assert build.calls("docker build", "deploy") == []
+    assert build.calls("docker build", DEPLOYS) == []
 
 
 def test_failed_deployment_fails_the_build(build: Build) -> None:

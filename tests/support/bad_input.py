@@ -224,7 +224,7 @@ def other(file: str) -> Edit:
 RULES = "it must contain Role and RoleBinding, once each, and nothing else"
 NO_OBJECT = "it contains no object"
 ACTION = "each statement must have an Action, and Allow or Deny as its Effect"
-PLACE = 'deployment.yml must have one line "image: CONTAINER_IMAGE", where the digest goes: see git diff deployment.yml'
+PLACE = "deployment.yml: no container of a Deployment has the image CONTAINER_IMAGE, where the digest goes: set it"
 #: File, edit and message.
 DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("trust.json", without, "No such file or directory"),
@@ -260,10 +260,11 @@ DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("ci-cd-codepipeline.cfn.yml", text("Resources:\n\tEcrRepository: x\n"), "line 2: found character '\\t' that cannot start any token"),
     ("ci-cd-codepipeline.cfn.yml", text("<html>Sign in</html>"), NO_OBJECT),
     ("ci-cd-codepipeline.cfn.yml", text("Resources: {a: [}\n"), "line 1: expected the node content, but found '}'"),
-    ("deployment.yml", without, PLACE),
-    ("deployment.yml", text(""), PLACE),
+    ("deployment.yml", without, 'deployment.yml cannot be read: the path "deployment.yml" does not exist: fix it'),
+    ("deployment.yml", text(""), "deployment.yml has no Deployment: add one whose image is CONTAINER_IMAGE"),
+    ("deployment.yml", swap("kind: Deployment", "kind: DaemonSet"),
+     "deployment.yml: DaemonSet hello-world runs pods, but only the rollout of a Deployment can be waited for and undone: leave it out"),
     ("deployment.yml", swap("image: CONTAINER_IMAGE", "image: nginx"), PLACE),
-    ("deployment.yml", swap("image: CONTAINER_IMAGE", "image: CONTAINER_IMAGE\n        - image: CONTAINER_IMAGE"), PLACE),
     ("settings.sh", without, "No such file or directory"),
     ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME = eksctl-demo"), "line 22: CLUSTER_NAME: command not found"),
     ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME=my cluster"), "line 22: cluster: command not found"),
@@ -329,7 +330,7 @@ def cases() -> Iterator[Case]:
         line = (
             problem
             if file == "deployment.yml"
-            else f"{file}: {problem}: fix it, or restore it with git checkout {file}"
+            else f'{file}: {problem}: fix it; "git diff -- {file}" shows what was changed'
         )
         if file == "settings.sh":
             line = line.replace("settings.sh: ", "settings.sh cannot be used: ", 1)

@@ -55,6 +55,7 @@ class Desk:
         (self.home / "bin").mkdir(parents=True)
         for tool in TOOLS:
             (self.home / "bin" / tool).symlink_to(FAKE)
+        self.answer("kubectl", "^label --local ", real=str(FAKES / "manifest.py"))
 
     def answer(
         self, tool: str, pattern: str, stdout: str = "", stderr: str = "", code: int = 0, real: str = ""
