@@ -212,13 +212,14 @@ def test_prints_hostile_commit_messages_as_text(tmp_path: Path) -> None:
 
 def test_hashes_files_with_hostile_names(tmp_path: Path) -> None:
     checkout = copy_of_checkout(tmp_path / "checkout")
-    for name in ("Dockerfile", ".dockerignore"):
+    for name in ("Dockerfile", ".dockerignore", "buildspec.yml"):
         shutil.copy(ROOT / name, checkout)
     names = ["-delete", "-rf", "a b", "$(touch pwned)", "new\nline", "'", '"', "\\", "é", "*"]
     for name in names:
         (checkout / name).write_text(name)
     (checkout / ".dockerignore").write_text("*\n" + "".join(f"!{name}\n" for name in names if "\n" not in name))
     desk = Desk(tmp_path / "desk", checkout)
+    (desk.home / "bin" / "docker").symlink_to(FAKES / "docker.sh")
     tags = set()
     for name in [*names, ""]:
         done = desk.run("build/content-tag.sh")
@@ -275,7 +276,7 @@ REAL = {"create-cluster.sh": (), "create-role.sh": (), "authorize-role.sh": (), 
 @pytest.fixture(scope="module")
 def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = copy_of_checkout(tmp_path_factory.mktemp("path") / AWKWARD / "-x")
-    for name in ("Dockerfile", "app.py", "gunicorn.conf.py"):
+    for name in ("Dockerfile", "buildspec.yml", "app.py", "gunicorn.conf.py"):
         shutil.copy(ROOT / name, checkout)
     (checkout / ".dockerignore").write_text("*\n!app.py\n!gunicorn.conf.py\n")
     return checkout
@@ -293,6 +294,7 @@ def test_help_in_an_awkward_checkout(script: str, awkward: Path, tmp_path: Path)
 def test_run_in_an_awkward_checkout(script: str, awkward: Path, tmp_path: Path) -> None:
     """Called by its full path from another directory, with an equally awkward TMPDIR."""
     desk = answering(Desk(tmp_path / f"desk {AWKWARD}", awkward))
+    (desk.home / "bin" / "docker").symlink_to(FAKES / "docker.sh")
     decoy = tmp_path / "decoy" / "scripts"
     decoy.mkdir(parents=True)
     done = desk.run(script, *REAL[script], CDPATH=str(decoy.parent), KUBECONFIG=str(desk.home / "config"))

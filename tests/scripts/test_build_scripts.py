@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.builds import Build
 from tests.support.names import ROLE_ARN as ROLE
-from tests.support.paths import ROOT
 
 # --- install-kubectl.sh
 
@@ -157,62 +154,3 @@ def test_does_not_wait_for_a_missing_cluster(build: Build) -> None:
 def test_connect_takes_a_cluster_and_a_role(build: Build, args: list[str]) -> None:
     assert build.run("build/connect.sh", *args).returncode == 2
     assert build.calls == []
-
-
-# --- content-tag.sh
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    files = ["settings.sh", "Dockerfile", ".dockerignore", "README.md"]
-    files += [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    for name in files + [str(path.relative_to(ROOT)) for path in ROOT.glob("scripts/**/*.sh")]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    return tmp_path
-
-
-def content_tag(copy: Path) -> str:
-    return subprocess.run(
-        ["bash", copy / "scripts" / "build/content-tag.sh"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
-def test_file_outside_the_image_does_not_change_the_tag(copy: Path) -> None:
-    before = content_tag(copy)
-    (copy / "README.md").write_text("Another text.\n")
-    (copy / "new.py").write_text("print()\n")
-    assert content_tag(copy) == before
-
-
-@pytest.mark.parametrize("name", ["app.py", "requirements.txt", "gunicorn.conf.py", "tests/test_app.py", "Dockerfile"])
-def test_file_in_the_image_changes_the_tag(copy: Path, name: str) -> None:
-    before = content_tag(copy)
-    with (copy / name).open("a") as file:
-        file.write("# another line\n")
-    assert content_tag(copy) != before
-
-
-def test_directory_in_the_image_changes_the_tag(copy: Path) -> None:
-    with (copy / ".dockerignore").open("a") as file:
-        file.write("!static\n")
-    (copy / "static").mkdir()
-    tags = {content_tag(copy)}
-    (copy / "static" / "a.css").write_text("a")
-    tags.add(content_tag(copy))
-    (copy / "static" / "a.css").rename(copy / "static" / "b.css")
-    tags.add(content_tag(copy))
-    assert len(tags) == 3
-
-
-def test_docker_sees_only_the_files_it_copies() -> None:
-    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
-    assert lines[0] == "*"
-    assert all((ROOT / line.removeprefix("!")).is_file() for line in lines[1:])
-    copied = {
-        word
-        for line in (ROOT / "Dockerfile").read_text().splitlines()
-        if line.startswith("COPY ") and "--from" not in line
-        for word in line.split()[1:-1]
-    }
-    assert copied == {line.removeprefix("!") for line in lines[1:]}

@@ -85,8 +85,9 @@ SITUATIONS = (
 def transcript(situation: Situation, home: Path) -> str:
     """Return what a script calls, prints and returns, without what differs between runs."""
     desk = Desk(home / "desk", copy_of_checkout(home / "checkout"))
-    for name in ("Dockerfile", ".dockerignore"):
+    for name in ("Dockerfile", ".dockerignore", "buildspec.yml"):
         (desk.checkout / name).write_text("FROM scratch\n", encoding="utf-8")
+    (desk.home / "bin" / "docker").symlink_to(FAKES / "docker.sh")
     desk.answer_as_if_present()
     for tool, pattern, answer in MORE + situation.differs:
         desk.answer(tool, pattern, stdout=answer)
