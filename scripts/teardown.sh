@@ -78,7 +78,7 @@ say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
 echo UNKNOWN >"$work/cluster"
 try "the status of the cluster" settle_cluster
 cluster=$(<"$work/cluster")
-[[ $cluster != ACTIVE ]] || try "the namespace $APP_NAMESPACE" delete_app
+if [[ $cluster == ACTIVE ]]; then try "the namespace $APP_NAMESPACE" delete_app; fi
 try "the stack $STACK_NAME" remove_stack "$STACK_NAME" 3
 [[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove || warn "cannot remove the role's entry: it is deleted with the cluster"
 try "the role $KUBECTL_ROLE_NAME" delete_role

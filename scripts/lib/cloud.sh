@@ -71,7 +71,7 @@ failed=()
 try() { # try WHAT COMMAND...: in a shell of its own; a failure adds WHAT to failed and stops nothing else
   local what=$1 code
   shift
-  set +e # bash ignores set -e in a command before ||
+  set +e # bash ignores set -e in a command before ||, and bash 3.2 a subshell that fails
   (
     set -e
     "$@"
