@@ -38,7 +38,7 @@ try_to_patch() { # fetches, edits and updates aws-auth; fails if someone else ch
   else
     kube create -f "$work/aws-auth-patch.yml" 2>"$work/conflict" && return 0
   fi
-  grep -q -e Conflict -e AlreadyExists "$work/conflict" || die "aws-auth is unchanged: $(cat "$work/conflict")"
+  grep -q -e Conflict -e AlreadyExists "$work/conflict" || die "aws-auth is unchanged: $(<"$work/conflict")"
   warn "someone else changed aws-auth at the same time: fetching it again"
   return 1
 }

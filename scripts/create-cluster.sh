@@ -44,9 +44,10 @@ END
 }
 
 create() { # an earlier attempt may have left eksctl's stack behind without a cluster
-  local stack=eksctl-$CLUSTER_NAME-cluster status
+  local stack=eksctl-$CLUSTER_NAME-cluster status cluster
   wait_for_stack "$stack"
-  if [[ -n $status && $status != DELETE_COMPLETE && -z $(cluster_status) ]]; then
+  cluster=$(cluster_status) # on its own, so that a failure ends the script
+  if [[ -n $status && $status != DELETE_COMPLETE && -z $cluster ]]; then
     say "Delete the stack $stack, which is $status and has no cluster"
     delete_stack "$stack"
   fi

@@ -32,7 +32,9 @@ fi
 
 lookup NoSuchEntity aws iam get-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
   --query PolicyDocument --output json >"$work/present.json"
-if [[ -s $work/present.json ]] && [[ $(role_document "$work/present.json") == "$(cat "$work/policy.json")" ]]; then
+present=''
+[[ ! -s $work/present.json ]] || present=$(role_document "$work/present.json")
+if [[ $present == "$(<"$work/policy.json")" ]]; then
   say "Its policy eks-describe is up to date"
 else
   say "Give it the policy eks-describe: it may describe the cluster $CLUSTER_NAME, and nothing else"

@@ -62,6 +62,7 @@ fi
 wait
 cat "$work"/line.*
 [[ -z ${pending:-} ]] || printf 'not yet %-11s %s\n' GitHub "$pending"
-printf 'cost    %s\n' "$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")"
+cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
+printf 'cost    %s\n' "$cost"
 failures=$(cat "$work"/line.* | grep -c ^FAILED) || exit 0
 die "$failures of the checks failed: fix what they report, then run this again"

@@ -81,6 +81,7 @@ if [[ $cluster == ACTIVE* ]]; then
   show_mapping
   kube get nodes 2>&1 | indent
   show_app
-  line cost "$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")"
+  cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
+  line cost "$cost"
 fi
 if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi

@@ -88,5 +88,8 @@ for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluste
   try "the stack $stack" remove_stack "$stack" 10
 done
 try "the kubeconfig context" remove_context
-((${#failed[@]} == 0)) || die "failed: $(printf '%s, ' "${failed[@]}" | sed 's/, $//'): fix the errors above, then run this again"
+if ((${#failed[@]})); then
+  list=$(printf '%s, ' "${failed[@]}")
+  die "failed: ${list%, }: fix the errors above, then run this again"
+fi
 scripts/leftovers.sh || die "the check for leftovers failed: follow its message above, then run this again"

@@ -34,7 +34,9 @@ case $* in
     ;;
 esac
 help="use a machine with Debian 12 or later or Ubuntu 24.04 as root, or the container of docs/environments.md"
-if [[ $1 != minimal && ($(uname -s) != Linux || $EUID -ne 0) ]]; then
+system=$(uname -s)
+machine=$(uname -m)
+if [[ $1 != minimal && ($system != Linux || $EUID -ne 0) ]]; then
   echo "packages.sh: namespaces and cgroups need root on Linux: $help, or pass --without-cluster (rehearse.sh) or --fast (test.sh)" >&2
   exit 2
 fi
@@ -42,7 +44,7 @@ fi
 have() { # have PACKAGE: is its program installed, from any package?
   case $1 in
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
-    ca-certificates) [[ -e /etc/ssl/certs/ca-certificates.crt || $(uname -s) != Linux ]] ;;
+    ca-certificates) [[ -e /etc/ssl/certs/ca-certificates.crt || $system != Linux ]] ;;
     docker.io) type -P docker dockerd >/dev/null ;;
     containernetworking-plugins) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
     iproute2) type -P ip >/dev/null ;;
@@ -50,7 +52,7 @@ have() { # have PACKAGE: is its program installed, from any package?
     chromium-driver) type -P chromedriver >/dev/null ;;
     libc6-dev) [[ -e /usr/include/time.h ]] ;;
     slirp) type -P slirp-fullbolt >/dev/null ;;
-    user-mode-linux) type -P linux.uml >/dev/null || [[ $(uname -m) != x86_64 ]] ;; # exists for x86-64 only
+    user-mode-linux) type -P linux.uml >/dev/null || [[ $machine != x86_64 ]] ;; # exists for x86-64 only
     qemu-user-static) type -P qemu-aarch64-static >/dev/null ;;
     *) type -P "$1" >/dev/null ;;
   esac
@@ -78,11 +80,12 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 install() {
   apt-get update
-  local packages=("${missing[@]}") package
+  local packages=("${missing[@]}") package found
   # Parts that docker.io only recommends since Debian 13: its client, and BuildKit's client.
   if [[ " ${missing[*]} " == *" docker.io "* ]]; then
     for package in docker-cli docker-buildx; do
-      [[ -z $(apt-cache search --names-only "^$package\$") ]] || packages+=("$package")
+      found=$(apt-cache search --names-only "^$package\$")
+      [[ -z $found ]] || packages+=("$package")
     done
   fi
   apt-get install --yes --no-install-recommends "${packages[@]}"

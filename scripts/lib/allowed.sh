@@ -9,9 +9,12 @@ identity() {
 }
 
 version_offered() {
+  local offered
   aws eks describe-cluster-versions --query 'clusterVersions[].[clusterVersion, versionStatus || status]' --output text >"$work/versions" ||
     return 1
-  echo "$KUBERNETES_VERSION, offered: $(cut -f 1 "$work/versions" | sort -t . -k 2n | tr '\n' ' ')"
+  # shellcheck disable=SC2312 # the scripts set pipefail
+  offered=$(cut -f 1 "$work/versions" | sort -t . -k 2n | tr '\n' ' ')
+  echo "$KUBERNETES_VERSION, offered: $offered"
   awk -v v="$KUBERNETES_VERSION" '$1 == v && toupper($2) ~ /STANDARD/ { found = 1 } END { exit !found }' "$work/versions"
 }
 

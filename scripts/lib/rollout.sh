@@ -15,10 +15,6 @@ hopeless='You must be logged in|context ".*" does not exist|unable to find speci
 
 refused() { grep -qE "$refusal" "$work/error"; }
 
-cause() { # of the last failure
-  if refused; then echo "the cluster refused it"; else echo "the cluster gave no answer"; fi
-}
-
 ask() { # ask ARGUMENT...: kubectl, again for half a minute until the cluster answers; then repeated is set
   local pause
   repeated=
@@ -49,6 +45,7 @@ find_stuck_pods() {
   local object='={.metadata.ownerReferences[0].name}{"\t"}{.metadata.annotations.deployment\.kubernetes\.io/revision}{"\t"}{.metadata.name}{"\n"}'
   local container='{.restartCount}{"\t"}{.state.waiting.reason}{"\t"}{.state.waiting.message}{"\n"}'
   # An unreachable registry or a first crash may pass; these reasons do not.
+  # shellcheck disable=SC2312 # the scripts set pipefail
   app get replicasets,pods --output=jsonpath="{range .items[*]}$object{range .status['initContainerStatuses','containerStatuses'][*]}$container{end}{end}" |
     awk -F '\t' -v owner="=$1" '
       BEGIN { set = "none" }

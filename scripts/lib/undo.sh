@@ -7,11 +7,14 @@ explain() { # prints what the cluster knows about the failure, before the rollba
   warn "--- pods"
   app get pods --sort-by=.metadata.creationTimestamp --output=wide >&2
   warn "--- events"
+  # shellcheck disable=SC2312 # the scripts set pipefail
   app get events --field-selector=type!=Normal --sort-by=.metadata.creationTimestamp | tail -n 30 >&2
   pods=$(app get pods --sort-by=.metadata.creationTimestamp --output \
     jsonpath='{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}') || return 0
   # The newest two that are not ready are enough: all pods of a version fail for the same reason.
-  for pod in $(awk '$2 != "True" { print $1 }' <<<"$pods" | tail -n 2); do
+  # shellcheck disable=SC2312 # the same
+  pods=$(awk '$2 != "True" { print $1 }' <<<"$pods" | tail -n 2)
+  for pod in $pods; do
     warn "--- $pod"
     app describe pod "$pod" >&2
     warn "--- log of $pod"
@@ -21,8 +24,10 @@ explain() { # prints what the cluster knows about the failure, before the rollba
   done
 }
 
-undo() { # undo DEPLOYMENT REVISION
+undo() { # undo DEPLOYMENT REVISION: sets cause if it fails
   if ask rollout undo "deployment/$1" --to-revision="$2" >&2; then return; fi
+  cause="the cluster gave no answer"
+  ! refused || cause="the cluster refused it"
   # If the answer to a first try was lost, the revision has become the newest, under another number.
   [[ -n $repeated ]] && grep -qF 'unable to find specified revision' "$work/error"
 }
@@ -46,7 +51,7 @@ roll_back() { # returns each Deployment that was changed to the revision that it
     now=$(ask get "deployment/$name" --output=jsonpath="$used_images") || now=${images[number]}
     if [[ $now == "${images[number]}" ]]; then
       say "Roll back $name to revision $revision"
-      undo "$name" "$revision" || die "cannot roll back, because $(cause): restore revision $revision of $name by hand"
+      undo "$name" "$revision" || die "cannot roll back, because $cause: restore revision $revision of $name by hand"
       undone+=("$number") told+="${told:+, }revision $revision of $name"
     elif [[ $now != "${before[number]#*|}" ]]; then
       die "$name is not rolled back, because someone deployed another image in the meantime: see scripts/status.sh"

@@ -171,6 +171,28 @@ def test_failed_node_group_is_deleted_and_made_again(status: str, desk: Desk) ->
     assert [line.split(" -f")[0] for line in changing(desk)] == [FILLED_IN[0], deletion, *FILLED_IN[1:]]
 
 
+def test_no_node_group_is_made_if_the_nodes_cannot_be_read(desk: Desk) -> None:
+    """Once, a failed question counted as the answer that there are none."""
+    interrupted(desk)
+    desk.answer("kubectl", "get nodes --output name", stderr="Unable to connect to the server: EOF\n", code=1)
+    assert desk.run("create-cluster.sh").returncode == 1
+    assert [line for line in changing(desk) if "nodegroup" in line] == []
+
+
+def test_no_stack_is_deleted_if_the_cluster_cannot_be_read(desk: Desk) -> None:
+    """The first question finds no cluster, and the second fails: once, the stack of a cluster could be deleted."""
+    missing = "An error occurred (ResourceNotFoundException) when calling the DescribeCluster operation: no"
+    program = desk.home / "describe"
+    program.write_text(
+        f'#!/bin/sh\n[ -e "$0.asked" ] && echo "$0: EOF" >&2 && exit 255\n: >"$0.asked"\necho "{missing}" >&2\nexit 254\n'
+    )
+    program.chmod(0o755)
+    desk.answer("aws", "describe-stacks", stdout="CREATE_COMPLETE\n")
+    desk.answer("aws", "describe-cluster ", real=str(program))
+    assert desk.run("create-cluster.sh").returncode == 1
+    assert [line for line in changing(desk) if "delete-stack" in line or "eksctl create" in line] == []
+
+
 def test_node_group_in_progress_is_awaited(desk: Desk) -> None:
     interrupted(desk, "CREATE_IN_PROGRESS", "CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
     done = desk.run("create-cluster.sh")

@@ -6,6 +6,7 @@ case $* in
     target=$PWD/context
     mkdir "$target"
     cd "${@: -1}"
+    # shellcheck disable=SC2312 # a file without such lines
     while IFS= read -r path; do
       [[ -n $path ]] || { echo 'ERROR: illegal exclusion pattern: "!"' >&2 && exit 1; }
       [[ ! -e ./$path && ! -L ./$path ]] || cp --archive --parents -- "./$path" "$target"

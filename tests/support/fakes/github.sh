@@ -2,7 +2,7 @@
 # Stand-in for curl to api.github.com: answers by ANSWER, "STATUS SCOPES", for webhooks with the status HOOKS, if set, and
 # keeps its standard input.
 set -euo pipefail
-cat >>"$FAKES/curl.config"
+cat >>"${FAKES:?}/curl.config"
 headers='' body='' url=${!#}
 while (($#)); do
   case $1 in
@@ -12,7 +12,7 @@ while (($#)); do
   esac
   shift
 done
-status=${ANSWER%% *} scopes=${ANSWER#* }
+status=${ANSWER:?} && status=${status%% *} scopes=${ANSWER#* }
 [[ $url != */hooks ]] || status=${HOOKS:-$status}
 printf 'HTTP/2 %s\r\n' "$status" >"$headers"
 [[ $scopes == none ]] || printf 'x-oauth-scopes: %s\r\n' "$scopes" >>"$headers"
