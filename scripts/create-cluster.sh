@@ -46,8 +46,9 @@ END
 create() { # an earlier attempt may have left eksctl's stack behind without a cluster
   local stack=eksctl-$CLUSTER_NAME-cluster status cluster
   wait_for_stack "$stack"
-  cluster=$(cluster_status) # on its own, so that a failure ends the script
-  if [[ -n $status && $status != DELETE_COMPLETE && -z $cluster ]]; then
+  if [[ -n $status && $status != DELETE_COMPLETE ]]; then
+    cluster=$(cluster_status) # on its own, so that a failure ends the script
+    [[ -z $cluster ]] || die "cluster $CLUSTER_NAME has just been created by someone else: run this again"
     say "Delete the stack $stack, which is $status and has no cluster"
     delete_stack "$stack"
   fi
