@@ -44,7 +44,7 @@ check_health() { # check_health DEPLOYMENT REVISION: at first, the status may st
 }
 
 roll_back() { # returns each Deployment that was changed to the revision that it had
-  local name revision now number undone=() told=''
+  local name revision now number undone=() revisions=''
   for number in "${!names[@]}"; do
     name=${names[number]} revision=${before[number]%%|*}
     [[ -n $revision ]] || continue
@@ -52,13 +52,13 @@ roll_back() { # returns each Deployment that was changed to the revision that it
     if [[ $now == "${images[number]}" ]]; then
       say "Roll back $name to revision $revision"
       undo "$name" "$revision" || die "cannot roll back, because $cause: restore revision $revision of $name by hand"
-      undone+=("$number") told+="${told:+, }revision $revision of $name"
+      undone+=("$number") revisions+="${revisions:+, }revision $revision of $name"
     elif [[ $now != "${before[number]#*|}" ]]; then
       die "$name is not rolled back, because someone deployed another image in the meantime: see scripts/status.sh"
     fi
   done
   [[ -n ${before[*]} ]] || die "the first deployment failed, so there is nothing to roll back to: its pods are kept for you to inspect"
-  [[ -n $told ]] || die "the cluster refused the change, and the earlier release runs: see the errors above"
+  [[ -n $revisions ]] || die "the cluster refused the change, and the earlier release runs: see the errors above"
   for number in "${undone[@]}"; do check_health "${names[number]}" "${before[number]%%|*}"; done
-  die "the deployment failed and was rolled back to $told: see the errors above"
+  die "the deployment failed and was rolled back to $revisions: see the errors above"
 }

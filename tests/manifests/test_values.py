@@ -156,7 +156,7 @@ def test_most_pods_have_room_during_a_rollout() -> None:
     assert most * (1 + surge) <= ROOM / 2, "the other half is for other apps"
 
 
-#: A name that stands in several files: where, and what is before and after it.
+#: A name that is in several files: where, with what is before and after it.
 NAMES = {
     "group": [
         ("deployer-rbac.yml", r"kind: Group\n +name: (\S+)"),
