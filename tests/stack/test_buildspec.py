@@ -233,7 +233,7 @@ def test_failed_registry_login_fails_the_build(build: Build) -> None:
 
 
 def test_failed_deployment_fails_the_build(build: Build) -> None:
-    build.desk.answer("deploy", "", code=1)
+    build.desk.answer("deploy", REPOSITORY, code=1)
     assert not build.run()
 
 
@@ -246,7 +246,7 @@ def test_password_comes_by_a_pipe_and_is_removed(build: Build) -> None:
 
 
 def test_password_is_removed_after_a_failure(build: Build) -> None:
-    build.desk.answer("deploy", "", code=1)
+    build.desk.answer("deploy", REPOSITORY, code=1)
     assert not build.run()
     assert build.calls("docker")[-1].startswith("docker logout ")
 
