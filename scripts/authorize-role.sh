@@ -14,6 +14,7 @@ self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 # shellcheck source=scripts/lib/mapping.sh
 source scripts/lib/mapping.sh
+uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME APP_NAMESPACE)
 begin --remove "$@"
 require aws kubectl python3
 check_manifest deployer-rbac.yml Role RoleBinding

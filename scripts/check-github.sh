@@ -3,16 +3,18 @@
 #
 # Usage: scripts/check-github.sh [-h]
 #
-# Settings: GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Also reads GITHUB_TOKEN or CONNECTION_ARN from the environment.
+# Settings: AWS_REGION, GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Also reads GITHUB_TOKEN or CONNECTION_ARN from the environment.
 # No call shows what a connection may read. GitHub shows everyone a public repository; of others, the result is not known.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+uses=(AWS_REGION GITHUB_USER GITHUB_REPO GITHUB_BRANCH)
 begin '' "$@"
 check_source
 require aws curl python3
 
-repository=/repos/$GITHUB_USER/$GITHUB_REPO branch=/repos/$GITHUB_USER/$GITHUB_REPO/branches/${GITHUB_BRANCH//\//%2F}
+repository=/repos/$GITHUB_USER/$GITHUB_REPO
+branch=$repository/branches/$(python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.argv[1], safe=""))' "$GITHUB_BRANCH")
 no_branch="GITHUB_BRANCH: $GITHUB_USER/$GITHUB_REPO has no branch $GITHUB_BRANCH; push it, or set GITHUB_BRANCH"
 
 ask() { # ask PATH: sets code, and writes $work/body and $work/headers. Keeps the token off every command line.
@@ -54,8 +56,9 @@ check_scopes() { # to read the repository and manage its webhooks: https://docs.
 }
 
 check_connection() {
-  local state
-  state=$(aws codeconnections get-connection --connection-arn "$CONNECTION_ARN" --query Connection.ConnectionStatus --output text) ||
+  local service state
+  service=${CONNECTION_ARN#*:*:} service=${service%%:*} # of older connections, codestar-connections
+  state=$(aws "$service" get-connection --connection-arn "$CONNECTION_ARN" --query Connection.ConnectionStatus --output text) ||
     die "CONNECTION_ARN: the connection does not exist in $AWS_REGION, or you have no access to it; check the ARN"
   [[ $state == AVAILABLE ]] ||
     die "CONNECTION_ARN: the connection is $state; complete it in the console: Developer Tools, Settings, Connections, Update pending connection"

@@ -9,7 +9,9 @@ set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/cluster.sh
+uses=(AWS_REGION CLUSTER_NAME KUBERNETES_VERSION NODE_TYPE NODE_COUNT AUTHENTICATION_MODE)
 begin '' "$@"
+check_not CLUSTER_NAME _ 'a name without underscores, which eksctl does not accept'
 require aws eksctl kubectl
 
 write_config() { # the schema: https://eksctl.io/usage/schema

@@ -3,11 +3,12 @@
 #
 # Usage: scripts/create-role.sh [-h]
 #
-# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME. Documents: trust.json (who may assume the role) and
+# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME, STACK_NAME. Documents: trust.json (who may assume the role) and
 # iam-role-policy.json (what the role may do). Keeps the trust policy of an existing role, because the stack narrows it.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME STACK_NAME)
 begin '' "$@"
 require aws python3
 check_policy trust.json Principal

@@ -13,6 +13,7 @@
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+uses=(AWS_REGION STACK_NAME CLUSTER_NAME APP_NAMESPACE KUBECTL_ROLE_NAME GITHUB_USER GITHUB_REPO GITHUB_BRANCH)
 begin '' "$@"
 [[ -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} || ! -t 0 ]] ||
   read -r -s -p "GitHub token (input is hidden; press Enter to keep the stack's present token): " GITHUB_TOKEN

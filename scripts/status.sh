@@ -3,12 +3,13 @@
 #
 # Usage: scripts/status.sh [-h]
 #
-# Settings: all of settings.sh. Changes nothing.
+# Settings: AWS_REGION, CLUSTER_NAME, NODE_TYPE, NODE_COUNT, KUBECTL_ROLE_NAME, STACK_NAME, APP_NAMESPACE. Changes nothing.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 # shellcheck source=scripts/lib/mapping.sh
 source scripts/lib/mapping.sh
+uses=(AWS_REGION CLUSTER_NAME NODE_TYPE NODE_COUNT KUBECTL_ROLE_NAME STACK_NAME APP_NAMESPACE)
 begin '' "$@"
 require aws kubectl python3
 

@@ -79,15 +79,18 @@ begin() { # begin "OPTION..." "$@": accepts only these options, then reads and c
     [[ -n $known ]] || refuse "$(printf 'unexpected argument %q: see scripts/%s -h' "${argument:0:60}" "$script")"
   done
   read_settings
-  check_settings
+  check_settings "${uses[@]}"
   # A full disk still accepts directories and empty files.
   { work=$(mktemp -d) && printf '%8192s' '' >"$work/room"; } 2>/dev/null ||
     die "cannot write to ${TMPDIR:-/tmp}: free some space there, or set TMPDIR to another directory"
   export AWS_CLI_HISTORY_FILE=$work/history # in its own place, it would keep the GitHub token
 }
 
+# shellcheck source=scripts/lib/settings.sh
+source scripts/lib/settings.sh
 # shellcheck source=scripts/lib/checks.sh
 source scripts/lib/checks.sh
+uses=("${every_setting[@]}") # a script that uses only some of the settings says which: the others may be wrong
 # shellcheck source=scripts/lib/cloud.sh
 source scripts/lib/cloud.sh
 # shellcheck source=scripts/lib/stacks.sh

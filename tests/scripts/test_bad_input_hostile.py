@@ -31,7 +31,7 @@ HOSTILE = [
     "*", "~root", "%n%s", "../../pwned", "a" * 5000, "\u202eünïcode", "\x1b]0;pwned\x07", "x' || @ || 'x",
 ]  # fmt: skip
 
-#: The variables that each script reads, besides the settings that every script checks.
+#: The settings, and the other variables that each script reads.
 SETTINGS = ("AWS_REGION", "CLUSTER_NAME", "KUBERNETES_VERSION", "NODE_TYPE", "NODE_COUNT", "AUTHENTICATION_MODE", "KUBECTL_ROLE_NAME",
             "STACK_NAME", "APP_NAMESPACE", "GITHUB_USER", "GITHUB_REPO", "GITHUB_BRANCH")  # fmt: skip
 OPTIONAL = {
@@ -152,7 +152,7 @@ def test_no_script_evaluates_text() -> None:
     handed = [(name, line) for name, line in handed if not line.startswith("#")]
     assert handed == [
         ("build/together.sh", 'bash -euo pipefail -c "$2" 2>&1 </dev/null | while IFS= read -r line || [[ -n $line ]]; do printf \'%s | %s\\n\' "$1" "$line"; done'),
-        ("lib/checks.sh", "problem=$(bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {"),
+        ("lib/settings.sh", "problem=$(bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {"),
     ]  # fmt: skip
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import botocore.session
 import pytest
 
-from tests.support.names import CONNECTION, TOKEN
+from tests.support.names import CONNECTION, OLD_CONNECTION, TOKEN
 from tests.support.parameter_values import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES
 from tests.support.paths import ROOT
-from tests.support.template import FILE, TEMPLATE, refused, resources
+from tests.support.template import FILE, TEMPLATE, refused, resources, text
 
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 BY_TOKEN = {"GitHubUser": "octocat", "GitHubToken": TOKEN}
@@ -99,7 +99,8 @@ def rights(**given: str) -> list[tuple[str, frozenset[str], str]]:
         for statement in (statement for document in documents for statement in document["Statement"]):
             assert set(statement) <= {"Sid", "Effect", "Action", "Resource"}
             assert statement["Effect"] == "Allow"
-            found.append((name, frozenset(as_list(statement["Action"])), json.dumps(statement["Resource"])))
+            actions = frozenset(text(action, given) for action in as_list(statement["Action"]))
+            found.append((name, actions, json.dumps(statement["Resource"])))
     return found
 
 
@@ -276,6 +277,11 @@ def test_webhook_has_its_own_secret() -> None:
 def test_rights_are_exactly_the_listed_ones() -> None:
     assert sorted(rights(**BY_TOKEN)) == sorted(expected(RIGHTS))
     assert sorted(rights(**BY_CONNECTION)) == sorted(expected([*RIGHTS, CONNECTION_RIGHT]))
+    by_old = BY_CONNECTION | {"ConnectionArn": OLD_CONNECTION}
+    old_right = ("PipelineRole", {"codestar-connections:UseConnection"}, {"Ref": "ConnectionArn"})
+    assert sorted(rights(**by_old)) == sorted(expected([*RIGHTS, old_right])), (
+        "the service of action and ARN are the same"
+    )
 
 
 def test_only_the_registry_login_has_no_resource() -> None:
