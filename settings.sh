@@ -28,7 +28,7 @@ forget_settings
 : "${STACK_NAME:=aws-pipeline}"                           # the CloudFormation stack and its pipeline
 : "${APP_NAMESPACE:=hello-world}"                         # the app's namespace in the cluster
 
-# Empty: the repository that is the origin of this checkout, and its default branch.
+# Empty: the repository that is the origin of this checkout, and its default branch. An existing stack keeps its own.
 : "${GITHUB_USER:=}"
 : "${GITHUB_REPO:=}"
 : "${GITHUB_BRANCH:=}"
@@ -58,6 +58,8 @@ read_origin() {
     head=$(git --git-dir="$directory" symbolic-ref --quiet --short HEAD 2>/dev/null) || return 0
   : "${GITHUB_BRANCH:=${head#origin/}}"
 }
+# shellcheck disable=SC2034 # for create-stack.sh
+GITHUB_GIVEN="${GITHUB_USER:+GITHUB_USER} ${GITHUB_REPO:+GITHUB_REPO} ${GITHUB_BRANCH:+GITHUB_BRANCH}"
 read_origin
 unset -f read_origin forget_settings
 : "${GITHUB_REPO:=aws_pipeline}" "${GITHUB_BRANCH:=master}" # without an origin

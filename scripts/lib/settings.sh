@@ -2,15 +2,20 @@
 # Reads and checks the settings. No value that passes has a character that a shell would expand inside double quotes.
 
 read_settings() { # in a separate shell first, because a mistake in settings.sh would end this one without a message
-  local problem
+  local problem name
+  [[ ! -r settings.sh || $(<settings.sh) != *$'\r'* ]] ||
+    refuse "settings.sh has Windows line ends: save it with Unix line ends (LF), and set git config --global core.autocrlf input"
   problem=$(bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {
     problem=${problem%%$'\n'*}
-    refuse "settings.sh cannot be used: ${problem#*settings.sh: }: fix it, or restore it with git checkout settings.sh"
+    refuse "settings.sh cannot be used: ${problem#*settings.sh: }: fix it; \"git diff -- settings.sh\" shows what was changed"
   }
+  given=''
+  for name in $(compgen -e); do [[ -z ${!name} ]] || given+=" $name"; done # what the environment sets, before the defaults
   set -o allexport
   # shellcheck source=settings.sh
   source ./settings.sh
   set +o allexport
+  given="$given $GITHUB_GIVEN"
 }
 
 refuse_setting() { # refuse_setting NAME WHAT

@@ -37,6 +37,7 @@ def desk(tmp_path: Path) -> Desk:
     program(desk, "states.sh", STATES)
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
     desk.answer("aws", "describe-stacks", real=str(desk.home / "states.sh"))
+    desk.answer("aws", "describe-stacks .*Parameters", stdout="[]\n")
     desk.answer("aws", "describe-stacks .*Outputs", stdout="PipelineName\taws-pipeline\n")
     desk.answer("aws", "get-role ", stdout=f"{ROLE}\n")
     desk.answer(*IDENTITY[:2], **IDENTITY[2])

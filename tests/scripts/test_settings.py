@@ -122,10 +122,12 @@ def test_template_defaults_equal_the_settings() -> None:
     assert {name: defaults[name] for name in pairs} == {name: DEFAULTS[setting] for name, setting in pairs.items()}
 
 
-def test_every_template_parameter_comes_from_a_script() -> None:
+def test_every_template_parameter_comes_from_a_script(tmp_path: Path) -> None:
+    present = tmp_path / "present.json"
+    present.write_text(json.dumps([{"ParameterKey": name, "ParameterValue": ""} for name in TEMPLATE["Parameters"]]))
     done = subprocess.run(
-        ["python3", "scripts/lib/stack_parameters.py", "update-stack"], cwd=ROOT, input="", capture_output=True, text=True,
-        env={"PATH": os.environ["PATH"]}, check=True, timeout=30,
+        ["python3", "scripts/lib/stack_parameters.py", "update-stack", str(present)], cwd=ROOT, input="",
+        capture_output=True, text=True, env={"PATH": os.environ["PATH"]}, check=True, timeout=30,
     )  # fmt: skip
     assert {row["ParameterKey"] for row in json.loads(done.stdout)} == set(TEMPLATE["Parameters"])
 
