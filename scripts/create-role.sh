@@ -16,8 +16,8 @@ check_policy iam-role-policy.json Resource
 
 say "Look for the role $KUBECTL_ROLE_NAME"
 identify
-role_document trust.json >"$work/trust.json"
-role_document iam-role-policy.json >"$work/policy.json"
+document trust.json >"$work/trust.json"
+document iam-role-policy.json >"$work/policy.json"
 found=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.Arn --output text)
 
 if [[ -z $found ]]; then
@@ -33,7 +33,7 @@ fi
 
 lookup NoSuchEntity aws iam get-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
   --query PolicyDocument --output json >"$work/present.json"
-if [[ -s $work/present.json ]] && [[ $(role_document "$work/present.json") == "$(cat "$work/policy.json")" ]]; then
+if [[ -s $work/present.json ]] && [[ $(document "$work/present.json") == "$(cat "$work/policy.json")" ]]; then
   say "Its policy eks-describe is up to date"
 else
   say "Give it the policy eks-describe: it may describe the cluster $CLUSTER_NAME, and nothing else"

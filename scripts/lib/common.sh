@@ -12,9 +12,10 @@ export AWS_DEFAULT_OUTPUT=json AWS_CLI_ERROR_FORMAT=legacy AWS_PAGER='' AWS_CLI_
 # To the AWS CLI, a page that a proxy sends instead of an answer is an empty answer: None, or null in JSON.
 aws() {
   local answer
-  answer=$(command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@") || return
+  answer=$(with_advice command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@") || return
   if [[ $answer == None || $answer == null ]]; then
-    warn "aws $1 $2: the requested fields are missing from the answer: check whether a proxy or a sign-in page sent it"
+    warn "aws $1 $2: the requested fields are missing from the answer"
+    advice 'requested fields are missing' >&2
     return 1
   fi
   [[ -z $answer ]] || printf '%s\n' "$answer"
@@ -86,6 +87,8 @@ begin() { # begin "OPTION..." "$@": accepts only these options, then reads and c
   export AWS_CLI_HISTORY_FILE=$work/history # in its own place, it would keep the GitHub token
 }
 
+# shellcheck source=scripts/lib/errors.sh
+source scripts/lib/errors.sh
 # shellcheck source=scripts/lib/settings.sh
 source scripts/lib/settings.sh
 # shellcheck source=scripts/lib/checks.sh

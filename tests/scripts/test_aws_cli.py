@@ -44,6 +44,7 @@ VALUES = {
     "group": "/aws/codebuild/x",
     "lower": "aws-pipeline",
     "policy": "stack",
+    "service": "codestar-connections",
     "role_arn": "arn:aws:iam::111122223333:role/kubectl",
 }
 #: The arguments of the function that a call is in. The names of the operations are also valid names of stacks and buckets.
