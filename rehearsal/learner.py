@@ -13,12 +13,14 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from rehearsal import waiting
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root, wait_until_ready
+from rehearsal.secret import root_keys
 from rehearsal.settings import VARIABLES, inherited, settings
 
 #: The learner's GitHub account, and the repository and the branch in it.
@@ -57,12 +59,20 @@ def create_user() -> Mapping[str, str]:
     iam = root("iam")
     iam.create_user(UserName=USER)
     for path in sorted(POLICIES.glob("*.json")):
-        # A learner replaces the placeholder with their account.
-        document = path.read_text(encoding="utf-8").replace("<ACCOUNT_ID>", settings.account)
-        policy = iam.create_policy(PolicyName=f"tutorial-{path.stem}", PolicyDocument=document)["Policy"]
+        policy = iam.create_policy(PolicyName=f"tutorial-{path.stem}", PolicyDocument=_policy(path.stem))["Policy"]
         iam.attach_user_policy(UserName=USER, PolicyArn=policy["Arn"])
     key: Mapping[str, str] = iam.create_access_key(UserName=USER)["AccessKey"]
     return key
+
+
+def _policy(name: str) -> str:
+    """Return what scripts/learner-policy.sh prints to an administrator."""
+    key, secret_key = root_keys(settings.run)
+    environment = settings_environment({"AccessKeyId": key, "SecretAccessKey": secret_key}, "")
+    return subprocess.run(
+        ["scripts/learner-policy.sh", name],
+        cwd=settings.root, env=environment | {"TMPDIR": tempfile.gettempdir()}, check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
 
 
 def new_token() -> str:

@@ -25,6 +25,7 @@ type_offered() {
 
 plan() { # an account opened since July 2025 may be on the free plan, whose instances must be of certain types
   local plan types
+  [[ ! $AWS_REGION =~ ^(cn|eusc|(us|eu)-(gov|iso[a-z]?))- ]] || { echo "none in this region" && return; }
   plan=$(lookup ResourceNotFoundException aws freetier get-account-plan-state --region us-east-1 --query accountPlanType --output text \
     2>"$work/plan") || {
     cat "$work/plan" >&2

@@ -160,19 +160,22 @@ def test_role_policy_allows_one_cluster_only() -> None:
     }
 
 
+PLACEHOLDERS = ("PARTITION", "ACCOUNT_ID", "REGION", "CLUSTER_NAME", "KUBECTL_ROLE_NAME", "STACK_NAME")
+
+
 @pytest.mark.parametrize(
     "name", ["trust.json", "iam-role-policy.json", *(f"docs/policies/{each}.json" for each in LEARNER)]
 )
 def test_documents_have_known_placeholders_only(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "<ACCOUNT_ID>" in text
-    assert set(re.findall(r"<[^>]*>", text)) <= {"<ACCOUNT_ID>", "<REGION>", "<CLUSTER_NAME>"}
+    assert set(re.findall(r"<([^>]*)>", text)) <= {*PLACEHOLDERS, "stack_name"}
     assert not re.search(r"\d{12}", text)
 
 
 @pytest.mark.parametrize("name", ["trust.json", "iam-role-policy.json"])
 def test_placeholders_can_be_filled_in(name: str) -> None:
-    values = [f"ACCOUNT_ID={ACCOUNT}", f"REGION={REGION}", f"CLUSTER_NAME={CLUSTER}"]
+    values = [f"{name}=value" for name in PLACEHOLDERS]
     done = subprocess.run(
         [sys.executable, "scripts/lib/render.py", name, *values],
         cwd=ROOT,

@@ -541,9 +541,9 @@ def test_notification() -> None:
 def test_notification_is_one_quoted_line() -> None:
     """EventBridge accepts a quoted string or JSON as the template, without line breaks."""
     transformer = TEMPLATE["Resources"]["NotificationRule"]["Properties"]["Targets"][0]["InputTransformer"]
-    text = transformer["InputTemplate"]["Fn::Sub"]
-    assert re.fullmatch(r'"[^"\n]+"', text)
-    assert set(re.findall(r"<([^>]+)>", text)) == set(transformer["InputPathsMap"])
+    pattern = transformer["InputTemplate"]["Fn::Sub"][0]
+    assert re.fullmatch(r'"[^"\n]+"', pattern)
+    assert set(re.findall(r"<([^>]+)>", pattern)) == set(transformer["InputPathsMap"])
 
 
 def test_outputs() -> None:
@@ -555,7 +555,9 @@ def test_outputs() -> None:
         "KubectlRoleArn": KUBECTL_ROLE,
         "CodeBuildRoleArn": {"Fn::GetAtt": ["CodeBuildRole", "Arn"]},
     }
-    assert "console.aws.amazon.com" in TEMPLATE["Outputs"]["PipelineUrl"]["Value"]["Fn::Sub"]
+    url, domain = TEMPLATE["Outputs"]["PipelineUrl"]["Value"]["Fn::Sub"]
+    assert url.startswith("https://${AWS::Region}.${Console}/codesuite/codepipeline/pipelines/${Pipeline}/view")
+    assert domain == {"Console": {"Fn::FindInMap": ["Partition", {"Ref": "AWS::Partition"}, "Console"]}}
     assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
 
 

@@ -188,6 +188,9 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("build/install-kubectl.sh", ("/tmp", "/tmp"), "name a directory: see scripts/build/install-kubectl.sh -h"),
     ("build/together.sh", (), "give each command a name: see scripts/build/together.sh -h"),
     ("build/together.sh", ("name",), "give each command a name: see scripts/build/together.sh -h"),
+    ("learner-policy.sh", (), "name a policy, scripts, stack or cluster: see scripts/learner-policy.sh -h"),
+    ("learner-policy.sh", ("../trust",), "name a policy, scripts, stack or cluster: see scripts/learner-policy.sh -h"),
+    ("learner-policy.sh", ("stack", "cluster"), "name a policy, scripts, stack or cluster: see scripts/learner-policy.sh -h"),
     ("dev/venv.sh", (), f"{GROUPS}, not '': see scripts/dev/venv.sh -h"),
     ("dev/venv.sh", ("docs",), f"{GROUPS}, not docs: see scripts/dev/venv.sh -h"),
     ("dev/venv.sh", ("dev", "x"), rf"{GROUPS}, not dev\ x: see scripts/dev/venv.sh -h"),
@@ -283,7 +286,6 @@ DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME = eksctl-demo"), "line 22: CLUSTER_NAME: command not found"),
     ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME=my cluster"), "line 22: cluster: command not found"),
     ("settings.sh", swap(': "${AWS_REGION:=us-east-2}"', ""), f"line {LINES}: AWS_REGION: unbound variable"),
-    ("settings.sh", lambda before: before.replace("\n", "\r\n"), r"line 9: $'\r': command not found"),
     ("settings.sh", lambda before: before + "fi\n", f"line {LINES + 1}: syntax error near unexpected token `fi'"),
     ("settings.sh", text("<<<<<<< HEAD\n"), "line 1: syntax error near unexpected token `<<<'"),
 ]  # fmt: skip
@@ -329,6 +331,10 @@ def cases() -> Iterator[Case]:
         yield Case(
             f"certify.sh {name}={value[:20]!r}", "certify.sh", line, environment={"GITHUB_TOKEN": TOKEN, name: value}
         )
+    line = "settings.sh has Windows line ends: save it with Unix line ends (LF), and set git config --global core.autocrlf input"
+    yield Case(
+        "settings.sh with CRLF", "status.sh", line, file="settings.sh", edit=lambda before: before.replace("\n", "\r\n")
+    )
     for script, names in USED.items():
         line = rf"{names[-1]} is a\ b: set it to {REMEDY[names[-1]]}, in settings.sh or the environment"
         yield Case(f"{script} with a wrong setting", script, line, environment={names[-1]: "a b"})
@@ -344,7 +350,7 @@ def cases() -> Iterator[Case]:
         line = (
             problem
             if file == "deployment.yml"
-            else f"{file}: {problem}: fix it, or restore it with git checkout {file}"
+            else f'{file}: {problem}: fix it; "git diff -- {file}" shows what was changed'
         )
         if file == "settings.sh":
             line = line.replace("settings.sh: ", "settings.sh cannot be used: ", 1)

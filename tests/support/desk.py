@@ -102,4 +102,5 @@ def copy_of_checkout(target: Path) -> Path:
     shutil.copytree(ROOT / "scripts", target / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     for name in DOCUMENTS:
         shutil.copy(ROOT / name, target)
+    shutil.copytree(ROOT / "docs" / "policies", target / "docs" / "policies")
     return target

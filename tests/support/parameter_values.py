@@ -14,6 +14,9 @@ SUPPORTED_IMAGES = {
     "aws/codebuild/amazonlinux-aarch64-standard:4.0",
 }
 
+#: A region of each partition that has EKS and that learners can have an account in.
+PARTITIONS = {"eu-south-2": "aws", "us-gov-west-1": "aws-us-gov", "cn-north-1": "aws-cn", "eusc-de-east-1": "aws-eusc"}
+
 ACCEPTED = {
     "EksClusterName": ["eksctl-demo", "A", "0", "1_2-x", "a" * 100],
     "AppNamespace": ["hello-world", "a", "0-x", "defaults", "a" * 63],
