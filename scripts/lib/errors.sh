@@ -14,7 +14,7 @@ advice() { # advice TEXT: prints the cause and the remedy; fails if the error is
     *\(InvalidClientTokenId\)* | *\(UnrecognizedClientException\)* | *\(AuthFailure\)*)
       if is_known_elsewhere; then region_is_disabled; else credentials_are_wrong; fi
       ;;
-    *\(ExpiredToken* | *'oken has expired'* | *'session has expired'* | *'loading SSO Token'* | *'token from sso'*)
+    *\(ExpiredToken* | *'oken has expired'* | *'profile has expired'* | *'loading SSO Token'* | *'token from sso'*)
       echo "your sign-in to AWS has expired: sign in again (aws sso login, aws login or aws configure), then try again"
       ;;
     *'Unable to locate credentials'* | *'Partial credentials'* | *'config profile'* | *\(SignatureDoesNotMatch\)* | *\(IncompleteSignature\)* | *\(InvalidAccessKeyId\)*)
