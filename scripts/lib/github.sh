@@ -23,7 +23,7 @@ get() { # as ask; dies if the answer is not GitHub's
 
 header() { tr -d '\r' <"$work/headers" | awk -v name="$1:" 'tolower($1) == name { sub(/^[^:]*: */, ""); print }'; }
 
-moved() { # dies with the repository's new name, which GitHub tells by its number
+moved() { # dies with the repository's new name, which GitHub gives by its number
   local new='' location
   location=$(header location)
   [[ ! ${location#https://api.github.com} =~ ^/repositories/[0-9]+$ ]] || get "${BASH_REMATCH[0]}"

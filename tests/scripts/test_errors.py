@@ -1,4 +1,4 @@
-"""Each kind of error of AWS, kubectl and the network is told with its own cause and remedy, and no other.
+"""Each kind of error of AWS, kubectl and the network is reported with its own cause and remedy, and no other.
 
 The errors have the forms of the AWS CLI (botocore/exceptions.py, awscli), kubectl and Go's net and crypto/x509.
 """
@@ -85,32 +85,34 @@ def desk(tmp_path: Path) -> Desk:
     return desk
 
 
-@pytest.mark.parametrize(("error", "told"), [each for each in ERRORS if each[1] not in (STRANGER, FORBIDDEN)])
-def test_preflight_tells_the_errors_cause_rather_than_the_checks(error: str, told: str, desk: Desk) -> None:
+@pytest.mark.parametrize(("error", "advised"), [each for each in ERRORS if each[1] not in (STRANGER, FORBIDDEN)])
+def test_preflight_reports_the_errors_cause_rather_than_the_checks(error: str, advised: str, desk: Desk) -> None:
     desk.answer("aws", "describe-cluster-versions", stderr=f"\n{error}\n", code=254)
     lines = desk.run("preflight.sh").stdout.splitlines()
     (line,) = [each for each in lines if each.startswith("FAILED  Kubernetes")]
-    assert line.startswith(f"FAILED  Kubernetes  {error}: {told}")
+    assert line.startswith(f"FAILED  Kubernetes  {error}: {advised}")
     assert "KUBERNETES_VERSION" not in line
 
 
-@pytest.mark.parametrize(("error", "told"), ERRORS)
+@pytest.mark.parametrize(("error", "advised"), ERRORS)
 @pytest.mark.parametrize(
     ("script", "tool", "call"), [("leftovers.sh", "aws", "list-clusters"), ("status.sh", "kubectl", "get service")]
 )
-def test_script_tells_the_cause_after_the_errors_own_words(
-    script: str, tool: str, call: str, error: str, told: str, desk: Desk
+def test_script_reports_the_cause_after_the_errors_own_words(
+    script: str, tool: str, call: str, error: str, advised: str, desk: Desk
 ) -> None:
     desk.answer(tool, call, stderr=f"{error}\n", code=1)
     done = desk.run(script)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
-    assert lines[lines.index(error) + 1].startswith(told)
+    assert lines[lines.index(error) + 1].startswith(advised)
 
 
 @pytest.mark.parametrize("code", ["InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure"])
-@pytest.mark.parametrize(("elsewhere", "told"), [(0, REGION), (254, CREDENTIALS)])
-def test_region_that_is_not_enabled_is_told_from_a_wrong_key(code: str, elsewhere: int, told: str, desk: Desk) -> None:
+@pytest.mark.parametrize(("elsewhere", "advised"), [(0, REGION), (254, CREDENTIALS)])
+def test_region_that_is_not_enabled_is_distinguished_from_a_wrong_key(
+    code: str, elsewhere: int, advised: str, desk: Desk
+) -> None:
     """A region that must be enabled first answers as if the key did not exist."""
     desk.answer(
         *IDENTITY[:2],
@@ -120,7 +122,7 @@ def test_region_that_is_not_enabled_is_told_from_a_wrong_key(code: str, elsewher
     desk.answer("aws", "--region us-east-1 sts get-caller-identity", stdout="{}", code=elsewhere)
     done = desk.run("create-role.sh")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(told)
+    assert done.stderr.splitlines()[-1].startswith(advised)
     assert [call for call in desk.calls() if "create-role" in call] == []
 
 
