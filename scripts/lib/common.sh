@@ -55,8 +55,7 @@ set -o errtrace
 trap 'failed_line=$LINENO' ERR
 
 # The script's path below scripts/, regardless of how it was called.
-script=${self:-/$0}
-script=${script##*/scripts/}
+script=${self:-/$0} && script=${script##*/scripts/}
 
 usage() { awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "scripts/$script"; }
 

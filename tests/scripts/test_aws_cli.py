@@ -44,6 +44,8 @@ VALUES = {
     "group": "/aws/codebuild/x",
     "lower": "aws-pipeline",
     "policy": "stack",
+    "arn": "arn:aws:iam::111122223333:policy/tutorial-stack",
+    "region": "us-east-1",
     "service": "codestar-connections",
     "role_arn": "arn:aws:iam::111122223333:role/kubectl",
 }

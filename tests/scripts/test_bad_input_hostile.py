@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.support.aws_auth import ENTRY, config_map
-from tests.support.bad_input import IMAGE
+from tests.support.bad_input import IMAGE, USED
 from tests.support.bad_input import ROLE as DEPLOYER
 from tests.support.desk import SCRIPTS, Desk, copy_of_checkout
 from tests.support.fixtures import Figure
@@ -67,8 +67,13 @@ def answering(desk: Desk) -> Desk:
 
 
 def combinations() -> list[tuple[str, str, str]]:
-    """Yield script, variable and value; each setting is tried with two of the scripts."""
-    given = [(ALL[(2 * number + each) % len(ALL)], name) for number, name in enumerate(SETTINGS) for each in range(2)]
+    """Yield script, variable and value; each setting is tried with two of the scripts that use it."""
+    using = {name: [script for script in ALL if name in USED[script]] for name in SETTINGS}
+    given = [
+        (using[name][(2 * number + each) % len(using[name])], name)
+        for number, name in enumerate(SETTINGS)
+        for each in range(2)
+    ]
     given += [(script, name) for script, names in OPTIONAL.items() for name in names]
     return [(script, name, value) for script, name in given for value in HOSTILE]
 

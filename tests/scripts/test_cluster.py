@@ -612,6 +612,6 @@ def test_render_rejects_an_unknown_placeholder(tmp_path: Path) -> None:
 
 
 def test_values_do_not_reach_a_shell(desk: Desk) -> None:
-    done = desk.run("leftovers.sh", GITHUB_BRANCH="a$(touch${IFS}pwned)")
+    done = desk.run("leftovers.sh", STACK_NAME="a$(touch${IFS}pwned)")
     assert done.returncode == 2
     assert not list(desk.checkout.rglob("pwned"))

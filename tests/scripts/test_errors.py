@@ -96,7 +96,8 @@ def test_preflight_reports_the_errors_cause_rather_than_the_checks(error: str, a
 
 @pytest.mark.parametrize(("error", "advised"), ERRORS)
 @pytest.mark.parametrize(
-    ("script", "tool", "call"), [("leftovers.sh", "aws", "list-clusters"), ("status.sh", "kubectl", "get service")]
+    ("script", "tool", "call"),
+    [("leftovers.sh", "aws", "list-clusters"), ("authorize-role.sh", "kubectl", "get namespace")],
 )
 def test_script_reports_the_cause_after_the_errors_own_words(
     script: str, tool: str, call: str, error: str, advised: str, desk: Desk
