@@ -81,7 +81,7 @@ def expand(call: str, given: str, script: str, directory: Path) -> tuple[str, ..
         f"set -- {given}",
         *arrays(script),
         "aws() { printf '%s\\0' \"$@\"; }",
-        call,
+        call.replace("scripts/learner-policy.sh", "echo"),  # which would call AWS
     ]
     done = subprocess.run(["bash", "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{call}: {done.stderr}"

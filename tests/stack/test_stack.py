@@ -323,7 +323,7 @@ def test_iam_accepts_the_learner_policies(aws: Aws, name: str) -> None:
 
 def test_readme_gives_the_user_every_policy(aws: Aws) -> None:
     (fence,) = re.findall(
-        r"^```bash account\n(ACCOUNT_ID=.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+        r"^```bash account\n(aws iam create-user.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
     )
     shell = {**os.environ, **environment(aws), "AWS_DEFAULT_REGION": "us-east-2", "AWS_PAGER": ""}
     subprocess.run(["bash", "-euc", fence], cwd=ROOT, env=shell, timeout=250, check=True, capture_output=True)

@@ -41,8 +41,8 @@ class Aws:
     url: str
     records: Path
     keys: tuple[str, str]
-    region: str = REGION
     roots: dict[str, Any] = field(default_factory=dict)
+    region: str = REGION
 
     def root(self, service: str) -> Any:
         """Return a client of a service, as the account's root user."""
@@ -198,7 +198,7 @@ def _started(directory: Path, port: int, region: str) -> Iterator[Aws]:
         )  # fmt: skip
     try:
         _wait_for(port, process, log)
-        yield Aws(f"http://127.0.0.1:{port}", records, root_keys(directory / "eks-rehearsal" / "run"), region)
+        yield Aws(f"http://127.0.0.1:{port}", records, root_keys(directory / "eks-rehearsal" / "run"), region=region)
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # and the functions' processes
         process.wait(timeout=10)
