@@ -44,8 +44,8 @@ OPTIONAL = {
     "build/deploy.sh": ("KUBECONFIG", "CDPATH", "work", "reported"),
     "dev/venv.sh": ("XDG_CACHE_HOME",),
 }  # fmt: skip
-#: GitHub has repositories with such names, which are only part of addresses and documents.
-ACCEPTED = (("GITHUB_REPO", "-rf"), ("GITHUB_REPO", "--help"))
+#: Names that GitHub and git accept, which are only part of addresses and documents.
+ACCEPTED = (("GITHUB_REPO", "-rf"), ("GITHUB_REPO", "--help"), ("GITHUB_BRANCH", "%n%s"))
 #: Those that name a directory.
 DIRECTORIES = ("TMPDIR", "XDG_CACHE_HOME", "CDPATH")
 ARGUMENTS = {
