@@ -31,11 +31,20 @@ DRAIN_SECONDS = 2
 graceful_timeout = 20
 
 
+def flask_app(wsgi: Any) -> Any:
+    """Return the Flask app inside middleware such as ProxyFix, which keeps it as ``app``; None if there is none."""
+    while wsgi is not None and not hasattr(wsgi, "config"):
+        wsgi = getattr(wsgi, "app", None)
+    return wsgi
+
+
 def post_worker_init(worker: Any) -> None:
     """Delay the worker's shutdown after SIGTERM; in the meantime the app reports that it is not ready."""
+    app = flask_app(worker.wsgi)
 
     def drain(number: int, frame: FrameType | None) -> None:
-        worker.wsgi.config["STOPPING"] = True
+        if app is not None:
+            app.config["STOPPING"] = True
         threading.Timer(DRAIN_SECONDS, worker.handle_exit, (number, frame)).start()
 
     signal.signal(signal.SIGTERM, drain)

@@ -28,21 +28,45 @@ forget_settings
 : "${STACK_NAME:=aws-pipeline}"                           # the CloudFormation stack and its pipeline
 : "${APP_NAMESPACE:=hello-world}"                         # the app's namespace in the cluster
 
-# The GitHub repository defaults to the origin of this checkout.
+# Empty: the repository that is the origin of this checkout, and its default branch. An existing stack keeps its own.
+: "${GITHUB_USER:=}"
+: "${GITHUB_REPO:=}"
+: "${GITHUB_BRANCH:=}"
+
+# The origin may have each form that git accepts: a URL, or host:path for ssh, whose host may be an alias of ssh's own.
 read_origin() {
-  local url head directory pattern='github\.com[:/]([^/]+)/([^/]+)$'
+  local directory url host path place head
   directory=$(dirname "${BASH_SOURCE[0]}")/.git # named, so that git does not look for a repository around this directory
   url=$(git --git-dir="$directory" remote get-url origin 2>/dev/null) || return 0
-  url=${url%/}
-  [[ ${url%.git} =~ $pattern ]] || return 0
+  case $url in
+    *://*) path=${url#*://} host=${url#*://} host=${host%%/*} path=${path#"$host"} ;;
+    *) host=${url%%:*} path=${url#*:} ;;
+  esac
+  host=${host##*@}
+  host=${host%:*}
+  place=$(LC_ALL=C tr '[:upper:]' '[:lower:]' <<<"${url%%://*}:$host")
+  case $place in
+    file:*) return 0 ;;
+    *:github.com | *:www.github.com | *:ssh.github.com) ;;
+    http:* | https:* | git:*) return 0 ;;
+    *:github.com-*) ;;
+    *)
+      place=$(ssh -G -- "$host" 2>/dev/null) || return 0
+      grep -qxE 'hostname (ssh\.)?github\.com' <<<"$place" || return 0
+      ;;
+  esac
+  while [[ $path == */ ]]; do path=${path%/}; done
+  [[ ${path%.git} =~ ^/*([^/]+)/+([^/]+)$ ]] || return 0
   : "${GITHUB_USER:=${BASH_REMATCH[1]}}" "${GITHUB_REPO:=${BASH_REMATCH[2]}}"
   head=$(git --git-dir="$directory" symbolic-ref --quiet --short refs/remotes/origin/HEAD 2>/dev/null) ||
     head=$(git --git-dir="$directory" symbolic-ref --quiet --short HEAD 2>/dev/null) || return 0
   : "${GITHUB_BRANCH:=${head#origin/}}"
 }
+# shellcheck disable=SC2034 # for create-stack.sh
+GITHUB_GIVEN="${GITHUB_USER:+GITHUB_USER} ${GITHUB_REPO:+GITHUB_REPO} ${GITHUB_BRANCH:+GITHUB_BRANCH}"
 read_origin
 unset -f read_origin forget_settings
-: "${GITHUB_USER:=}" "${GITHUB_REPO:=aws_pipeline}" "${GITHUB_BRANCH:=master}"
+: "${GITHUB_REPO:=aws_pipeline}" "${GITHUB_BRANCH:=master}" # without an origin
 
 # The AWS CLI needs the region. The rest is exported by the scripts only, so that a change here counts in the same terminal.
 export AWS_DEFAULT_REGION=$AWS_REGION

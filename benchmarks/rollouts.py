@@ -12,8 +12,8 @@ from copy import deepcopy
 from typing import Any
 
 from benchmarks.figures import Context, Figure
-from benchmarks.load import Load
 from benchmarks.releases import Releases
+from rehearsal.load import Load
 from rehearsal.tutorial import APP, NAMESPACE
 
 #: Changes a Deployment's spec in place.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from rehearsal import rehearse
 from rehearsal.progress import StepFailed
+from rehearsal.readiness.directory import Refused
 from rehearsal.sandbox import SandboxError
 
 
@@ -19,22 +21,20 @@ def main() -> int:
     parser.add_argument(
         "--keep", action="store_true", help="leave everything running, so that you can follow the README by hand"
     )
+    parser.add_argument("--app", type=Path, metavar="DIR", help="rehearse with your own Flask app, and report on it")
+    parser.add_argument("--from", dest="caller", type=Path, default=Path(), help="what DIR is relative to")
     parser.add_argument("--verbose", action="store_true", help="show all output of every step")
     parser.add_argument("--without-cluster", action="store_true", help="only what needs neither root nor Docker")
     given = parser.parse_args()
-    if given.action != "run" and (given.keep or given.verbose or given.without_cluster):
+    if given.action != "run" and (given.app or given.keep or given.verbose or given.without_cluster):
         parser.error(f"{given.action} takes no options")
-    if given.keep and given.without_cluster:
-        parser.error("--keep and --without-cluster cannot be combined")
+    if (given.keep or given.app) and given.without_cluster:
+        parser.error(f"{'--keep' if given.keep else '--app'} and --without-cluster cannot be combined")
     signal.signal(signal.SIGTERM, _interrupt)
     actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop, "clean": rehearse.clean}
     try:
-        if given.action in actions:
-            return actions[given.action]()
-        if given.without_cluster:
-            return rehearse.run_without_cluster(verbose=given.verbose)
-        return rehearse.run(keep=given.keep, verbose=given.verbose)
-    except rehearse.NotPossible as error:
+        return actions[given.action]() if given.action in actions else _run(given)
+    except (rehearse.NotPossible, Refused) as error:
         print(f"rehearse.sh: {error}", file=sys.stderr)
         return 2
     except (StepFailed, SandboxError, TimeoutError) as error:
@@ -43,6 +43,14 @@ def main() -> int:
     except KeyboardInterrupt:
         print("rehearse.sh: interrupted; everything was stopped and removed", file=sys.stderr)
         return 130
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.app:
+        return rehearse.run_app((given.caller / given.app).resolve(), keep=given.keep, verbose=given.verbose)
+    if given.without_cluster:
+        return rehearse.run_without_cluster(verbose=given.verbose)
+    return rehearse.run(keep=given.keep, verbose=given.verbose)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

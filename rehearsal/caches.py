@@ -16,13 +16,15 @@ from rehearsal.settings import settings
 
 #: What an entry of the cache directory is, by the beginning of its name.
 KINDS = {
-    "base-image-": "base image",
+    "base-image": "base image",
     "bin-": "Kubernetes' programs",
+    "check-": "a check that was interrupted",
     "downloads": "a download that was interrupted",
     "guest-": "the tests' virtual machine",
     "go": "Go from PyPI, with its modules and build cache",
     "kwok-": "kwok, for the benchmarks",
     "logs": "logs of the last rehearsal",
+    "subtree_control": "the controllers of this machine before a rehearsal",
     "test-engine": "images of the tests' Docker Engine",
     "uv": "files that the Python environments share",
     "venv-": "Python packages",

@@ -13,12 +13,14 @@ import secrets
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rehearsal import waiting
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root, wait_until_ready
+from rehearsal.secret import root_keys
 from rehearsal.settings import VARIABLES, inherited, settings
 
 #: The learner's GitHub account, and the repository and the branch in it.
@@ -57,12 +59,20 @@ def create_user() -> Mapping[str, str]:
     iam = root("iam")
     iam.create_user(UserName=USER)
     for path in sorted(POLICIES.glob("*.json")):
-        # A learner replaces the placeholder with their account.
-        document = path.read_text(encoding="utf-8").replace("<ACCOUNT_ID>", settings.account)
-        policy = iam.create_policy(PolicyName=f"tutorial-{path.stem}", PolicyDocument=document)["Policy"]
+        policy = iam.create_policy(PolicyName=f"tutorial-{path.stem}", PolicyDocument=_policy(path.stem))["Policy"]
         iam.attach_user_policy(UserName=USER, PolicyArn=policy["Arn"])
     key: Mapping[str, str] = iam.create_access_key(UserName=USER)["AccessKey"]
     return key
+
+
+def _policy(name: str) -> str:
+    """Return what scripts/learner-policy.sh prints to an administrator."""
+    key, secret_key = root_keys(settings.run)
+    environment = settings_environment({"AccessKeyId": key, "SecretAccessKey": secret_key}, "")
+    return subprocess.run(
+        ["scripts/learner-policy.sh", name],
+        cwd=settings.root, env=environment | {"TMPDIR": tempfile.gettempdir()}, check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
 
 
 def new_token() -> str:
@@ -147,18 +157,17 @@ def checkout_path() -> Path:
     return settings.run / "learner" / REPOSITORY
 
 
-def make_checkout(env: Mapping[str, str]) -> Path:
-    """Copy the tutorial's files, as they are now, into the learner's clone and push them as its first commit.
+def make_checkout(env: Mapping[str, str], source: Path | None = None) -> Path:
+    """Copy ``source``, or the tutorial's files as they are now, into the learner's clone and push a first commit.
 
     Raises:
         subprocess.CalledProcessError: git failed.
     """
     target = checkout_path()
-    target.mkdir(parents=True)
-    for name in _tutorial_files():
-        source, copy = settings.root / name, target / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, copy, follow_symlinks=False)
+    if source:
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        copy_files(settings.root, files_of(settings.root), target)
     for args in (
         ["init", "--quiet", f"--initial-branch={BRANCH}"],
         ["config", "user.name", "A Learner"],
@@ -174,18 +183,34 @@ def make_checkout(env: Mapping[str, str]) -> Path:
     return target
 
 
-def _tutorial_files() -> list[str]:
-    """List the files that git tracks or would track, relative to the root; all files if it is no git repository."""
+def copy_files(root: Path, names: Iterable[str], target: Path) -> None:
+    """Copy files of ``root`` to the same places below ``target``, symbolic links as such."""
+    for name in names:
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, copy, follow_symlinks=False)
+
+
+def listed_by_git(root: Path, *options: str) -> list[str] | None:
+    """Return what git ls-files lists below ``root``; nothing if it is in no git repository.
+
+    Git refuses a checkout that belongs to another user, as for root in a learner's checkout, unless it is declared safe.
+    Its scripts run anyway.
+    """
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=settings.root,
+        ["git", "-c", "safe.directory=*", "ls-files", "-z", *options],
+        cwd=root,
         capture_output=True,
         text=True,
         timeout=waiting.bound(60),
         check=False,
     )
-    if listed.returncode == 0:
-        names = [name for name in listed.stdout.split("\0") if name]
-    else:
-        names = [str(path.relative_to(settings.root)) for path in settings.root.rglob("*") if path.is_file()]
-    return [name for name in names if (settings.root / name).is_file()]
+    return [name for name in listed.stdout.split("\0") if name] if listed.returncode == 0 else None
+
+
+def files_of(root: Path) -> list[str]:
+    """List the files that git tracks or would track, relative to ``root``; all files if it is in no git repository."""
+    names = listed_by_git(root, "--cached", "--others", "--exclude-standard")
+    if names is None:
+        names = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+    return [name for name in names if (root / name).is_file()]

@@ -6,6 +6,7 @@ import concurrent.futures
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from rehearsal import aws, caches, check, console, github, learner, once, waitin
 from rehearsal.docker import base_image, engine
 from rehearsal.fronts import proxy, tls_front
 from rehearsal.progress import Progress, StepFailed
+from rehearsal.readiness import examine, report
+from rehearsal.readiness.directory import prepare, read
 from rehearsal.sandbox import SandboxError, footprint, lifecycle, network, supervisor
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
@@ -64,6 +67,36 @@ def run(*, keep: bool, verbose: bool) -> int:
     return 0
 
 
+def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
+    """Rehearse with an app of the learner's in place of the tutorial's, and report how ready it is; 1 if it is not."""
+    app = read(directory)
+    with lifecycle.exclusive(), tempfile.TemporaryDirectory() as work:
+        _refuse_if_kept()
+        prepared = Path(work) / "checkout"
+        taken = prepare(app, prepared)
+        lifecycle.stop()  # remove what a killed rehearsal has left
+        shutil.rmtree(LOGS, ignore_errors=True)
+        progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
+        try:
+            _, tutorial = begin(progress, prepared)
+            seen = examine.one_container(progress, tutorial, app, taken)
+            if report.may_be_released(seen):
+                tutorial.push_all("Let the probes ask a path of the app")
+                tutorial.setup_cluster()
+                tutorial.create_stack()
+                examine.in_cluster(progress, tutorial, seen)
+            if keep:
+                (settings.run / "kept").touch()
+        except FAILURES as error:
+            _show_failure(progress, error)
+            _keep_logs(progress)
+            return 1
+        finally:
+            if not (settings.run / "kept").exists():
+                lifecycle.stop()
+    return 0 if report.show(progress.console, directory.name, seen) else 1
+
+
 def run_without_cluster(*, verbose: bool) -> int:
     """Rehearse what needs neither root nor Docker, and list what is left out."""
     progress = Progress(LOGS / "steps", verbose=verbose)
@@ -99,16 +132,17 @@ def _began() -> float:
     return time.monotonic() - age
 
 
-def begin(progress: Progress) -> tuple[footprint.Snapshot, Tutorial]:
+def begin(progress: Progress, source: Path | None = None) -> tuple[footprint.Snapshot, Tutorial]:
     """Prepare what is missing and start what the tutorial needs, side by side with the build of Kubernetes.
 
-    Returns the state of this machine before the start, and the tutorial.
+    Returns the state of this machine before the start, and the tutorial. ``source`` is what the learner's checkout has
+    instead of the tutorial's files.
     """
     with progress.alongside(lambda: once.KUBERNETES.ensure(progress)):
         install_packages(progress)
         once.BASE_IMAGE.ensure(progress)
         before = footprint.snapshot()
-        return before, start(progress)
+        return before, start(progress, source)
 
 
 def install_packages(progress: Progress) -> None:
@@ -138,20 +172,20 @@ def programs() -> list[Program]:
     return [part.program() for part in (proxy, tls_front, aws, engine, console)]
 
 
-def start(progress: Progress) -> Tutorial:
+def start(progress: Progress, source: Path | None = None) -> Tutorial:
     """Start AWS, GitHub and Docker, and create what a learner has."""
     with progress.step("Start AWS, GitHub and Docker on this machine") as show:
         lifecycle.start(programs)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             loading = pool.submit(engine.load_base_image)
-            env, checkout = _make_learner()
+            env, checkout = _make_learner(source)
             show("load the base image")
             loading.result()
         show(f"= watch it at http://127.0.0.1:{settings.ports.console}/")
     return Tutorial(progress, env, checkout)
 
 
-def _make_learner() -> tuple[dict[str, str], Path]:
+def _make_learner(source: Path | None = None) -> tuple[dict[str, str], Path]:
     """Create what a learner has: a GitHub account with a repository and a token, an IAM user, a checkout."""
     token = learner.new_token()
     github.add_token(token, learner.OWNER)
@@ -161,7 +195,7 @@ def _make_learner() -> tuple[dict[str, str], Path]:
     learner.write_environment(access_key, token)
     learner.remember(access_key, token)
     learner.write_client_files()
-    return env, learner.make_checkout(env)
+    return env, learner.make_checkout(env, source)
 
 
 def walk(progress: Progress, tutorial: Tutorial) -> Push:

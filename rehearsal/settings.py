@@ -166,7 +166,8 @@ class Settings:
     root: Path = Path(__file__).resolve().parent.parent
     cache: Path = field(default_factory=_cache)
     account: str = "111122223333"
-    region: str = "us-east-2"
+    #: Tests choose another for AWS on loopback; a whole rehearsal has the default of settings.sh.
+    region: str = field(default_factory=lambda: os.environ.get("REHEARSAL_REGION", "us-east-2"))
     kubernetes_version: str = "1.36.3"
     ports: Ports = field(default_factory=_ports)
     console_address: str = field(default_factory=_console_address)

@@ -71,6 +71,11 @@ class Tutorial:
                 f"= {self.address()} answers {answer.get('message')!r}, version {commit[:7]}, from {answer.get('host')}"
             )
 
+    def release(self) -> None:
+        """Wait until the pipeline has released the checkout's last commit, of an app that need not be the tutorial's."""
+        with self.progress.step("Release the app by the pipeline") as show:
+            self._await_execution(self._git("rev-parse", "HEAD"), show)
+
     def first_source(self) -> None:
         """Wait until the pipeline has fetched the first commit; without a cluster it gets no further than Source."""
         codepipeline = self._client("codepipeline")
@@ -150,10 +155,14 @@ class Tutorial:
 
     # Observations
 
-    def address(self) -> str:
+    def kubectl(self, *args: str) -> str:
+        """Run kubectl as the learner and return its output."""
+        return self._output(["kubectl", *args], within=120)
+
+    def address(self, service: str = APP) -> str:
         """Return the URL of the app's Service, or an empty string while it has no address."""
         query = "jsonpath={.status.loadBalancer.ingress[0]['hostname','ip']}"
-        got = self._output(["kubectl", "get", "service", APP, "--namespace", NAMESPACE, "--output", query])
+        got = self.kubectl("get", "service", service, "--namespace", NAMESPACE, "--output", query)
         return f"http://{got.strip()}/" if got.strip() else ""
 
     def answer(self) -> dict[str, Any]:
@@ -189,14 +198,14 @@ class Tutorial:
     def _script(self, title: str, args: list[str], timeout: float) -> None:
         self.progress.command(f"{title}  ({args[0]})", args, env=self.env, cwd=self.checkout, timeout=timeout)
 
-    def _output(self, args: list[str]) -> str:
+    def _output(self, args: list[str], within: float = 60) -> str:
         done = subprocess.run(
             args,
             env=dict(self.env),
             cwd=self.checkout,
             capture_output=True,
             text=True,
-            timeout=waiting.bound(60),
+            timeout=waiting.bound(within),
             check=False,
         )
         if done.returncode:
@@ -217,6 +226,12 @@ class Tutorial:
         began = time.monotonic()
         self._git("push", "--quiet")
         return Push(self._git("rev-parse", "HEAD"), began, {"pushed": time.monotonic() - began})
+
+    def push_all(self, subject: str) -> None:
+        """Commit and push whatever has changed in the checkout."""
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--allow-empty", "--message", subject)
+        self._git("push", "--quiet")
 
     def _client(self, service: str) -> Any:
         return boto3.client(

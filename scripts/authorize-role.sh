@@ -14,6 +14,7 @@ self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 # shellcheck source=scripts/lib/mapping.sh
 source scripts/lib/mapping.sh
+uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME APP_NAMESPACE)
 begin --remove "$@"
 require aws kubectl python3
 check_manifest deployer-rbac.yml Role RoleBinding
@@ -38,7 +39,7 @@ try_to_patch() { # fetches, edits and updates aws-auth; fails if someone else ch
   else
     kube create -f "$work/aws-auth-patch.yml" 2>"$work/conflict" && return 0
   fi
-  grep -q -e Conflict -e AlreadyExists "$work/conflict" || die "aws-auth is unchanged: $(cat "$work/conflict")"
+  grep -q -e Conflict -e AlreadyExists "$work/conflict" || die "aws-auth is unchanged: $(<"$work/conflict")"
   warn "someone else changed aws-auth at the same time: fetching it again"
   return 1
 }

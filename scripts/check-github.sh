@@ -3,40 +3,27 @@
 #
 # Usage: scripts/check-github.sh [-h]
 #
-# Settings: GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Also reads GITHUB_TOKEN or CONNECTION_ARN from the environment.
+# Settings: AWS_REGION, GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH. Also reads GITHUB_TOKEN or CONNECTION_ARN from the environment.
 # No call shows what a connection may read. GitHub shows everyone a public repository; of others, the result is not known.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+source scripts/lib/github.sh
+uses=(AWS_REGION GITHUB_USER GITHUB_REPO GITHUB_BRANCH)
 begin '' "$@"
 check_source
 require aws curl python3
 
-repository=/repos/$GITHUB_USER/$GITHUB_REPO branch=/repos/$GITHUB_USER/$GITHUB_REPO/branches/${GITHUB_BRANCH//\//%2F}
-no_branch="GITHUB_BRANCH: $GITHUB_USER/$GITHUB_REPO has no branch $GITHUB_BRANCH; push it, or set GITHUB_BRANCH"
-
-ask() { # ask PATH: sets code, and writes $work/body and $work/headers. Keeps the token off every command line.
-  code=$(printf '%s' "${GITHUB_TOKEN:+header = \"Authorization: Bearer $GITHUB_TOKEN\"}" |
-    curl --config - --silent --show-error --max-time 30 --retry 2 --dump-header "$work/headers" --output "$work/body" \
-      --write-out '%{http_code}' --header 'Accept: application/vnd.github+json' "https://api.github.com$1")
-}
-
-get() { ask "$1" || die "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy"; }
+repository=/repos/$GITHUB_USER/$GITHUB_REPO
+branch=$repository/branches/$(python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.argv[1], safe=""))' "$GITHUB_BRANCH")
 
 check_token() {
   get "$repository"
-  case $code in
-    200) ;;
-    401) die "GITHUB_TOKEN: GitHub rejects it; create a new one at https://github.com/settings/tokens" ;;
-    403 | 429) die "GitHub: rate limit reached, or the organisation requires a token authorised for SSO; wait, or authorise it" ;;
-    404) die "GITHUB_REPO: $GITHUB_USER/$GITHUB_REPO does not exist, or the token has no access to it; check GITHUB_USER and GITHUB_REPO" ;;
-    *) die "GitHub: returned status $code for $GITHUB_USER/$GITHUB_REPO; try again later" ;;
-  esac
+  check_repository
   python3 -c 'import json, sys; sys.exit(json.load(sys.stdin).get("permissions", {}).get("admin", True) is not True)' \
     <"$work/body" 2>/dev/null || die "GITHUB_TOKEN: its owner may not manage the webhooks of $GITHUB_USER/$GITHUB_REPO; fork it, or ask for the admin role"
   check_scopes
-  get "$branch"
-  [[ $code == 200 ]] || die "$no_branch"
+  check_branch
 }
 
 check_scopes() { # to read the repository and manage its webhooks: https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
@@ -46,7 +33,7 @@ check_scopes() { # to read the repository and manage its webhooks: https://docs.
     [[ $code == 200 ]] || die "GITHUB_TOKEN: it may not manage the webhooks of $GITHUB_USER/$GITHUB_REPO; give it the permissions Contents (read) and Webhooks (write)"
     return
   fi
-  scopes=$(tr -d '\r' <"$work/headers" | awk 'tolower($1) == "x-oauth-scopes:" { sub(/^[^:]*: */, ""); print }')
+  scopes=$(header x-oauth-scopes)
   case ", $scopes," in
     *", repo,"* | *", admin:repo_hook,"*" public_repo,"* | *", public_repo,"*" admin:repo_hook,"*) ;;
     *) die "GITHUB_TOKEN: its scopes are \"$scopes\"; create one with the scopes repo and admin:repo_hook" ;;
@@ -54,17 +41,19 @@ check_scopes() { # to read the repository and manage its webhooks: https://docs.
 }
 
 check_connection() {
-  local state
-  state=$(aws codeconnections get-connection --connection-arn "$CONNECTION_ARN" --query Connection.ConnectionStatus --output text) ||
-    die "CONNECTION_ARN: the connection does not exist in $AWS_REGION, or you have no access to it; check the ARN"
+  local service state
+  service=${CONNECTION_ARN#*:*:} service=${service%%:*} # of older connections, codestar-connections
+  state=$(lookup ResourceNotFoundException aws "$service" get-connection --connection-arn "$CONNECTION_ARN" \
+    --query Connection.ConnectionStatus --output text) || die "CONNECTION_ARN: the connection cannot be read: fix the error above"
+  [[ -n $state ]] || die "CONNECTION_ARN: the connection does not exist in $AWS_REGION; check the ARN"
   [[ $state == AVAILABLE ]] ||
     die "CONNECTION_ARN: the connection is $state; complete it in the console: Developer Tools, Settings, Connections, Update pending connection"
-  if ! ask "$repository" || [[ $code != 200 ]]; then
+  if ! ask "$repository" || [[ $code != 200 && $code != 30? ]]; then
     say "Not known: whether $GITHUB_USER/$GITHUB_REPO exists: GitHub does not show it to everyone, so it is private, misspelt or out of reach"
     return
   fi
-  get "$branch"
-  [[ $code == 200 ]] || die "$no_branch"
+  check_repository
+  check_branch
 }
 
 say "Check $GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH, on GitHub"

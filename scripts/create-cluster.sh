@@ -9,7 +9,9 @@ set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/cluster.sh
+uses=(AWS_REGION CLUSTER_NAME KUBERNETES_VERSION NODE_TYPE NODE_COUNT AUTHENTICATION_MODE)
 begin '' "$@"
+check_not CLUSTER_NAME _ 'a name without underscores, which eksctl does not accept'
 require aws eksctl kubectl
 
 write_config() { # the schema: https://eksctl.io/usage/schema
@@ -44,9 +46,11 @@ END
 }
 
 create() { # an earlier attempt may have left eksctl's stack behind without a cluster
-  local stack=eksctl-$CLUSTER_NAME-cluster status
+  local stack=eksctl-$CLUSTER_NAME-cluster status cluster
   wait_for_stack "$stack"
-  if [[ -n $status && $status != DELETE_COMPLETE && -z $(cluster_status) ]]; then
+  if [[ -n $status && $status != DELETE_COMPLETE ]]; then
+    cluster=$(cluster_status) # on its own, so that a failure ends the script
+    [[ -z $cluster ]] || die "cluster $CLUSTER_NAME has just been created by someone else: run this again"
     say "Delete the stack $stack, which is $status and has no cluster"
     delete_stack "$stack"
   fi

@@ -3,11 +3,12 @@
 #
 # Usage: scripts/create-role.sh [-h]
 #
-# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME. Documents: trust.json (who may assume the role) and
+# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME, STACK_NAME. Documents: trust.json (who may assume the role) and
 # iam-role-policy.json (what the role may do). Keeps the trust policy of an existing role, because the stack narrows it.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME STACK_NAME)
 begin '' "$@"
 require aws python3
 check_policy trust.json Principal
@@ -15,8 +16,8 @@ check_policy iam-role-policy.json Resource
 
 say "Look for the role $KUBECTL_ROLE_NAME"
 identify
-role_document trust.json >"$work/trust.json"
-role_document iam-role-policy.json >"$work/policy.json"
+document trust.json >"$work/trust.json"
+document iam-role-policy.json >"$work/policy.json"
 found=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.Arn --output text)
 
 if [[ -z $found ]]; then
@@ -32,7 +33,9 @@ fi
 
 lookup NoSuchEntity aws iam get-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
   --query PolicyDocument --output json >"$work/present.json"
-if [[ -s $work/present.json ]] && [[ $(role_document "$work/present.json") == "$(cat "$work/policy.json")" ]]; then
+present=''
+[[ ! -s $work/present.json ]] || present=$(document "$work/present.json")
+if [[ $present == "$(<"$work/policy.json")" ]]; then
   say "Its policy eks-describe is up to date"
 else
   say "Give it the policy eks-describe: it may describe the cluster $CLUSTER_NAME, and nothing else"

@@ -4,7 +4,8 @@
 # Usage: scripts/create-stack.sh [-h]
 #
 # Settings: AWS_REGION, STACK_NAME, CLUSTER_NAME, APP_NAMESPACE, KUBECTL_ROLE_NAME, GITHUB_USER, GITHUB_REPO, GITHUB_BRANCH.
-# Also reads these from the environment. An update keeps the stack's value of each one that is not set:
+# Also reads those below from the environment. An update changes only what the environment or an edit of settings.sh
+# gives, and says what: a repository or branch that is only this checkout's, and a default, change no existing stack.
 #   GITHUB_TOKEN        a GitHub token; on a terminal, the script asks for it. Never in an argument list or a file.
 #   CONNECTION_ARN      a CodeConnections connection, instead of the token
 #   CODEBUILD_IMAGE     the build image
@@ -13,6 +14,8 @@
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+source scripts/lib/update.sh
+uses=(AWS_REGION STACK_NAME CLUSTER_NAME APP_NAMESPACE KUBECTL_ROLE_NAME GITHUB_USER GITHUB_REPO GITHUB_BRANCH)
 begin '' "$@"
 [[ -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} || ! -t 0 ]] ||
   read -r -s -p "GitHub token (input is hidden; press Enter to keep the stack's present token): " GITHUB_TOKEN
@@ -22,8 +25,8 @@ check_manifest ci-cd-codepipeline.cfn.yml
 check_stack_options
 export APPROVAL_REQUIRED NOTIFICATION_EMAIL CODEBUILD_IMAGE
 
-change_stack() { # change_stack create-stack|update-stack: passes the parameters by a pipe, as the token is one of them
-  printf '%s' "${GITHUB_TOKEN:-}" | python3 scripts/lib/stack_parameters.py "$1" |
+change_stack() { # change_stack create-stack|update-stack [PRESENT]: the parameters go through a pipe, as the token is one
+  printf '%s' "${GITHUB_TOKEN:-}" | python3 scripts/lib/stack_parameters.py "$@" |
     aws cloudformation "$1" --stack-name "$STACK_NAME" --template-body file://ci-cd-codepipeline.cfn.yml \
       --parameters file:///dev/stdin --capabilities CAPABILITY_IAM \
       --query StackId --output text 2>"$work/error" && return
@@ -32,16 +35,6 @@ change_stack() { # change_stack create-stack|update-stack: passes the parameters
     die "CloudFormation rejected stack $STACK_NAME: fix the error above, then run this again"
   }
   say "The stack is up to date"
-}
-
-up_to_date() { # false with a token, because the stack's own token cannot be read to compare them
-  local template present
-  [[ -z ${GITHUB_TOKEN:-} ]] || return
-  template=$(aws cloudformation get-template --stack-name "$STACK_NAME" --query TemplateBody --output text) ||
-    die "cannot read the template of stack $STACK_NAME: fix the error above, then run this again"
-  present=$(aws cloudformation describe-stacks --stack-name "$STACK_NAME" --query 'Stacks[0].Parameters' --output json) ||
-    die "cannot read the parameters of stack $STACK_NAME: fix the error above, then run this again"
-  [[ $template == "$(<ci-cd-codepipeline.cfn.yml)" ]] && python3 scripts/lib/stack_parameters.py compare <<<"$present"
 }
 
 fail() {
@@ -69,6 +62,10 @@ recover_stack() { # brings the stack into a state in which it can be created or 
 say "Look for the stack $STACK_NAME in $AWS_REGION"
 identify
 present=$(stack_status "$STACK_NAME")
+case $present in
+  '' | ROLLBACK_* | CREATE_FAILED | DELETE_* | REVIEW_IN_PROGRESS) ;; # recover_stack deletes it
+  *) keep_values ;;
+esac
 [[ -n $present || -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} ]] ||
   die "GITHUB_TOKEN is not set: export a GitHub token, or export the ARN of a connection as CONNECTION_ARN"
 KUBECTL_ROLE_ID=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.RoleId --output text)
@@ -81,11 +78,15 @@ recover_stack
 if [[ -z $status ]]; then
   say "Create the stack $STACK_NAME, about 3 minutes"
   change_stack create-stack
-elif up_to_date; then
-  say "The stack is up to date"
 else
-  say "Update the stack $STACK_NAME"
-  change_stack update-stack
+  find_changes
+  if [[ -s $work/changes ]]; then
+    sed 's/^/==> /' "$work/changes"
+    say "Update the stack $STACK_NAME"
+    change_stack update-stack "$work/present.json"
+  else
+    say "The stack is up to date"
+  fi
 fi
 wait_for_stack "$STACK_NAME"
 case $status in

@@ -16,14 +16,15 @@ check_source
 AWS_MAX_ATTEMPTS=3 # fail a check early rather than wait long
 
 run_check() { # run_check WHAT REMEDY FUNCTION...: it prints what it found, and fails if that is not enough (3: unknown)
-  local what=$1 remedy=$2 found error=$work/$1.error code=0
+  local what=$1 remedy=$2 found why='' error=$work/$1.error code=0
   shift 2
   found=$("$@" 2>"$error") || code=$?
   case $code in
     0) printf 'ok      %-11s %s\n' "$what" "$found" ;;
     3) printf 'unknown %-11s %s\n' "$what" "$found" ;;
     *)
-      found=${found:-$(awk 'NF && !/^b.</ { last = $0 } END { print last }' "$error")}
+      why=$(advice "$(<"$error")") && remedy=$why # the error's own, rather than that of a check that could not be made
+      found=${found:-$(awk -v why="$why" 'NF && !/^b.</ && $0 != why { last = $0 } END { print last }' "$error")}
       printf 'FAILED  %-11s %s%s\n' "$what" "${found:-no answer}" "${remedy:+: $remedy}"
       ;;
   esac
@@ -62,6 +63,7 @@ fi
 wait
 cat "$work"/line.*
 [[ -z ${pending:-} ]] || printf 'not yet %-11s %s\n' GitHub "$pending"
-printf 'cost    %s\n' "$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")"
+cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
+printf 'cost    %s\n' "$cost"
 failures=$(cat "$work"/line.* | grep -c ^FAILED) || exit 0
 die "$failures of the checks failed: fix what they report, then run this again"

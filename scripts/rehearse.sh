@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Rehearse the whole tutorial on this machine, without an AWS account.
 #
-# Usage: scripts/rehearse.sh [--keep] [--verbose] [--without-cluster]
+# Usage: scripts/rehearse.sh [--app DIR] [--keep] [--verbose] [--without-cluster]
 #        scripts/rehearse.sh --check
 #        scripts/rehearse.sh status | env | stop | clean
 #
 #   --check            say whether this machine has what a rehearsal needs, and install nothing; every rehearsal begins so
+#   --app DIR          rehearse with the Flask app in this directory, and report how ready it is; see docs/own-app.md
 #   --keep             leave everything running, so that you can follow the README by hand
 #   --verbose          show all output of every step
 #   --without-cluster  only the steps that need neither root nor Docker: AWS, GitHub and the stack
@@ -14,7 +15,7 @@
 #   stop               end a kept rehearsal and clean up after it
 #   clean              remove what rehearsals keep on the disk to start faster the next time
 set -euo pipefail
-self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
+here=$PWD self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 
 if [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; then
   sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$self"
@@ -45,4 +46,4 @@ scripts/dev/packages.sh --missing "$packages" >/dev/null
 scripts/dev/packages.sh minimal
 if [[ $packages == rehearsal && -z $python ]]; then check --quiet; fi
 venv=$(scripts/dev/venv.sh rehearsal)
-exec "$venv/bin/python" -m rehearsal "$@"
+exec "$venv/bin/python" -m rehearsal --from "$here" "$@"

@@ -3,12 +3,13 @@
 #
 # Usage: scripts/status.sh [-h]
 #
-# Settings: all of settings.sh. Changes nothing.
+# Settings: AWS_REGION, CLUSTER_NAME, NODE_TYPE, NODE_COUNT, KUBECTL_ROLE_NAME, STACK_NAME, APP_NAMESPACE. Changes nothing.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 # shellcheck source=scripts/lib/mapping.sh
 source scripts/lib/mapping.sh
+uses=(AWS_REGION CLUSTER_NAME NODE_TYPE NODE_COUNT KUBECTL_ROLE_NAME STACK_NAME APP_NAMESPACE)
 begin '' "$@"
 require aws kubectl python3
 
@@ -39,11 +40,12 @@ show_mapping() { # the Kubernetes user that the role is mapped to
   fi
 }
 
-show_app() {
-  local host
-  host=$(kube get service hello-world -n "$APP_NAMESPACE" --ignore-not-found \
-    --output "jsonpath={.status.loadBalancer.ingress[0]['hostname','ip']}")
-  if [[ -n $host ]]; then line app "http://$host/"; else line app "no address yet"; fi
+show_app() { # the address of each load balancer, whatever deployment.yml calls it
+  local host hosts
+  hosts=$(kube get services -n "$APP_NAMESPACE" --output \
+    "jsonpath={range .items[?(@.spec.type=='LoadBalancer')]}{.status.loadBalancer.ingress[0]['hostname','ip']}{'\n'}{end}")
+  [[ $hosts == *[![:space:]]* ]] || line app "no address yet"
+  for host in $hosts; do line app "http://$host/"; done
   line pods "in the namespace $APP_NAMESPACE"
   kube get pods -n "$APP_NAMESPACE" --output wide 2>&1 | indent
 }
@@ -57,6 +59,8 @@ show_pipeline() { # the latest executions: status, start, commit and its subject
       sourceRevisions[0].revisionSummary]')
   python3 -c 'import datetime, json, sys
 def shown(item):
+    try: item = json.loads(item)["CommitMessage"]  # the source action of a connection wraps the message in JSON
+    except (KeyError, TypeError, ValueError): pass
     if isinstance(item, (int, float)):  # a timestamp: version 1 of the AWS CLI, or cli_timestamp_format = wire
         item = datetime.datetime.fromtimestamp(int(item), datetime.timezone.utc).isoformat()
     return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no terminal escapes
@@ -80,6 +84,7 @@ if [[ $cluster == ACTIVE* ]]; then
   show_mapping
   kube get nodes 2>&1 | indent
   show_app
-  line cost "$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")"
+  cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
+  line cost "$cost"
 fi
 if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi

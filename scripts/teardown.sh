@@ -5,11 +5,12 @@
 #
 #   --yes   delete without confirmation
 #
-# Settings: all of settings.sh. Works if any part is missing, and again after an interruption. A part that cannot be
-# deleted does not keep the others. Exits with 1 if anything is left.
+# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME, STACK_NAME, APP_NAMESPACE. Works if any part is missing, and again
+# after an interruption. A part that cannot be deleted does not keep the others. Exits with 1 if anything is left.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME STACK_NAME APP_NAMESPACE)
 begin --yes "$@"
 has_option --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"
 require aws eksctl kubectl python3
@@ -78,15 +79,19 @@ say "Look for the cluster $CLUSTER_NAME in $AWS_REGION"
 echo UNKNOWN >"$work/cluster"
 try "the status of the cluster" settle_cluster
 cluster=$(<"$work/cluster")
-[[ $cluster != ACTIVE ]] || try "the namespace $APP_NAMESPACE" delete_app
+if [[ $cluster == ACTIVE ]]; then try "the namespace $APP_NAMESPACE" delete_app; fi
 try "the stack $STACK_NAME" remove_stack "$STACK_NAME" 3
 [[ $cluster != ACTIVE ]] || scripts/authorize-role.sh --remove || warn "cannot remove the role's entry: it is deleted with the cluster"
 try "the role $KUBECTL_ROLE_NAME" delete_role
 # The cluster costs most, so it is deleted whatever has failed. If eksctl fails, its stacks may still go.
 try "the cluster $CLUSTER_NAME" delete_cluster
 for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluster"; do
+  [[ $stack != *_* ]] || continue # no name of a stack, so eksctl did not create the cluster
   try "the stack $stack" remove_stack "$stack" 10
 done
 try "the kubeconfig context" remove_context
-((${#failed[@]} == 0)) || die "failed: $(printf '%s, ' "${failed[@]}" | sed 's/, $//'): fix the errors above, then run this again"
+if ((${#failed[@]})); then
+  list=$(printf '%s, ' "${failed[@]}")
+  die "failed: ${list%, }: fix the errors above, then run this again"
+fi
 scripts/leftovers.sh || die "the check for leftovers failed: follow its message above, then run this again"

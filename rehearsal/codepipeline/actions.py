@@ -90,6 +90,9 @@ def _connection(run: ActionRun, role: Credentials) -> None:
             "ConfigurationError", f"Connection {arn} is not available ({status}): complete it in the console"
         )
     _store_source(run, role, run.configuration["FullRepositoryId"], run.configuration["BranchName"], github.app_token())
+    # Unlike GitHub (OAuth), a connection wraps the commit's message in JSON.
+    wrapped = {"ProviderType": "GitHub", "CommitMessage": run.revision["summary"]}
+    run.summary = run.revision["summary"] = json.dumps(wrapped, separators=(",", ":"))
     run.variables["ConnectionArn"] = arn
     run.variables["FullRepositoryName"] = run.configuration["FullRepositoryId"]
 
@@ -112,7 +115,7 @@ def _store_source(run: ActionRun, role: Credentials, repository: str, branch: st
         Metadata={"codepipeline-artifact-revision-summary": _in_one_line(run.revision["summary"])[:1024]},
     )
     run.outputs[name] = key
-    run.summary = json.dumps({"ProviderType": "GitHub", "CommitMessage": run.revision["summary"]})
+    run.summary = run.revision["summary"]
     run.external_id, run.external_url = run.revision["id"], run.revision["url"]
     run.variables = {
         "AuthorDate": "",

@@ -34,7 +34,9 @@ def commit(repository: str, ref: str, token: str) -> dict[str, str]:
 
 
 def files(repository: str, sha: str, token: str) -> bytes:
-    """Return a commit's files as a zip file, without the top directory of GitHub's archives.
+    """Return a commit's files as a zip file, without the top directory of GitHub's archives and without modes.
+
+    CodePipeline's artifacts have no modes, so that no file is executable in a build; symbolic links are kept here.
 
     Raises:
         GitHubError: the token does not allow the call.
@@ -45,10 +47,11 @@ def files(repository: str, sha: str, token: str) -> bytes:
         for entry in source.infolist():
             content = source.read(entry)
             entry.filename = entry.filename.partition("/")[2]
-            # git stores no mode for an ordinary file, and zipfile would set 0600.
-            entry.external_attr = entry.external_attr or (stat.S_IFREG | 0o644) << 16
-            if entry.filename:
-                target.writestr(entry, content)
+            if not entry.filename:
+                continue
+            if not entry.is_dir() and not stat.S_ISLNK(entry.external_attr >> 16):
+                entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            target.writestr(entry, content)
     return packed.getvalue()
 
 

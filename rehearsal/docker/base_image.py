@@ -109,7 +109,8 @@ def make(show: Callable[[str], None]) -> Path:
 def _debootstrap(root: Path, show: Callable[[str], None]) -> None:
     """Install the packages, in separate namespaces so that nothing it mounts or starts can remain."""
     packages = "--include=python3,python3-venv,ca-certificates"
-    command = ["debootstrap", "--variant=minbase", packages, SUITE, str(root), MIRROR]
+    # Without the option, a machine that lacks Debian's keys, such as Ubuntu, would not check any signature.
+    command = ["debootstrap", "--variant=minbase", "--force-check-gpg", packages, SUITE, str(root), MIRROR]
     process = subprocess.Popen(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command],
         stdin=subprocess.DEVNULL,

@@ -150,8 +150,8 @@ def actions(type_name: str, operation: str, properties: Json) -> list[str]:
     """Return the IAM actions that CloudFormation needs to create, update or delete a resource with these properties."""
     used = set(_keys(properties))
     listed = [
-        # The schema still has the service's old name; ARNs and policies have the new one.
-        action.replace("codestar-connections:", "codeconnections:")
+        # The schema has the service's old name; a policy must have that of the connection's ARN.
+        action.replace("codestar-connections:", f"{connection_service(properties)}:")
         for handler in HANDLERS[operation]
         for action in permissions(type_name, handler)
         if _is_taken(action, used) or (handler == "read" and not action.startswith("kms:"))
@@ -159,6 +159,12 @@ def actions(type_name: str, operation: str, properties: Json) -> list[str]:
     if operation == "delete" and properties.get("EncryptionConfiguration", {}).get("EncryptionType") in GRANTED:
         listed.append(RETIRE)
     return [action for action in dict.fromkeys(listed) if service_reference.details(action)]
+
+
+def connection_service(properties: Json) -> str:
+    """Return the service in the ARN of the connection in these properties, by default the one of new connections."""
+    arns = [value for value in _values(properties) if ":connection/" in value]
+    return arns[0].split(":")[2] if arns else "codeconnections"
 
 
 def permissions(type_name: str, handler: str) -> list[str]:

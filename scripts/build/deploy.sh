@@ -1,90 +1,69 @@
 #!/usr/bin/env bash
-# Deploy an image: apply deployment.yml and wait for the rollout. If it fails, explain why and roll back.
+# Deploy an image: apply deployment.yml and wait for its Deployments. If one fails, explain why and roll them all back.
 #
 # Usage: scripts/build/deploy.sh REPOSITORY@sha256:DIGEST
+#        scripts/build/deploy.sh --check
 #
-# Takes a digest, because a tag may move to another image. Changes nothing if that digest is already live.
+#   --check   only check that deployment.yml can be deployed
+#
+# Takes a digest, because a tag may move to another image. Changes nothing if that digest is already live. Rolls back when
+# the cluster refuses an object or says that a Deployment has failed; a failing network is no such answer.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
-case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
+# shellcheck source=scripts/lib/rollout.sh
+source scripts/lib/rollout.sh
+# shellcheck source=scripts/lib/undo.sh
+source scripts/lib/undo.sh
+case ${1:-} in -*) begin --check "$@" ;; *) begin '' ;; esac
 
-image=${1:-} deployment=deployment/hello-world
-[[ $# == 1 && $image =~ ^[a-z0-9][a-zA-Z0-9._:/-]*@sha256:[0-9a-f]{64}$ ]] ||
+image=${1:-}
+[[ $# == 1 && ($image == --check || $image =~ ^[a-z0-9][a-zA-Z0-9._:/-]*@sha256:[0-9a-f]{64}$) ]] ||
   refuse "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
-[[ $(sed -n 's/^[ -]*image: *//p' deployment.yml 2>/dev/null) == CONTAINER_IMAGE ]] ||
-  refuse "deployment.yml must have one line \"image: CONTAINER_IMAGE\", where the digest goes: see git diff deployment.yml"
 require kubectl
 
-app() { kubectl --context deployer --namespace "$APP_NAMESPACE" "$@"; } # which connect.sh has made
-
-find_stuck_pods() { # prints pods of the newest revision that will not start without a change; fails if there are none
-  local columns='{.metadata.annotations.deployment\.kubernetes\.io/revision}{"\t"}{.metadata.labels.pod-template-hash}{"\t"}'
-  columns+='{.metadata.name}{"\t"}{.status.containerStatuses[0].restartCount}{"\t"}'
-  columns+='{.status.containerStatuses[0].state.waiting.reason}{"\t"}{.status.containerStatuses[0].state.waiting.message}'
-  # An unreachable registry or a first crash may pass; these reasons do not.
-  app get replicasets,pods --output=jsonpath="{range .items[*]}$columns{\"\\n\"}{end}" | awk -F '\t' '
-    $1 > newest { newest = $1 + 0; hash = $2 }
-    $1 == "" && $2 == hash && ($5 ~ /ImagePull/ && $6 ~ /not found/ || $5 == "CrashLoopBackOff" && $4 >= 2 ||
-      $5 ~ /^(InvalidImageName|CreateContainerConfigError)$/) { print $3 ": " $5 ", " $6; found = 1 }
-    END { exit !found }' >&2
+read_manifest() { # sets names, deadlines and images, one of each for a Deployment; refuses what cannot be waited for
+  local objects kind name paused deadline containers used each placed=''
+  # Prints the objects as kubectl reads them, without a cluster; its label is not applied.
+  local columns='{.kind}|{.metadata.name}|{.spec.paused}|{.spec.progressDeadlineSeconds}|{.spec..containers[*].name}|'
+  objects=$(kubectl label --local --namespace "$APP_NAMESPACE" --filename deployment.yml is=read \
+    --output=jsonpath="$columns$used_images{\"\\n\"}" 2>&1) || {
+    [[ $objects != *'does not match the namespace'* ]] || refuse "deployment.yml: its objects must not set a namespace: APP_NAMESPACE sets it"
+    objects=${objects%%$'\n'*}
+    refuse "deployment.yml cannot be read: ${objects#error: }: fix it"
+  }
+  names=() deadlines=() images=()
+  while IFS='|' read -r kind name paused deadline containers used; do
+    [[ -z $containers || $kind == Deployment ]] ||
+      refuse "deployment.yml: $kind $name runs pods, but only the rollout of a Deployment can be waited for and undone: leave it out"
+    [[ $kind == Deployment ]] || continue
+    [[ $name =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ ]] || refuse "deployment.yml: $(printf %q "$name") is not the name of a Deployment"
+    [[ $paused != true ]] || refuse "deployment.yml: the Deployment $name is paused, so it never rolls out: remove \"paused: true\""
+    for each in $used; do
+      [[ $each != CONTAINER_IMAGE ]] || placed=1
+      [[ $each != ?*CONTAINER_IMAGE* && $each != CONTAINER_IMAGE?* ]] ||
+        refuse "deployment.yml: the image $each has more than CONTAINER_IMAGE, which the build replaces with repository and digest"
+    done
+    names+=("$name") deadlines+=("${deadline:-600}") images+=("${used//CONTAINER_IMAGE/$image}") # 600 is Kubernetes' default
+  done <<<"$objects"
+  ((${#names[@]})) || refuse "deployment.yml has no Deployment: add one whose image is CONTAINER_IMAGE"
+  [[ -n $placed ]] || refuse "deployment.yml: no container of a Deployment has the image CONTAINER_IMAGE, where the digest goes: set it"
 }
 
-wait_for_rollout() { # fails when the rollout has failed, or as soon as a pod is stuck
-  # A little longer than progressDeadlineSeconds in deployment.yml, so that the cluster itself reports the failure.
-  local end=$((SECONDS + 65))
-  until app rollout status "$deployment" --timeout=10s 2>"$work/status"; do
-    if ! grep -q 'timed out' "$work/status" || ((SECONDS > end)); then
-      cat "$work/status" >&2
-      return 1
-    fi
-    ! find_stuck_pods || return 1
-  done
-}
-
-explain() { # prints what the cluster knows about the failure, before the rollback removes it
-  local pod pods
-  warn "--- pods"
-  app get pods --sort-by=.metadata.creationTimestamp --output=wide >&2
-  warn "--- events"
-  app get events --field-selector=type!=Normal --sort-by=.metadata.creationTimestamp | tail -n 30 >&2
-  pods=$(app get pods --sort-by=.metadata.creationTimestamp --output \
-    jsonpath='{range .items[*]}{.metadata.name} {.status.containerStatuses[0].ready}{"\n"}{end}') || return 0
-  # The newest two that are not ready are enough: all pods of a version fail for the same reason.
-  for pod in $(awk '$2 != "true" { print $1 }' <<<"$pods" | tail -n 2); do
-    warn "--- $pod"
-    app describe pod "$pod" >&2
-    warn "--- log of $pod"
-    app logs "$pod" --tail=50 >&2
-    warn "--- log of its container before the last restart"
-    app logs "$pod" --tail=50 --previous >&2
-  done
-}
-
-roll_back() { # roll_back REVISION
-  [[ -n $1 ]] || die "the first deployment failed, so there is nothing to roll back to: its pods are kept for you to inspect"
-  local now
-  now=$(app get "$deployment" --output=jsonpath='{.spec.template.spec.containers[0].image}') || now=$image
-  [[ $now == "$image" ]] || die "not rolled back, because someone deployed another image in the meantime: see scripts/status.sh"
-  say "Roll back to revision $1"
-  app rollout undo "$deployment" --to-revision="$1" >&2 || die "cannot roll back: restore revision $1 by hand"
-  # Check twice, because at first the status may still be that of the failed rollout.
-  app rollout status "$deployment" --timeout=25s >&2 || { sleep 2 && app rollout status "$deployment" --timeout=15s >&2; } ||
-    die "revision $1 is not healthy either: see scripts/status.sh"
-  die "the deployment failed and was rolled back to revision $1: see the errors above"
-}
-
-before=$(app get "$deployment" --ignore-not-found \
-  --output=jsonpath='{.metadata.annotations.deployment\.kubernetes\.io/revision}') ||
-  die "cannot read $deployment in $APP_NAMESPACE: if access was refused, run scripts/authorize-role.sh; then retry the build"
+read_manifest
+[[ $image != --check ]] || { say "deployment.yml can be deployed: ${names[*]}" && exit 0; }
+note_what_runs
 
 say "Apply deployment.yml with $image"
 manifest=$(<deployment.yml)
-app apply --filename - <<<"${manifest//CONTAINER_IMAGE/$image}" || roll_back "$before"
+printf '%s\n' "${manifest//CONTAINER_IMAGE/$image}" >"$work/deployment.yml"
+if ! ask apply --filename "$work/deployment.yml"; then
+  refused || give_up "whether all of deployment.yml was applied"
+  roll_back
+fi
 
 say "Wait until all pods run it"
-if ! wait_for_rollout; then
-  explain || true
-  roll_back "$before"
-fi
+for number in "${!names[@]}"; do
+  wait_for_rollout "${names[number]}" "${deadlines[number]}" || { explain || true && roll_back; }
+done
 say "Live: $image"

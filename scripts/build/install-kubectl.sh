@@ -18,7 +18,8 @@ if type -P kubectl >/dev/null; then
   versions=$(kubectl --context deployer version --output=json --request-timeout=30s) ||
     die "kubectl cannot query the cluster: if it reports Unauthorized, aws-auth does not list this role; run scripts/authorize-role.sh"
   # The client's, then the server's.
-  read -r installed minor < <(sed -n 's/.*"minor": "\([0-9]*\).*/\1/p' <<<"$versions" | xargs)
+  minors=$(sed -n 's/.*"minor": "\([0-9]*\).*/\1/p' <<<"$versions" | xargs)
+  read -r installed minor <<<"$minors"
   [[ $installed =~ ^[0-9]+$ && $minor =~ ^[0-9]+$ ]] || die "kubectl does not report the cluster's version"
   if ((installed - minor <= 1 && minor - installed <= 1)); then
     say "kubectl 1.$installed supports the cluster's version, 1.$minor"
@@ -27,10 +28,11 @@ if type -P kubectl >/dev/null; then
 fi
 
 require curl
-case $(uname -m) in
+machine=$(uname -m)
+case $machine in
   x86_64 | amd64) architecture=amd64 ;;
   aarch64 | arm64) architecture=arm64 ;;
-  *) die "there is no kubectl for $(uname -m)" ;;
+  *) die "there is no kubectl for $machine" ;;
 esac
 system=$(uname -s | tr '[:upper:]' '[:lower:]')
 

@@ -21,20 +21,19 @@ fi
 only_list=
 [[ ${1:-} != --missing ]] || { only_list=1 && shift; }
 minimal=(python3 python3-venv git curl ca-certificates)
-nodes=(docker.io debootstrap containernetworking-plugins runc iptables iproute2 ethtool conntrack procps)
+nodes=(docker.io debootstrap debian-archive-keyring containernetworking-plugins runc iptables iproute2 ethtool conntrack procps)
 case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
   tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
   slow) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver slirp4netns qemu-user-static user-mode-linux slirp gcc libc6-dev) ;;
   benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
-  *)
-    echo "packages.sh: name one of minimal, rehearsal, tests, slow and benchmarks" >&2
-    exit 2
-    ;;
+  *) echo "packages.sh: name one of minimal, rehearsal, tests, slow and benchmarks" >&2 && exit 2 ;;
 esac
-help="use a machine with Debian 12 or later or Ubuntu 24.04 as root, or the container of docs/environments.md"
-if [[ $1 != minimal && ($(uname -s) != Linux || $EUID -ne 0) ]]; then
+help="use a machine with Debian 12 or later or Ubuntu 24.04 or later as root, or the container of docs/environments.md"
+system=$(uname -s)
+machine=$(uname -m)
+if [[ $1 != minimal && ($system != Linux || $EUID -ne 0) ]]; then
   echo "packages.sh: namespaces and cgroups need root on Linux: $help, or pass --without-cluster (rehearse.sh) or --fast (test.sh)" >&2
   exit 2
 fi
@@ -42,22 +41,23 @@ fi
 have() { # have PACKAGE: is its program installed, from any package?
   case $1 in
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
-    ca-certificates) [[ -e /etc/ssl/certs/ca-certificates.crt || $(uname -s) != Linux ]] ;;
+    ca-certificates) [[ -e /etc/ssl/certs/ca-certificates.crt || $system != Linux ]] ;;
     docker.io) type -P docker dockerd >/dev/null ;;
+    debian-archive-keyring) [[ -e /usr/share/keyrings/$1.gpg ]] ;; # debootstrap checks signatures with it
     containernetworking-plugins) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
     iproute2) type -P ip >/dev/null ;;
     procps) type -P ps >/dev/null ;;
     chromium-driver) type -P chromedriver >/dev/null ;;
     libc6-dev) [[ -e /usr/include/time.h ]] ;;
     slirp) type -P slirp-fullbolt >/dev/null ;;
-    user-mode-linux) type -P linux.uml >/dev/null || [[ $(uname -m) != x86_64 ]] ;; # exists for x86-64 only
+    user-mode-linux) type -P linux.uml >/dev/null || [[ $machine != x86_64 ]] ;; # exists for x86-64 only
     qemu-user-static) type -P qemu-aarch64-static >/dev/null ;;
     *) type -P "$1" >/dev/null ;;
   esac
 }
 
 find_missing() {
-  missing=()
+  local package && missing=()
   for package in "${wanted[@]}"; do
     have "$package" || missing+=("$package")
   done
@@ -78,11 +78,12 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 install() {
   apt-get update
-  local packages=("${missing[@]}") package
+  local packages=("${missing[@]}") package found
   # Parts that docker.io only recommends since Debian 13: its client, and BuildKit's client.
   if [[ " ${missing[*]} " == *" docker.io "* ]]; then
     for package in docker-cli docker-buildx; do
-      [[ -z $(apt-cache search --names-only "^$package\$") ]] || packages+=("$package")
+      found=$(apt-cache search --names-only "^$package\$")
+      [[ -z $found ]] || packages+=("$package")
     done
   fi
   apt-get install --yes --no-install-recommends "${packages[@]}"
@@ -93,7 +94,6 @@ if ! install >"$log" 2>&1; then
   exit 1
 fi
 find_missing
-[[ ${#missing[@]} -eq 0 ]] || {
-  echo "packages.sh: apt-get succeeded, but the programs of ${missing[*]} are not on PATH ($PATH): install them, or $help" >&2
-  exit 1
-}
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+echo "packages.sh: apt-get succeeded, but the programs of ${missing[*]} are not on PATH ($PATH): install them, or $help" >&2
+exit 1

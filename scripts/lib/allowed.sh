@@ -9,9 +9,12 @@ identity() {
 }
 
 version_offered() {
+  local offered
   aws eks describe-cluster-versions --query 'clusterVersions[].[clusterVersion, versionStatus || status]' --output text >"$work/versions" ||
     return 1
-  echo "$KUBERNETES_VERSION, offered: $(cut -f 1 "$work/versions" | sort -t . -k 2n | tr '\n' ' ')"
+  # shellcheck disable=SC2312 # the scripts set pipefail
+  offered=$(cut -f 1 "$work/versions" | sort -t . -k 2n | tr '\n' ' ')
+  echo "$KUBERNETES_VERSION, offered: $offered"
   awk -v v="$KUBERNETES_VERSION" '$1 == v && toupper($2) ~ /STANDARD/ { found = 1 } END { exit !found }' "$work/versions"
 }
 
@@ -25,6 +28,7 @@ type_offered() {
 
 plan() { # an account opened since July 2025 may be on the free plan, whose instances must be of certain types
   local plan types
+  [[ ! $AWS_REGION =~ ^(cn|eusc|(us|eu)-(gov|iso[a-z]?))- ]] || { echo "none in this region" && return; }
   plan=$(lookup ResourceNotFoundException aws freetier get-account-plan-state --region us-east-1 --query accountPlanType --output text \
     2>"$work/plan") || {
     cat "$work/plan" >&2

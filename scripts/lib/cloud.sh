@@ -25,17 +25,17 @@ lookup() {
 
 # Sets caller, account, partition and role_arn. Every script that changes something calls it first.
 identify() {
-  caller=$(aws sts get-caller-identity --query Arn --output text 2>"$work/identity") || cat "$work/identity" >&2
-  case $(<"$work/identity") in
-    *'Signature expired'* | *'Signature not yet current'* | *TimeTooSkewed*)
-      die "AWS rejects requests because your computer's clock is wrong: synchronise it, then try again"
-      ;;
-    *' URL'* | *onnection* | *SSL* | *Unable\ to\ parse* | *Result\'* | *hrottl* | *\(5[0-9][0-9]\)* | *Internal* | *Unavailable*)
-      die "AWS is unreachable or returns errors: check the network, and HTTPS_PROXY if you use a proxy, then try again"
-      ;;
-  esac
-  [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] ||
-    die "AWS does not accept your credentials: renew them (aws configure, aws login or aws sso login), then try again"
+  local advised
+  caller=$(aws sts get-caller-identity --query Arn --output text 2>"$work/identity") || {
+    cat "$work/identity" >&2
+    # shellcheck disable=SC2034 # for finish in common.sh
+    reported=1
+    if advice "$(<"$work/identity")" >/dev/null; then exit 1; fi
+    advised=$(credentials_are_wrong)
+    die "$advised"
+  }
+  advised=$(advice 'requested fields are missing')
+  [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] || die "$advised"
   partition=${BASH_REMATCH[1]} account=${BASH_REMATCH[3]}
   # shellcheck disable=SC2034 # used by the scripts
   role_arn=arn:$partition:iam::$account:role/$KUBECTL_ROLE_NAME
@@ -51,10 +51,11 @@ use_cluster() {
     die "cannot get the endpoint of cluster $CLUSTER_NAME in $AWS_REGION: see the error above; if the cluster does not exist, run scripts/create-cluster.sh"
 }
 
-kube() { kubectl --kubeconfig "$work/kubeconfig" --request-timeout=30s "$@"; } # after use_cluster
+kube() { with_advice kubectl --kubeconfig "$work/kubeconfig" --request-timeout=30s "$@"; } # after use_cluster
 
-role_document() { # role_document FILE: prints the policy with its placeholders filled in
-  python3 scripts/lib/render.py "$1" "ACCOUNT_ID=$account" "REGION=$AWS_REGION" "CLUSTER_NAME=$CLUSTER_NAME"
+document() { # document FILE: prints the policy with its placeholders filled in
+  python3 scripts/lib/render.py "$1" "PARTITION=$partition" "ACCOUNT_ID=$account" "REGION=$AWS_REGION" \
+    "CLUSTER_NAME=$CLUSTER_NAME" "KUBECTL_ROLE_NAME=$KUBECTL_ROLE_NAME" "STACK_NAME=$STACK_NAME"
 }
 
 wait_until() { # wait_until SECONDS WHAT COMMAND...: repeats the command, at growing intervals, until it succeeds
@@ -71,7 +72,7 @@ failed=()
 try() { # try WHAT COMMAND...: in a shell of its own; a failure adds WHAT to failed and stops nothing else
   local what=$1 code
   shift
-  set +e # bash ignores set -e in a command before ||
+  set +e # bash ignores set -e in a command before ||, and bash 3.2 a subshell that fails
   (
     set -e
     "$@"

@@ -5,6 +5,7 @@
 
 enough_nodes() {
   local ready
+  # shellcheck disable=SC2312 # the scripts set pipefail
   ready=$(kube get nodes --no-headers | awk '$2 ~ /^Ready/ { ready++ } END { print ready + 0 }') && ((ready >= NODE_COUNT))
 }
 
@@ -16,14 +17,17 @@ is_complete() {
 }
 
 create_node_group() { # to eksctl, a node group exists as soon as its stack does, even if the stack failed
-  local stack=eksctl-$CLUSTER_NAME-nodegroup-nodes
+  local stack=eksctl-$CLUSTER_NAME-nodegroup-nodes nodes
   wait_for_stack "$stack"
   case $status in
     CREATE_FAILED | ROLLBACK_* | DELETE_FAILED | REVIEW_IN_PROGRESS)
       say "Delete the stack $stack, which is $status"
       delete_stack "$stack"
       ;;
-    '' | DELETE_COMPLETE) [[ -z $(kube get nodes --output name) ]] || return 0 ;; # nodes of another node group
+    '' | DELETE_COMPLETE)
+      nodes=$(kube get nodes --output name)
+      [[ -z $nodes ]] || return 0 # of another node group
+      ;;
     *) return 0 ;;
   esac
   say "Create the nodes that an interrupted run did not create"

@@ -12,9 +12,10 @@ export AWS_DEFAULT_OUTPUT=json AWS_CLI_ERROR_FORMAT=legacy AWS_PAGER='' AWS_CLI_
 # To the AWS CLI, a page that a proxy sends instead of an answer is an empty answer: None, or null in JSON.
 aws() {
   local answer
-  answer=$(command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@") || return
+  answer=$(with_advice command aws --cli-connect-timeout 10 --cli-read-timeout 60 "$@") || return
   if [[ $answer == None || $answer == null ]]; then
-    warn "aws $1 $2: the requested fields are missing from the answer: check whether a proxy or a sign-in page sent it"
+    warn "aws $1 $2: the requested fields are missing from the answer"
+    advice 'requested fields are missing' >&2
     return 1
   fi
   [[ -z $answer ]] || printf '%s\n' "$answer"
@@ -54,8 +55,7 @@ set -o errtrace
 trap 'failed_line=$LINENO' ERR
 
 # The script's path below scripts/, regardless of how it was called.
-script=${self:-/$0}
-script=${script##*/scripts/}
+script=${self:-/$0} && script=${script##*/scripts/}
 
 usage() { awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "scripts/$script"; }
 
@@ -79,15 +79,20 @@ begin() { # begin "OPTION..." "$@": accepts only these options, then reads and c
     [[ -n $known ]] || refuse "$(printf 'unexpected argument %q: see scripts/%s -h' "${argument:0:60}" "$script")"
   done
   read_settings
-  check_settings
+  check_settings "${uses[@]}"
   # A full disk still accepts directories and empty files.
   { work=$(mktemp -d) && printf '%8192s' '' >"$work/room"; } 2>/dev/null ||
     die "cannot write to ${TMPDIR:-/tmp}: free some space there, or set TMPDIR to another directory"
   export AWS_CLI_HISTORY_FILE=$work/history # in its own place, it would keep the GitHub token
 }
 
+# shellcheck source=scripts/lib/errors.sh
+source scripts/lib/errors.sh
+# shellcheck source=scripts/lib/settings.sh
+source scripts/lib/settings.sh
 # shellcheck source=scripts/lib/checks.sh
 source scripts/lib/checks.sh
+uses=("${every_setting[@]}") # a script that uses only some of the settings says which: the others may be wrong
 # shellcheck source=scripts/lib/cloud.sh
 source scripts/lib/cloud.sh
 # shellcheck source=scripts/lib/stacks.sh

@@ -1,4 +1,4 @@
-"""Fill in the ``<NAME>`` placeholders of an IAM policy and print it as one line.
+"""Fill in the ``<NAME>`` placeholders of an IAM policy and print it as one line. ``<name>`` is the value in lower case.
 
     python3 scripts/lib/render.py FILE NAME=VALUE...
 
@@ -24,12 +24,17 @@ def render(text: str, values: Mapping[str, str]) -> str:
         ValueError: the text is not a policy, or has a placeholder without a value.
     """
 
+    def filled(name: str) -> str:
+        if name.isupper() or name.upper() not in values:
+            return values[name]
+        return values[name.upper()].lower()
+
     def fill(value: object) -> object:
         if isinstance(value, dict):
             return {key: fill(item) for key, item in value.items()}
         if isinstance(value, list):
             return [fill(item) for item in value]
-        return PLACEHOLDER.sub(lambda match: values[match[1]], value) if isinstance(value, str) else value
+        return PLACEHOLDER.sub(lambda match: filled(match[1]), value) if isinstance(value, str) else value
 
     try:
         document = fill(json.loads(text))

@@ -16,6 +16,7 @@ wait_for_stack() { # wait_for_stack NAME: until no operation is in progress; set
 }
 
 explain_stack() { # explain_stack NAME: prints the failures of its latest operation, with their reasons
+  # shellcheck disable=SC2312 # the scripts set pipefail
   aws cloudformation describe-stack-events --stack-name "$1" --output text \
     --query 'StackEvents[].[ResourceType, ResourceStatus, LogicalResourceId, ResourceStatusReason]' |
     awk -F '\t' '

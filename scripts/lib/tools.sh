@@ -1,8 +1,11 @@
 # shellcheck shell=bash
 # Checks of the tools' versions.
+# shellcheck disable=SC2154 # KUBERNETES_VERSION: settings.sh
 
 at_least() { # at_least VERSION MINIMUM: compares dotted numbers
-  [[ $(printf '%s\n%s\n' "$2" "$1" | sort -t . -k 1,1n -k 2,2n -k 3,3n | head -n 1) == "$2" ]]
+  local sorted
+  sorted=$(printf '%s\n%s\n' "$2" "$1" | sort -t . -k 1,1n -k 2,2n -k 3,3n)
+  [[ ${sorted%%$'\n'*} == "$2" ]]
 }
 
 program() { # program MINIMUM COMMAND...: prints the version that the command reports

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.lib.certify.pages import commands
 from tests.support.environments import environment
 from tests.support.paths import ROOT
 
@@ -35,7 +36,6 @@ DOCKERFILES = sorted(name for name in TRACKED if Path(name).name.startswith("Doc
 LINTERS = {
     "cfn-lint": ["cfn-lint", "--include-checks", "I", "--", "ci-cd-codepipeline.cfn.yml"],
     "yamllint": ["yamllint", "--strict", "."],
-    "shellcheck": ["shellcheck", *SHELL],
     "shfmt": ["shfmt", "-i", "2", "-ci", "-d", *SHELL],
     "hadolint": ["hadolint", *DOCKERFILES],
     "ruff check": ["ruff", "check", "--no-cache"],
@@ -51,6 +51,53 @@ def test_linter_finds_nothing(name: str) -> None:
         [BIN / program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", SHELL)
+def test_shellcheck_finds_nothing(file: str) -> None:
+    done = subprocess.run(
+        [BIN / "shellcheck", file], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+#: In a person's terminal, a command that fails shows its error at once; 2154: variables of earlier commands; 2292: single
+#: brackets, which more readers know.
+IN_TERMINAL = ["--exclude=SC2312,SC2154,SC2292"]
+#: As CodeBuild has them; 2016: together.sh runs code in single quotes.
+IN_BUILD = ["--exclude=SC2154,SC2292,SC2016"]
+
+
+def shellcheck(text: str, *options: str) -> str:
+    command = [BIN / "shellcheck", "--shell=bash", "--format=gcc", *options, "-"]
+    return subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+def buildspec_commands() -> list[str]:
+    """Return the commands of buildspec.yml, and those that it gives to together.sh."""
+    spec = yaml.safe_load((ROOT / "buildspec.yml").read_text(encoding="utf-8"))
+    commands = [c for phase in spec["phases"].values() for c in [*phase["commands"], *phase.get("finally", [])]]
+    return [*commands, *(inner for c in commands if "together.sh" in c for inner in re.findall(r"'([^'{]+[^']*)'", c))]
+
+
+@pytest.mark.parametrize("number", range(len(buildspec_commands())))
+def test_shellcheck_finds_nothing_in_the_buildspec(number: int) -> None:
+    """Once, ``export CONTENT="$(…)"`` hid that the command in it had failed, and the build went on."""
+    command = buildspec_commands()[number]
+    assert shellcheck("set -euo pipefail\n" + command, *IN_BUILD) == "", command
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_shellcheck_finds_nothing_in_the_commands_of_a_page(page: Path) -> None:
+    found = [shellcheck(each.script, *IN_TERMINAL) for each in commands(page) if each.is_run]
+    assert "".join(found) == ""
+
+
+def test_shellcheck_finds_a_hidden_failure() -> None:
+    assert "SC2155" in shellcheck('export X="$(false)"')
+    assert "SC2312" in shellcheck('echo "$(false)"')
 
 
 @pytest.mark.timeout(600)  # the first run makes its environment

@@ -317,6 +317,7 @@ def test_aws_auth_edited_by_hand_needs_no_change_by_the_script(tmp_path: Path) -
     (edit,) = [each.script for each in commands(README) if "mapRoles: |/r" in each.script]
     settings = {
         "ACCOUNT_ID": "111122223333",
+        "PARTITION": "aws",
         "KUBECTL_ROLE_NAME": "deploy",
         "APP_NAMESPACE": "hello-world",
         "context": "this",

@@ -43,8 +43,8 @@ def test_container_is_that_of_the_documents() -> None:
 def test_every_distribution_of_the_readme_has_a_job() -> None:
     images = {each["image"] for each in MATRIX}
     (requirement,) = re.findall(r"It needs root on (.*?),", (ROOT / "README.md").read_text())
-    assert requirement == "Debian 12 or 13 or Ubuntu 24.04"
-    assert images == {"debian:12-slim", "debian:13-slim", "ubuntu:24.04"}
+    assert requirement == "Debian 12 or 13 or Ubuntu 24.04 or 26.04"
+    assert images == {"debian:12-slim", "debian:13-slim", "ubuntu:24.04", "ubuntu:26.04"}
 
 
 def test_build_is_kept_under_a_key_of_what_makes_it() -> None:
@@ -53,7 +53,8 @@ def test_build_is_kept_under_a_key_of_what_makes_it() -> None:
     keyed = {file for pattern in patterns for file in ROOT.glob(pattern.replace("**", "**/*")) if file.is_file()}
     sources = {file for file in build.MODULE.rglob("*") if file.suffix in (".mod", ".sum", ".go")}
     recipes = {build.MODULE.parent / name for name in ("build.py", "official.py", "official.toml", "pause.py")}
-    assert sources | recipes <= keyed
+    version = {ROOT / "rehearsal" / "settings.py"}
+    assert sources | recipes | version <= keyed
     assert "matrix.image" in cache["key"]  # the programs use the release's C library
     assert cache["path"] == f"{DISTRIBUTION['env']['XDG_CACHE_HOME']}/eks-rehearsal/bin-*"
     assert DISTRIBUTION["container"]["volumes"] == [f"rehearsal:{DISTRIBUTION['env']['XDG_CACHE_HOME']}"]

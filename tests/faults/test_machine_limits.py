@@ -181,8 +181,9 @@ def wrong_clock(desk: Desk, url: str, scripts: tuple[str, ...]) -> dict[str, boo
 
 
 def reported(done: CompletedProcess[str], line: str) -> bool:
-    """Whether preflight.sh reports the account with this line."""
-    return done.returncode == 1 and f"FAILED  account     {line}" in done.stdout.splitlines()
+    """Whether preflight.sh reports the account with the error's own words and this line."""
+    accounts = [each for each in done.stdout.splitlines() if each.startswith("FAILED  account     ")]
+    return done.returncode == 1 and len(accounts) == 1 and accounts[0].endswith(f": {line}")
 
 
 def test_wrong_clock(desk: Desk, late: str, figure: Figure) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from benchmarks.load import Load
 from rehearsal.kubernetes.node import Node
+from rehearsal.load import Load
 from rehearsal.sandbox import entry, supervisor
 from rehearsal.settings import settings
 from rehearsal.waiting import until
 from tests.support.fixtures import Figure, Rehearsal
+from tests.support.paths import FAKES, ROOT
 from tests.support.releases import Releases, Run
+from tests.support.transcripts import FILE as TRANSCRIPTS
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(300)]
 
@@ -104,7 +108,9 @@ def comment() -> str:
 def assert_rolled_back(run: Run, says: str) -> None:
     assert run.code == 1
     assert says in run.log
-    assert re.search(r"and was rolled back to revision \d+: see the errors above$", run.log.splitlines()[-1])
+    assert re.search(
+        r"and was rolled back to revision \d+ of hello-world: see the errors above$", run.log.splitlines()[-1]
+    )
     assert run.seconds < BOUND
 
 
@@ -300,3 +306,42 @@ def test_build_with_no_space_deploys_nothing(releases: Releases, figure: Figure)
     assert "==> Apply" not in releases.build_log(bad)
     assert releases.live() == live
     figure("a build with no space for the image deploys nothing", f"red after ~{took:.0f} s, {load}")
+
+
+@pytest.mark.usefixtures("stack")
+def test_manifest_is_read_as_by_the_stand_in(tmp_path: Path) -> None:
+    """The tests of deploy.sh have a stand-in for ``kubectl label --local``."""
+    (tmp_path / "deployment.yml").write_text((ROOT / "deployment.yml").read_text() + OTHER_KINDS)
+    (call,) = re.findall(r"^(kubectl label --local .*)$", TRANSCRIPTS.read_text(), re.MULTILINE)
+    words = shlex.split(call)[1:]
+    said = [
+        subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30).stdout
+        for program in (settings.bin / "kubectl", FAKES / "manifest.py")
+    ]
+    assert said[0] == said[1]
+    assert len(said[0].splitlines()) == 4 + 3
+
+
+OTHER_KINDS = """
+---
+apiVersion: v1
+kind: List
+items:
+  - apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: worker}
+    spec:
+      paused: true
+      template:
+        spec:
+          initContainers: [{name: first, image: "CONTAINER_IMAGE"}]
+          containers: [{name: one, image: CONTAINER_IMAGE}, {name: two, image: envoy:1}]
+  - apiVersion: batch/v1
+    kind: CronJob
+    metadata: {name: nightly}
+    spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: one, image: x}]}}}}}
+  - apiVersion: v1
+    kind: Pod
+    metadata: {name: alone, namespace: hello-world}
+    spec: {containers: [{name: one, image: x}]}
+"""

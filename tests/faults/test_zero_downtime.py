@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks.load import Load
+from rehearsal.load import Load
 from rehearsal.tutorial import APP
 from rehearsal.waiting import until
 from tests.support.fixtures import Figure, Rehearsal

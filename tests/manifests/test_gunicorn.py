@@ -32,10 +32,10 @@ def port() -> int:
 
 
 @pytest.fixture
-def server(port: int, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def server(request: pytest.FixtureRequest, port: int, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"],
+            [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", getattr(request, "param", "app:app")],
             cwd=ROOT,
             env={"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", "VERSION": "under-test"},
             stdout=log,
@@ -123,6 +123,7 @@ class Load:
             assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("server", ["app:app", "tests.support.wrapped_app:app"], indirect=True)
 def test_sigterm_under_load_loses_no_request(server: subprocess.Popen[bytes], port: int) -> None:
     load = Load(port)
     until(lambda: len(load.answers) > 100)

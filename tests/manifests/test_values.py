@@ -154,3 +154,54 @@ def test_most_pods_have_room_during_a_rollout() -> None:
     most = AUTOSCALER["spec"]["maxReplicas"]
     assert 2 * AUTOSCALER["spec"]["minReplicas"] <= most
     assert most * (1 + surge) <= ROOM / 2, "the other half is for other apps"
+
+
+#: A name that is in several files: where, with what is before and after it.
+NAMES = {
+    "group": [
+        ("deployer-rbac.yml", r"kind: Group\n +name: (\S+)"),
+        ("aws-auth-patch.yml", r"- groups:\n +- (?!system:)(\S+)"),
+        ("scripts/lib/map_roles.py", r'^USERNAME, GROUP = "\w+", "(\w+)"'),
+        ("scripts/lib/mapping.sh", r"--kubernetes-groups (\w+)"),
+        ("scripts/lib/mapping.sh", r"add:\w+\$'\\t'(\w+)\$"),
+    ],
+    "user": [
+        ("aws-auth-patch.yml", r"username: ([a-z]+)\n"),
+        ("scripts/lib/map_roles.py", r'^USERNAME, GROUP = "(\w+)"'),
+        ("scripts/lib/mapping.sh", r"--username (\w+)"),
+        ("scripts/lib/mapping.sh", r"add:(\w+)\$'\\t'"),
+    ],
+    "policy of the kubectl role": [
+        (name, r"-policy .*--policy-name ([\w-]+)") for name in ("scripts/create-role.sh", "scripts/teardown.sh", "README.md")
+    ],
+    "node group": [
+        ("scripts/create-cluster.sh", r"managedNodeGroups:\n +- name: (\w+)"),
+        ("scripts/lib/cluster.sh", r"-nodegroup-(\w+)"),
+        ("scripts/teardown.sh", r"eksctl-\S+-nodegroup-(\w+)"),
+        ("README.md", r"--nodegroup-name=(\w+)"),
+        ("aws-auth-patch.yml", r"-nodegroup-(\w+)-"),
+    ],
+    "context of a build": [
+        ("scripts/build/connect.sh", r"--alias (\w+)"),
+        ("scripts/build/install-kubectl.sh", r"--context (\w+)"),
+        ("scripts/lib/rollout.sh", r"--context (\w+)"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NAMES)
+def test_name_is_the_same_in_every_file(what: str) -> None:
+    found = {
+        (file, pattern): re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+        for file, pattern in NAMES[what]
+    }
+    assert all(found.values()), found
+    assert len({name for names in found.values() for name in names}) == 1, found
+
+
+def test_no_script_has_a_name_of_the_manifest() -> None:
+    """Once, deploy.sh waited for the Deployment that the manifest had before it was renamed."""
+    names = {each["metadata"]["name"] for each in (DEPLOYMENT, SERVICE, BUDGET, AUTOSCALER)}
+    for script in (ROOT / "scripts").rglob("*.*"):
+        if script.suffix in (".sh", ".py"):
+            assert not [name for name in names if name in script.read_text(encoding="utf-8")], script

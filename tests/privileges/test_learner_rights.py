@@ -15,7 +15,7 @@ import pytest
 from rehearsal.emulator import decision_log
 from tests.support.account import Aws
 from tests.support.fixtures import Figure
-from tests.support.names import CONNECTION, OTHER_ROLE, ROLE, STACK, TOKEN
+from tests.support.names import CONNECTION, OLD_CONNECTION, OTHER_ROLE, ROLE, STACK, TOKEN
 from tests.support.policies import LEARNER
 from tests.support.privileges import Json, needless, pieces
 from tests.support.template import TEMPLATE
@@ -30,6 +30,7 @@ UPDATES: tuple[dict[str, str], ...] = (
     {"KubectlRoleName": OTHER_ROLE, "NotificationEmail": "ann@example.com", "ApprovalRequired": "true"},
     {"NotificationEmail": "bob@example.com", "GitBranch": "main", "CodeBuildDockerImage": "aws/codebuild/standard:7.0"},
     {"GitHubToken": "", "ConnectionArn": CONNECTION},
+    {"GitHubToken": "", "ConnectionArn": OLD_CONNECTION},
     {"GitHubToken": TOKEN, "NotificationEmail": "bob@example.com"},
 )
 #: The change to a policy: other names of its statements.

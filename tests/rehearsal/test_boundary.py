@@ -24,12 +24,12 @@ MINISTACK_NAME = re.compile(
 LAYERS = (
     ("settings",),
     ("doors", "secret", "waiting"),
-    ("executions", "progress", "sandbox", "emulator", "github"),
+    ("executions", "load", "progress", "sandbox", "emulator", "github"),
     ("console", "docker", "fronts", "kubernetes", "tutorial"),
     ("caches", "check", "codebuild", "learner"),
     ("codepipeline",),
     ("aws",),
-    ("once", "without_cluster"),
+    ("once", "readiness", "without_cluster"),
     ("rehearse",),
     ("__main__",),
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from rehearsal import caches
 from tests.support.paths import ROOT
 
 
@@ -40,6 +42,16 @@ def test_status_names_what_is_kept_without_a_rehearsal(cache: Path) -> None:
     assert f"kept: {cache / 'base-image-0123.tar'} (base image, 2 MB)\n" in done.stdout
     assert f"kept: {cache / 'downloads'} (a download that was interrupted, 0 MB)\n" in done.stdout
     assert "lock" not in done.stdout
+
+
+def test_every_name_in_the_cache_has_a_kind() -> None:
+    """Also the names of what an interrupted program leaves there."""
+    files = [file for folder in ("rehearsal", "tests/support", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    place = re.compile(r'settings\.cache(?: / |, prefix=)f?"([^"{]+)')
+    names = {name for file in files for name in place.findall(file.read_text(encoding="utf-8"))}
+    assert {"base-image.new", "downloads", "guest-booted-"} <= names
+    unknown = {name for name in names if caches._kind(name) == "unknown"}
+    assert {name for name in unknown if not caches._is_lock(Path(name))} == set()
 
 
 def test_status_names_the_caches_of_the_installed_go(cache: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ That takes an hour or more on a busy machine. Every bound is far above what was 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.cgroup_rounds import MOMENTS
+from tests.support.fixtures import Figure
 from tests.support.guest import CACHE, NEEDED, TUTORIAL, Guest, booted
 
 #: Bounds are in seconds of this machine, which may have other work.
@@ -83,18 +85,25 @@ def test_groups_of_a_delegated_subtree_make_room_for_its_processes(guest: Guest)
     assert found["left"] == []
 
 
-def test_whole_tutorial_succeeds_and_leaves_nothing(guest: Guest) -> None:
+def test_whole_tutorial_succeeds_and_leaves_nothing(guest: Guest, figure: Figure) -> None:
     done = guest.run(f"{REHEARSE} scripts/rehearse.sh", timeout=6 * HOUR, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "live" in done.stdout
     assert "was undone" in done.stdout
     assert "no process, namespace, link, mount, cgroup, rule or file is left" in done.stdout
+    (live,) = re.findall(r"The first commit was live after (\d+) s", done.stdout)
+    (whole,) = re.findall(r"Whole rehearsal: (\d+) s", done.stdout)
+    figure(
+        "with cgroup v2, a whole rehearsal ends with nothing left",
+        f"live after ~{live} s, ended after ~{whole} s of the guest's clock",
+    )
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_next_stop_removes_everything_after_kill_9(guest: Guest, moment: str) -> None:
+def test_next_stop_removes_everything_after_kill_9(guest: Guest, moment: str, figure: Figure) -> None:
     left = measured(guest, f"{REHEARSE} {PYTHON} -m tests.support.cgroup_rounds kill {shlex.quote(moment)}", 2 * HOUR)
+    figure("with cgroup v2, the next stop removes everything after kill -9", f"{int(left == [])} of 1")
     assert left == []
 
 

@@ -40,7 +40,7 @@ phases:
   build:
     commands:
       - COLOUR=blue
-      - test -f app.txt && cat app.txt
+      - test -f app.txt && test ! -x app.txt && cat app.txt
       - aws sts get-caller-identity --query Arn --output text
       - echo "$CODEBUILD_RESOLVED_SOURCE_VERSION $CODEBUILD_INITIATOR $FROM_PIPELINE"
 """
@@ -64,6 +64,7 @@ def push(aws: Loopback, work: Path, buildspec: str, text: str, branch: str = "ma
     aws.git("checkout", "--quiet", "-B", branch, cwd=work)
     (work / "buildspec.yml").write_text(buildspec)
     (work / "app.txt").write_text(text)
+    (work / "app.txt").chmod(0o755)
     aws.git("add", "--all", cwd=work)
     aws.git("commit", "--quiet", "--allow-empty", "--message", f"Say {text}", cwd=work)
     aws.git("push", "--quiet", "--force", "origin", branch, cwd=work, token=TOKEN)
@@ -559,6 +560,8 @@ def test_connection_needs_a_permission_and_a_completed_handshake(
     execution = stack.of_commit(commit)
     assert execution["status"] == "Succeeded"
     assert execution["trigger"]["triggerType"] == "WebhookV2"
+    (source_revision,) = execution["sourceRevisions"]
+    assert source_revision["revisionSummary"] == '{"ProviderType":"GitHub","CommitMessage":"Say connected"}'
 
 
 def test_events_of_state_changes_reach_a_target(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from rehearsal.docker import base_image, engine
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
+from tests.support.desk import copy_of_checkout
 from tests.support.fixtures import Rehearsal
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(300)]
 
@@ -130,3 +133,53 @@ def test_host_has_no_trace_of_the_engine() -> None:
     links = json.loads(subprocess.run(["ip", "-json", "link"], capture_output=True, check=True).stdout)
     assert "docker0" not in {link["ifname"] for link in links}
     assert not Path("/etc/docker/key.json").exists()
+
+
+#: A .dockerignore, a change of the files, and whether Docker sees it (https://docs.docker.com/build/concepts/context/).
+IGNORED: list[tuple[str, str, bool]] = [
+    ("*\n!templates/**\n", "echo x >templates/deep/page.html", True),
+    ("*\n!templates/**\n", "echo x >notes", False),
+    ("**/*.html\n", "echo x >templates/deep/page.html", False),
+    ("**/*.html\n!templates/deep/page.html\n", "echo x >templates/deep/page.html", True),
+    ("!templates/deep/page.html\n**/*.html\n", "echo x >templates/deep/page.html", False),
+    ("  templates/  \n\n# notes\n", "echo x >templates/deep/page.html", False),
+    ("# notes\n", "echo x >notes", True),
+    ("/notes\n", "echo x >notes", False),
+    ("note?\n!notes\n", "chmod +x notes", True),
+    ("[m-o]otes\n", "chmod +x notes", False),
+    ("", "ln -sf templates link", True),
+    ("link\n", "ln -sf templates link", False),
+]
+
+
+@pytest.mark.parametrize(("ignored", "change", "seen"), IGNORED)
+def test_content_tag_covers_what_docker_sees(
+    docker: Docker, tmp_path: Path, ignored: str, change: str, seen: bool
+) -> None:
+    copy = copy_of_checkout(tmp_path / "copy")
+    (copy / "Dockerfile").write_text(f"FROM {base_image.NAME}\n")
+    shutil.copy(ROOT / "buildspec.yml", copy)
+    (copy / ".dockerignore").write_text(ignored)
+    (copy / "templates" / "deep").mkdir(parents=True)
+    for name in ("notes", "templates/deep/page.html"):
+        (copy / name).write_text("first\n")
+    (copy / "link").symlink_to("notes")
+    environment = {
+        "PATH": engine.SYSTEM_PATH,
+        "HOME": str(docker.home),
+        "DOCKER_HOST": f"unix://{settings.docker_socket}",
+        "GITHUB_USER": "octocat",
+    }
+
+    def tag() -> str:
+        script = copy / "scripts" / "build" / "content-tag.sh"
+        done = subprocess.run(
+            ["bash", script], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    before = tag()
+    assert tag() == before
+    subprocess.run(["bash", "-c", change], cwd=copy, check=True)
+    assert (tag() != before) == seen

@@ -192,7 +192,7 @@ def test_tutorial_begins_when_the_programs_are_built(steps: Progress, monkeypatc
         built.wait(20)
         events.append("built")
 
-    def start(_: Progress) -> str:
+    def start(_: Progress, _source: object) -> str:
         events.append("started")
         built.set()
         return "tutorial"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import waiting
+from rehearsal import learner, waiting
+from rehearsal.docker import base_image
 from tests.support.fixtures import WholeRehearsal
 from tests.support.paths import ROOT
 
@@ -116,6 +117,9 @@ def test_without_cluster_runs_its_part_and_lists_the_rest(tmp_path: Path) -> Non
     ("args", "said"),
     [
         (["--keep", "--without-cluster"], "--keep and --without-cluster cannot be combined"),
+        (["--app", ".", "--without-cluster"], "--app and --without-cluster cannot be combined"),
+        (["stop", "--app", "."], "stop takes no options"),
+        (["--from", "/nowhere", "--app", "shop"], "rehearse.sh: /nowhere/shop is not a directory"),
         (["stop", "--keep"], "stop takes no options"),
         (["start"], "invalid choice: 'start'"),
     ],
@@ -126,6 +130,28 @@ def test_rejects_wrong_arguments_in_one_line(args: list[str], said: str) -> None
     )
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_checkout_of_another_user_is_copied_without_its_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    (tmp_path / "README.md").touch()
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    (tmp_path / "some.log").touch()
+    for command in (["git", "init", "--quiet"], ["chown", "--recursive", "1000:1000", "."]):
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=30)
+    assert sorted(learner.files_of(tmp_path)) == [".gitignore", "README.md"]
+
+
+def test_base_image_is_made_of_signed_packages_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unshare").write_text('#!/bin/sh\necho "$@"\nexit 1\n')
+    (tmp_path / "unshare").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(base_image.BaseImageError, match="--force-check-gpg"):
+        base_image._debootstrap(tmp_path / "root", print)
 
 
 def test_help_needs_no_environment() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.account import Aws
+from tests.support.builds import Build, made_build
 from tests.support.desk import Desk
 from tests.support.names import ROLE, STACK
 from tests.support.paths import FAKES
@@ -25,3 +26,9 @@ def desk(aws: Aws, tmp_path: Path) -> Desk:
     if any(role["RoleName"] == ROLE for role in aws.root("iam").list_roles()["Roles"]):
         aws.remove_role(ROLE)
     return desk
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """A build's shell, with stand-ins for its tools."""
+    return made_build(tmp_path)

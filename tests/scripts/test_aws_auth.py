@@ -315,7 +315,7 @@ def test_unreadable_roles_error_names_the_copy_and_the_remedy(tmp_path: Path) ->
 
 
 def test_sample_equals_the_scripts_output(tmp_path: Path) -> None:
-    arn = "arn:aws:iam::<ACCOUNT_ID>:role/"
+    arn = "arn:<PARTITION>:iam::<ACCOUNT_ID>:role/"
     nodes = NODES.replace(
         "arn:aws:iam::111122223333:role/nodes", arn + "eksctl-eksctl-demo-nodegroup-nodes-NodeInstanceRole"
     )

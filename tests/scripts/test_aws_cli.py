@@ -44,6 +44,9 @@ VALUES = {
     "group": "/aws/codebuild/x",
     "lower": "aws-pipeline",
     "policy": "stack",
+    "arn": "arn:aws:iam::111122223333:policy/tutorial-stack",
+    "region": "us-east-1",
+    "service": "codestar-connections",
     "role_arn": "arn:aws:iam::111122223333:role/kubectl",
 }
 #: The arguments of the function that a call is in. The names of the operations are also valid names of stacks and buckets.
@@ -78,7 +81,7 @@ def expand(call: str, given: str, script: str, directory: Path) -> tuple[str, ..
         f"set -- {given}",
         *arrays(script),
         "aws() { printf '%s\\0' \"$@\"; }",
-        call,
+        call.replace("scripts/learner-policy.sh", "echo"),  # which would call AWS
     ]
     done = subprocess.run(["bash", "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{call}: {done.stderr}"

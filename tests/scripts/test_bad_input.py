@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.bad_input import CASES, Case
-from tests.support.desk import SCRIPTS, Desk, copy_of_checkout
+from tests.support.bad_input import CASES, REMEDY, USED, Case
+from tests.support.desk import Desk, copy_of_checkout
 from tests.support.paths import ROOT
 
 
@@ -18,7 +20,7 @@ def test_rejects_a_wrong_call(case: Case, tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [case.line]
     assert done.returncode == 2
     assert done.stdout == ""
-    assert desk.calls() == []
+    assert [call for call in desk.calls() if "--local" not in call] == []  # which only reads a file
     assert not list(desk.checkout.rglob("pwned"))
 
 
@@ -32,10 +34,7 @@ def test_every_setting_argument_and_document_has_cases() -> None:
         "APPROVAL_REQUIRED",
         "NOTIFICATION_EMAIL",
     }
-    reading = {
-        script for script in SCRIPTS if "\nsource scripts/lib/common.sh\n" in (ROOT / "scripts" / script).read_text()
-    }
-    assert reading <= {case.script for case in CASES}
+    assert set(USED) <= {case.script for case in CASES}
     assert {case.file for case in CASES if case.file} == {
         "settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml", "deployment.yml",
     }  # fmt: skip
@@ -43,13 +42,59 @@ def test_every_setting_argument_and_document_has_cases() -> None:
     assert len(different) == len(CASES) >= 60
 
 
-def test_rejects_a_checkout_without_an_origin(tmp_path: Path) -> None:
-    desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "no origin"))
+@pytest.mark.parametrize(
+    "file", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "scripts").rglob("*.sh"))],
+    ids=lambda path: path.name,
+)  # fmt: skip
+def test_no_advice_discards_work(file: Path) -> None:
+    """A file that a check refuses may hold a person's own work, which these would overwrite."""
+    assert not re.search(r"git (checkout|restore|reset|stash|clean)\b", file.read_text(encoding="utf-8"))
+
+
+ELSEWHERE = "the origin of this checkout is https://example.com/o/r, which is not on GitHub"
+NO_ORIGIN = "the origin of this checkout cannot be read (error: No such remote 'origin')"
+BROKEN = "the origin of this checkout cannot be read (error: key does not contain a section: broken)"
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (None, "this directory is no clone of a repository"),
+        ("", NO_ORIGIN),
+        ('[remote "origin"]\n  url = https://me:secret@example.com/o/r\n', ELSEWHERE),
+        ("broken\n", BROKEN),
+    ],
+)
+def test_says_why_the_origin_gives_no_repository(config: str | None, why: str, tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
+    if config is not None:
+        subprocess.run(["git", "init", "--quiet", str(desk.checkout)], check=True, timeout=30)
+        (desk.checkout / ".git" / "config").write_text(config)
     done = desk.run("create-stack.sh", GITHUB_USER="", GIT_CEILING_DIRECTORIES=str(tmp_path))
-    line = (
-        "GITHUB_USER is not set: this checkout has no origin on GitHub, so set it in settings.sh or the environment\n"
-    )
+    line = f"GITHUB_USER is not set: {why}; set it and GITHUB_REPO in settings.sh or the environment\n"
     assert (done.returncode, done.stderr, desk.calls()) == (2, line, [])
+
+
+@pytest.mark.parametrize("script", [script for script, names in USED.items() if len(names) < len(REMEDY)])
+def test_setting_that_a_script_does_not_use_may_be_wrong(script: str, tmp_path: Path) -> None:
+    """So that what exists can be seen and deleted, whatever has become of the rest."""
+    desk = Desk(tmp_path / "desk")
+    desk.answer_as_if_present()
+    others = dict.fromkeys(set(REMEDY) - set(USED[script]), "a b")
+    done = desk.run(script, *{"teardown.sh": ["--yes"], "learner-policy.sh": ["stack"]}.get(script, []), **others)
+    assert done.returncode != 2, done.stderr
+    assert not re.search(f"^({'|'.join(others)}) is ", done.stderr, re.MULTILINE)
+    assert desk.calls() or script == "check-github.sh"
+
+
+@pytest.mark.parametrize("script", USED)
+def test_usage_names_the_settings_that_are_checked(script: str) -> None:
+    text = (ROOT / "scripts" / script).read_text(encoding="utf-8")
+    usage = text.partition("\nset -euo pipefail")[0].partition("# Settings: ")[2].replace("\n# ", " ")
+    if len(USED[script]) < len(REMEDY):
+        assert re.findall(r"\b[A-Z]+_[A-Z_]+\b", usage.partition(". ")[0]) == list(USED[script])
+    else:
+        assert script.startswith("build/") or "all of settings.sh" in usage
 
 
 def test_does_not_print_a_wrong_token(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from rehearsal.waiting import until
 from tests.support.certify import Learner, make_repository, page
 from tests.support.desk import copy_of_checkout
 from tests.support.names import ACCOUNT, TOKEN
+from tests.support.paths import ROOT
 
 #: "Create" and "delete" a file in place of a cluster.
 STUBS = {
@@ -221,6 +225,19 @@ def test_another_answer_creates_nothing(learner: Learner, home: Path) -> None:
         os.chdir(learner.checkout)
         os.execve("scripts/certify.sh", ["scripts/certify.sh"], {**learner.env, "GITHUB_TOKEN": TOKEN})  # noqa: S606
     os.write(terminal, b"yes\n")
+    asked = ""
+    with contextlib.suppress(OSError):  # the end
+        while more := os.read(terminal, 4096):
+            asked += more.decode()
+    ((minutes, deletion, cost),) = re.findall(
+        r"It stops after (\d+) minutes .+ within (\d+) more: at most (\S+) before", asked
+    )
+    assert minutes == "180"
+    command = [sys.executable, "scripts/lib/cost.py", "t3.medium", "2", str(int(minutes) + int(deletion))]
+    assert cost == subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert asked.endswith("before tax.\r\nType the name of the cluster to continue: nothing was created\r\n")
+    for created in ("the cluster ", "the role ", "the stack ", "a branch of "):
+        assert f"\r\n  {created}" in asked
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     os.close(terminal)
     assert not (home / "cluster.deleted").exists()

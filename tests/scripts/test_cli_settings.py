@@ -102,7 +102,12 @@ def test_every_call_has_the_settings_that_the_scripts_need(script: str, tmp_path
     desk.answer("aws", "codeconnections", real=str(spy))
     desk.answer("eksctl", "create", code=1)  # the nodes of this desk would never be ready
     arn = "arn:aws:codeconnections:us-east-2:111122223333:connection/aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
-    desk.run(script, *(["--yes"] if script == "teardown.sh" else []), CONNECTION_ARN=arn, **HOSTILE)
+    desk.run(
+        script,
+        *{"teardown.sh": ["--yes"], "learner-policy.sh": ["stack"]}.get(script, []),
+        CONNECTION_ARN=arn,
+        **HOSTILE,
+    )
     lines = (desk.home / "seen").read_text().splitlines()
     seen = [dict([line.split("=", 1)]) for line in lines if line.startswith(tuple(FIXED))]
     assert seen

@@ -126,7 +126,8 @@ def test_render_error_names_the_file(text: str | None, message: str, tmp_path: P
 
 def parameters(verb: str, token: str = "", **settings: str) -> tuple[dict[str, str], set[str]]:
     """Return the parameters that get a value, and those that keep theirs."""
-    rows = module("stack_parameters").stack_parameters(settings, token, update=verb == "update-stack")
+    present = TEMPLATE["Parameters"] if verb == "update-stack" else {}
+    rows = module("stack_parameters").stack_parameters(settings, token, present)
     kept = {row["ParameterKey"] for row in rows if row.get("UsePreviousValue") is True}
     given = {row["ParameterKey"]: row["ParameterValue"] for row in rows if "ParameterValue" in row}
     assert len(kept) + len(given) == len(rows)
@@ -160,29 +161,91 @@ def test_empty_options_are_ignored() -> None:
     assert kept == OPTIONS - {"CodeBuildDockerImage", "ApprovalRequired"} | SECRETS
 
 
-@pytest.mark.parametrize(("verb", "kept"), [("create-stack", False), ("update-stack", True)])
-def test_token_is_read_from_standard_input(verb: str, kept: bool) -> None:
-    done = python("stack_parameters.py", verb, given=TOKEN, **SETTINGS)
-    rows = json.loads(done.stdout)
-    assert {"ParameterKey": "GitHubToken", "ParameterValue": TOKEN} in rows
-    assert any("UsePreviousValue" in row for row in rows) is kept
+def test_parameter_that_the_stack_does_not_have_yet_gets_its_default() -> None:
+    """CloudFormation rejects UsePreviousValue for it, when a stack of an older template is updated."""
+    rows = module("stack_parameters").stack_parameters(SETTINGS, "", {"GitHubToken", "ConnectionArn", "GitBranch"})
+    assert {row["ParameterKey"] for row in rows if "UsePreviousValue" in row} == SECRETS
 
 
 PRESENT = GIVEN | {"CodeBuildDockerImage": "i", "ApprovalRequired": "false", "GitHubToken": "****", "ConnectionArn": ""}
 
 
+@pytest.fixture
+def present(tmp_path: Path) -> str:
+    """A file with the stack's parameters."""
+    file = tmp_path / "present.json"
+    file.write_text(json.dumps([{"ParameterKey": name, "ParameterValue": value} for name, value in PRESENT.items()]))
+    return str(file)
+
+
+@pytest.mark.parametrize(("verb", "kept"), [("create-stack", False), ("update-stack", True)])
+def test_token_is_read_from_standard_input(verb: str, kept: bool, present: str) -> None:
+    done = python("stack_parameters.py", verb, *([present] if kept else []), given=TOKEN, **SETTINGS)
+    rows = json.loads(done.stdout)
+    assert {"ParameterKey": "GitHubToken", "ParameterValue": TOKEN} in rows
+    assert any("UsePreviousValue" in row for row in rows) is kept
+
+
 @pytest.mark.parametrize(
-    ("settings", "same"),
+    ("settings", "lines"),
     [
-        ({}, True),
-        ({"APPROVAL_REQUIRED": "false"}, True),
-        ({"APPROVAL_REQUIRED": "true"}, False),
-        ({"GITHUB_BRANCH": "other"}, False),
-        ({"CONNECTION_ARN": CONNECTION}, False),
-        ({"NOTIFICATION_EMAIL": "a@b.cd"}, False),
+        ({}, []),
+        ({"APPROVAL_REQUIRED": "false"}, []),
+        ({"APPROVAL_REQUIRED": "true"}, ["Change ApprovalRequired from 'false' to 'true'"]),
+        ({"GITHUB_BRANCH": "other"}, ["Change GitBranch from 'main' to 'other'"]),
+        ({"CONNECTION_ARN": CONNECTION}, [f"Change ConnectionArn from '' to '{CONNECTION}'"]),
+        ({"NOTIFICATION_EMAIL": "a@b.cd"}, ["Change NotificationEmail from '' to 'a@b.cd'"]),
     ],
 )
-def test_compare_detects_changed_parameters(settings: dict[str, str], same: bool) -> None:
-    present = [{"ParameterKey": name, "ParameterValue": value} for name, value in PRESENT.items()]
-    done = python("stack_parameters.py", "compare", given=json.dumps(present), **SETTINGS | settings)
-    assert (done.returncode == 0, done.stdout, done.stderr) == (same, "", "")
+def test_lists_what_an_update_changes(settings: dict[str, str], lines: list[str], present: str) -> None:
+    done = python("stack_parameters.py", "changes", present, **SETTINGS | settings)
+    assert (done.stdout.splitlines(), done.stderr) == (lines, "")
+
+
+#: What settings.sh sets in another clone, without a change to it.
+SHIPPED = {
+    "CLUSTER_NAME": "eksctl-demo",
+    "APP_NAMESPACE": "hello-world",
+    "KUBECTL_ROLE_NAME": "UdacityFlaskDeployCBKubectlRole",
+}
+CLONE = SHIPPED | {"GITHUB_USER": "someone", "GITHUB_REPO": "fork", "GITHUB_BRANCH": "my-change"}
+OTHER_STACK = {
+    "EksClusterName": "c",
+    "AppNamespace": "n",
+    "KubectlRoleName": "r",
+    "GitHubUser": "u",
+    "GitSourceRepo": "p",
+    "GitBranch": "b",
+}
+KEPT = {
+    "CLUSTER_NAME": "c",
+    "APP_NAMESPACE": "n",
+    "KUBECTL_ROLE_NAME": "r",
+    "GITHUB_USER": "u",
+    "GITHUB_REPO": "p",
+    "GITHUB_BRANCH": "b",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [({}, []), *(({}, [name]) for name in KEPT), ({"CLUSTER_NAME": "edited"}, ["CLUSTER_NAME"]), ({}, list(KEPT))],
+)  # fmt: skip
+def test_stack_keeps_what_no_one_gave(settings: dict[str, str], given: list[str]) -> None:
+    kept = module("stack_parameters").kept(CLONE | settings, given, OTHER_STACK)
+    assert kept == {name: value for name, value in KEPT.items() if name not in given}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_edit_of_the_settings_counts_as_given(name: str) -> None:
+    assert name not in module("stack_parameters").kept(CLONE | {name: "edited"}, [], OTHER_STACK)
+
+
+def test_shipped_values_are_the_templates_defaults() -> None:
+    assert (
+        SHIPPED.items()
+        <= {
+            module("stack_parameters").PARAMETERS.get(name): value
+            for name, value in module("stack_parameters").defaults().items()
+        }.items()
+    )

@@ -37,6 +37,7 @@ def desk(tmp_path: Path) -> Desk:
     program(desk, "states.sh", STATES)
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
     desk.answer("aws", "describe-stacks", real=str(desk.home / "states.sh"))
+    desk.answer("aws", "describe-stacks .*Parameters", stdout="[]\n")
     desk.answer("aws", "describe-stacks .*Outputs", stdout="PipelineName\taws-pipeline\n")
     desk.answer("aws", "get-role ", stdout=f"{ROLE}\n")
     desk.answer(*IDENTITY[:2], **IDENTITY[2])
@@ -95,6 +96,12 @@ def test_creates_the_stack_and_waits(desk: Desk) -> None:
     assert given["--stack-name"] == "aws-pipeline"
     assert given["--template-body"] == "file://ci-cd-codepipeline.cfn.yml"
     assert given.get("--capabilities") == "CAPABILITY_IAM"
+
+
+def test_token_that_github_refuses_creates_nothing(desk: Desk) -> None:
+    done = create_stack(desk, ANSWER="401 none")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "nothing was changed")
+    assert verbs(desk, "create-stack", "update-stack", "delete-stack") == []
 
 
 def test_only_cloudformation_gets_the_token(desk: Desk) -> None:

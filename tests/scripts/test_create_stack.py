@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,49 @@ def test_stack_is_created_then_updated_then_unchanged(desk: Desk, aws: Aws) -> N
     assert TOKEN in aws.records.read_text()
     assert TOKEN not in json.dumps(desk.calls())
     assert [path.name for path in desk.home.iterdir() if path.is_dir() and path.name.startswith("tmp.")] == []
+
+
+def parameters(aws: Aws) -> dict[str, str]:
+    (stack,) = aws.root("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    return {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+
+
+def test_update_changes_only_what_was_given(desk: Desk, aws: Aws, tmp_path: Path) -> None:
+    """From another clone, on another branch, in a terminal without the exports of the first."""
+    other = {
+        "CLUSTER_NAME": "other",
+        "GITHUB_BRANCH": "release",
+        "APP_NAMESPACE": "shop",
+        "KUBECTL_ROLE_NAME": "OtherRole",
+    }
+    try:
+        run(desk, aws, "create-role.sh", **other)
+        run(desk, aws, "create-stack.sh", **other)
+        before = parameters(aws)
+        desk.checkout = copy_of_checkout(tmp_path / "another clone")
+        for command in (["init", "-b", "my-change"], ["remote", "add", "origin", "https://github.com/someone/fork"]):
+            subprocess.run(["git", *command], cwd=desk.checkout, check=True, capture_output=True, timeout=30)
+        said = run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", GITHUB_USER="", APPROVAL_REQUIRED="true").splitlines()
+        after = parameters(aws)
+        settings = desk.checkout / "settings.sh"
+        settings.write_text(settings.read_text().replace("GITHUB_BRANCH:=", "GITHUB_BRANCH:=main"))
+        edited = run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", GITHUB_USER="").splitlines()
+        assert parameters(aws) == after | {"GitBranch": "main"}
+    finally:
+        aws.delete(STACK)
+        aws.remove_role("OtherRole")
+    assert after == before | {"ApprovalRequired": "true"}
+    assert "==> Keep the stack's GITHUB_BRANCH, release, not my-change: to change it, export GITHUB_BRANCH" in said
+    assert "==> Check learner/aws_pipeline, branch release, on GitHub" in said
+    assert [line for line in said if line.startswith("==> Change ")] == [
+        "==> Change ApprovalRequired from 'false' to 'true'"
+    ]
+    assert said.index("==> Change ApprovalRequired from 'false' to 'true'") < said.index(
+        "==> Update the stack aws-pipeline"
+    )
+    assert [line for line in edited if line.startswith("==> Change ")] == [
+        "==> Change GitBranch from 'release' to 'main'"
+    ]
 
 
 #: Another value of each setting, and where it must arrive: a variable of the builds, a part of the pipeline, or nowhere,

@@ -110,11 +110,89 @@ def test_fine_grained_token_must_manage_webhooks(hooks: str, code: int, desk: De
     assert [call for call in desk.calls() if call[-1].endswith("/repos/learner/aws_pipeline/hooks")]
 
 
-@pytest.mark.parametrize("body", ['{"permissions": {"admin": false}}', "<html>Sign in</html>"])
-def test_webhooks_must_be_manageable(body: str, desk: Desk) -> None:
+def test_webhooks_must_be_manageable(desk: Desk) -> None:
+    body = '{"permissions": {"admin": false}}'
     done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN, ANSWER=GOOD, BODY=body)
     assert done.returncode == 1
     assert done.stderr.startswith("GITHUB_TOKEN: its owner may not manage the webhooks of learner/aws_pipeline")
+
+
+RENAMED = {"HEADERS": "Location: https://api.github.com/repositories/7", "BODY": '{"full_name": "learner/new-name"}'}
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"ANSWER": "301 none", **RENAMED},
+         ("GITHUB_REPO: learner/aws_pipeline was renamed or moved to learner/new-name; set GITHUB_USER and GITHUB_REPO to the new name, "
+         "and origin with git remote set-url")),
+        ({"ANSWER": "301 none", "HEADERS": "Location: https://api.github.com.example/repositories/7"},
+         "GITHUB_REPO: learner/aws_pipeline was renamed or moved; set GITHUB_USER and GITHUB_REPO to the new name, and origin with git remote set-url"),
+        ({"ANSWER": GOOD, "BRANCHES": "301", "HEADERS": "Location: https://api.github.com/repositories/7/branches/main"},
+         "GITHUB_BRANCH: master was renamed to main; set GITHUB_BRANCH to that"),
+        ({"ANSWER": GOOD, "BRANCHES": "404"}, "GITHUB_BRANCH: learner/aws_pipeline has no branch master; push it, or set GITHUB_BRANCH"),
+        ({"ANSWER": "403 repo", "HEADERS": "X-GitHub-SSO: required; url=https://github.com/orgs/x/sso"},
+         "GITHUB_TOKEN: the organisation requires single sign-on; authorise the token with Configure SSO at https://github.com/settings/tokens"),
+        ({"ANSWER": "403 none", "HEADERS": "X-RateLimit-Remaining: 0"}, "GitHub: rate limit reached; wait an hour"),
+        ({"ANSWER": "403 none", "BODY": '{"message": "You have exceeded a secondary rate limit"}'}, "GitHub: rate limit reached; wait an hour"),
+        ({"ANSWER": "429 none"}, "GitHub: rate limit reached; wait an hour"),
+        ({"ANSWER": "403 none", "BODY": '{"message": "the organization has an IP allow list enabled"}'},
+         "GitHub: the organisation does not allow your IP address, nor perhaps that of AWS; ask its administrator"),
+        ({"ANSWER": "403 none", "BODY": '{"message": "Resource not accessible by personal access token"}'},
+         "GITHUB_TOKEN: it lacks a permission; give it Contents (read) and Webhooks (write)"),
+        ({"ANSWER": "407 none"}, "GitHub: the proxy wants a user and a password: set them in HTTPS_PROXY"),
+        ({"ANSWER": "451 none"}, "GITHUB_REPO: GitHub has blocked learner/aws_pipeline for legal reasons; use another repository"),
+        ({"ANSWER": GOOD, "BODY": "<html>Sign in</html>"},
+         "GitHub: the answer is not GitHub's: check whether a proxy or a sign-in page of your network sent it"),
+    ],
+)  # fmt: skip
+def test_each_answer_of_github_has_its_cause_and_remedy(environment: dict[str, str], line: str, desk: Desk) -> None:
+    done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN, **environment)
+    assert (done.returncode, done.stderr.splitlines()) == (1, [line])
+
+
+@pytest.mark.parametrize(
+    ("code", "start"),
+    [
+        (5, "GitHub: the proxy cannot be reached: check HTTPS_PROXY"),
+        (7, "GitHub: api.github.com cannot be reached: check the network"),
+        (28, "GitHub: api.github.com cannot be reached: check the network"),
+        (60, "GitHub: the certificate is not GitHub's: your network replaces it; set CURL_CA_BUNDLE"),
+        (97, "GitHub: the proxy cannot be reached: check HTTPS_PROXY"),
+    ],
+)
+def test_each_failure_of_curl_has_its_cause_and_remedy(code: int, start: str, desk: Desk) -> None:
+    desk.answer("curl", "", stderr="curl: an error\n", code=code)
+    done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(start)
+
+
+def test_branch_is_quoted_in_the_address(desk: Desk) -> None:
+    assert desk.run("check-github.sh", GITHUB_TOKEN=TOKEN, ANSWER=GOOD, GITHUB_BRANCH="fix/#12,50%").returncode == 0
+    assert desk.calls()[-1][-1].endswith("/branches/fix%2F%2312%2C50%25")
+
+
+def test_older_connection_is_read_from_its_own_service(desk: Desk) -> None:
+    desk.answer("aws", "codestar-connections get-connection", stdout="AVAILABLE\n")
+    done = desk.run(
+        "check-github.sh", CONNECTION_ARN=ARN.replace("codeconnections", "codestar-connections"), ANSWER="200 none"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "start"),
+    [
+        ("An error occurred (ResourceNotFoundException) when calling GetConnection: no\n", "CONNECTION_ARN: the connection does not exist in"),
+        ("An error occurred (ThrottlingException) when calling GetConnection: slow\n", "CONNECTION_ARN: the connection cannot be read: fix"),
+    ],
+)  # fmt: skip
+def test_connection_that_cannot_be_read_may_still_exist(error: str, start: str, desk: Desk) -> None:
+    desk.answer("aws", "get-connection", stderr=error, code=254)
+    done = desk.run("check-github.sh", CONNECTION_ARN=ARN)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(start)
 
 
 def test_network_failure_is_reported(desk: Desk) -> None:
@@ -133,7 +211,7 @@ def connected(desk: Desk, **environment: str) -> dict[str, str]:
     return {"CONNECTION_ARN": ARN} | environment
 
 
-@pytest.mark.parametrize("answer", ["404 none", "403 none", "301 none", "502 none"])
+@pytest.mark.parametrize("answer", ["404 none", "403 none", "502 none"])
 def test_repository_that_only_a_connection_may_see_is_not_known(answer: str, desk: Desk) -> None:
     """As one that does not exist: no call shows what a connection can read."""
     code, lines = preflight(desk, **connected(desk, ANSWER=answer))
@@ -288,7 +366,7 @@ def test_denied_query_shows_the_aws_error(desk: Desk) -> None:
     code, lines = preflight(desk)
     assert code == 1
     assert lines["vCPU"].startswith(
-        "FAILED  vCPU quota  An error occurred (AccessDeniedException): not authorized: request an increase"
+        "FAILED  vCPU quota  An error occurred (AccessDeniedException): not authorized: your IAM user lacks this right: attach"
     )
 
 

@@ -97,17 +97,15 @@ def test_teardown_without_a_terminal_needs_yes(desk: Desk) -> None:
     assert desk.calls() == []
 
 
-def test_each_script_can_be_called_through_links(tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_can_be_called_through_links(script: str, tmp_path: Path) -> None:
     """By another name, relative, absolute, and through a link to a link, from anywhere."""
-    for number, script in enumerate(SCRIPTS):
-        links = tmp_path / "my links" / str(number)
-        links.mkdir(parents=True)
-        (links / "absolute").symlink_to(ROOT / "scripts" / script)
-        (links / "relative").symlink_to(os.path.relpath(ROOT / "scripts" / script, links))
-        (links / "again").symlink_to("relative")
-        for name in ("absolute", "relative", "again"):
-            done = subprocess.run(
-                [f"./{name}", "-h"], cwd=links, capture_output=True, text=True, timeout=60, check=False
-            )
-            assert (done.returncode, done.stderr) == (0, ""), script
-            assert f"Usage: scripts/{script}" in done.stdout
+    links = tmp_path / "my links"
+    links.mkdir()
+    (links / "absolute").symlink_to(ROOT / "scripts" / script)
+    (links / "relative").symlink_to(os.path.relpath(ROOT / "scripts" / script, links))
+    (links / "again").symlink_to("relative")
+    for name in ("absolute", "relative", "again"):
+        done = subprocess.run([f"./{name}", "-h"], cwd=links, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"Usage: scripts/{script}" in done.stdout

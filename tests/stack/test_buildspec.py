@@ -23,7 +23,7 @@ from rehearsal.codebuild.shell import Shell
 from tests.support.desk import FAKE, Desk, copy_of_checkout
 from tests.support.image_stages import stages
 from tests.support.names import ROLE_ARN as ROLE
-from tests.support.paths import ROOT
+from tests.support.paths import FAKES, ROOT
 
 REPOSITORY = "111122223333.dkr.ecr.us-east-2.amazonaws.com/aws-pipeline-ecrrepository-1abc"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -31,6 +31,7 @@ DIGEST = "sha256:" + "d" * 64
 PASSWORD = "the-registry-password"
 #: Scripts of a build that use the cluster or the network.
 OUTSIDE = ("connect", "install-kubectl", "deploy")
+DEPLOYS = f"deploy {REPOSITORY}"
 
 
 @dataclass
@@ -92,8 +93,14 @@ def build(tmp_path: Path) -> Build:
     desk.answer("aws", "get-login-password", stdout=f"{PASSWORD}\n")
     desk.answer("aws", "batch-get-image", stdout="None\n")
     desk.answer("docker", "^login", real=str(keep))
+    desk.answer("docker", "^build --quiet .*--output context ", real=str(FAKES / "docker.sh"))
     desk.answer("docker", "^image inspect", stdout=f"{REPOSITORY}@{DIGEST}\n")
     return Build(desk)
+
+
+def built(build: Build) -> list[str]:
+    """Return the calls that build, tag or push an image, not the one with which content-tag.sh copies files."""
+    return [line for line in build.calls("docker build", "docker tag", "docker push") if "--output context" not in line]
 
 
 def tag_of(call: str) -> str:
@@ -110,7 +117,8 @@ def test_commit_is_tested_built_pushed_and_deployed_by_digest(build: Build) -> N
     pushed = {tag_of(line): number for number, line in enumerate(lines) if line.startswith("docker push")}
     assert {tag.partition("-")[0] for tag in pushed} == {COMMIT, "content", "cache"}
     assert all(number > tests[0] for tag, number in pushed.items() if tag != "cache")
-    assert build.calls("deploy") == [f"deploy {REPOSITORY}@{DIGEST}"]
+    assert build.calls("deploy") == ["deploy --check", f"deploy {REPOSITORY}@{DIGEST}"]
+    assert lines.index("deploy --check") < tests[0]
     assert lines.index(f"deploy {REPOSITORY}@{DIGEST}") > max(pushed.values())
 
 
@@ -136,7 +144,7 @@ def test_image_is_looked_up_by_the_commit_and_by_its_files(build: Build) -> None
 
 def test_image_and_tests_are_built_from_the_cached_layers_and_pushed(build: Build) -> None:
     assert build.run()
-    cache, wanted = f"{REPOSITORY}:cache", build.calls("docker build", "docker tag", "docker push")
+    cache, wanted = f"{REPOSITORY}:cache", built(build)
     (content,) = {tag_of(line) for line in wanted if tag_of(line).startswith("content-")}
     assert sorted(wanted) == sorted([
         f"docker build --target test --cache-from {cache} .",
@@ -176,7 +184,7 @@ def test_base_image_is_pulled_once_a_second_at_most(busy: bool, build: Build) ->
     docker = build.desk.home / "bin" / "pulls"
     docker.write_text(PULLS)
     docker.chmod(0o755)
-    build.desk.answer("docker", "^(pull|build|image inspect)", real=str(docker))
+    build.desk.answer("docker", "^(pull|build (?!--quiet)|image inspect)", real=str(docker))
     if busy:
         (build.desk.home / "last").write_text(str(time.time() + 2))
     assert build.run(), (build.desk.home / "log").read_text()
@@ -191,41 +199,41 @@ def test_base_image_that_cannot_be_pulled_fails_the_build(build: Build) -> None:
     (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
     assert not build.run()
     assert len(build.calls("docker pull")) == 5
-    assert build.calls("docker build", "deploy") == []
+    assert [*built(build), *build.calls(DEPLOYS)] == []
 
 
 def test_image_of_the_same_files_is_reused(build: Build) -> None:
     build.desk.answer("aws", "batch-get-image", stdout=f"{DIGEST}\n")
     assert build.run()
-    assert build.calls("docker build", "docker push", "docker tag") == []
-    assert build.calls("deploy") == [f"deploy {REPOSITORY}@{DIGEST}"]
+    assert built(build) == []
+    assert build.calls(DEPLOYS) == [f"deploy {REPOSITORY}@{DIGEST}"]
 
 
 @pytest.mark.parametrize(
     ("tool", "pattern"),
-    [("connect", ""), ("install-kubectl", ""), ("aws", "batch-get-image"), ("docker", "^login"), ("docker", "--target test"),
+    [("connect", ""), ("install-kubectl", ""), ("deploy", "--check"), ("aws", "batch-get-image"), ("docker", "^login"), ("docker", "--target test"),
      ("docker", "^build --build-arg"), ("docker", "^push")],
     ids=lambda value: value.strip("^- ") or "fails",
 )  # fmt: skip
 def test_any_failure_prevents_the_deployment(tool: str, pattern: str, build: Build) -> None:
     build.desk.answer(tool, pattern, stderr="no\n", code=1)
     assert not build.run()
-    assert build.calls("deploy") == []
+    assert build.calls(DEPLOYS) == []
     if "push" not in pattern:  # untested images get no tag but the cache's
         assert [line for line in build.calls("docker push") if tag_of(line) != "cache"] == []
     if tool != "docker":
-        assert build.calls("docker build") == []
+        assert built(build) == []
 
 
 def test_failed_registry_login_fails_the_build(build: Build) -> None:
     """The registry login is a pipe, whose exit code without pipefail is that of its last command."""
     build.desk.answer("aws", "get-login-password", stderr="no\n", code=1)
     assert not build.run()
-    assert build.calls("docker build", "deploy") == []
+    assert [*built(build), *build.calls(DEPLOYS)] == []
 
 
 def test_failed_deployment_fails_the_build(build: Build) -> None:
-    build.desk.answer("deploy", "", code=1)
+    build.desk.answer("deploy", REPOSITORY, code=1)
     assert not build.run()
 
 
@@ -238,7 +246,7 @@ def test_password_comes_by_a_pipe_and_is_removed(build: Build) -> None:
 
 
 def test_password_is_removed_after_a_failure(build: Build) -> None:
-    build.desk.answer("deploy", "", code=1)
+    build.desk.answer("deploy", REPOSITORY, code=1)
     assert not build.run()
     assert build.calls("docker")[-1].startswith("docker logout ")
 

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.account import OPEN, Aws, environment, held, refused, run
 from tests.support.desk import Desk
-from tests.support.names import ACCOUNT, CONNECTION, OTHER_ROLE, ROLE, ROLE_ARN, TOKEN
+from tests.support.names import ACCOUNT, CONNECTION, OLD_CONNECTION, OTHER_ROLE, ROLE, ROLE_ARN, TOKEN
 from tests.support.paths import ROOT
 from tests.support.policies import LEARNER
 
@@ -242,16 +242,18 @@ def status(aws: Aws, directory: Path, stack: str) -> list[str]:
     return lines[1 : next(number for number, line in enumerate(lines) if line.startswith("cluster "))]
 
 
+@pytest.mark.parametrize("connection", [CONNECTION, OLD_CONNECTION])
 @pytest.mark.usefixtures("role")
-def test_connection_instead_of_the_token(aws: Aws) -> None:
-    aws.create("connected", GitHubToken="", ConnectionArn=CONNECTION)
+def test_connection_instead_of_the_token(connection: str, aws: Aws) -> None:
+    aws.create("connected", GitHubToken="", ConnectionArn=connection)
     records = json.loads(aws.records.read_text(encoding="utf-8"))
     assert "AWS::CodePipeline::Webhook" not in records
     (source,) = records["AWS::CodePipeline::Pipeline"]["Stages"][0]["Actions"]
-    assert source["Configuration"]["ConnectionArn"] == CONNECTION
+    assert source["Configuration"]["ConnectionArn"] == connection
     pipeline_role = records["AWS::CodePipeline::Pipeline"]["RoleArn"]
-    assert _decision(aws, pipeline_role, "codeconnections:UseConnection", CONNECTION) == "allowed"
-    assert _decision(aws, pipeline_role, "codeconnections:UseConnection", CONNECTION[:-1] + "0") == "implicitDeny"
+    action = f"{connection.split(':')[2]}:UseConnection"
+    assert _decision(aws, pipeline_role, action, connection) == "allowed"
+    assert _decision(aws, pipeline_role, action, connection[:-1] + "0") == "implicitDeny"
     aws.delete("connected")
 
 
@@ -321,7 +323,7 @@ def test_iam_accepts_the_learner_policies(aws: Aws, name: str) -> None:
 
 def test_readme_gives_the_user_every_policy(aws: Aws) -> None:
     (fence,) = re.findall(
-        r"^```bash account\n(ACCOUNT_ID=.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+        r"^```bash account\n(aws iam create-user.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
     )
     shell = {**os.environ, **environment(aws), "AWS_DEFAULT_REGION": "us-east-2", "AWS_PAGER": ""}
     subprocess.run(["bash", "-euc", fence], cwd=ROOT, env=shell, timeout=250, check=True, capture_output=True)

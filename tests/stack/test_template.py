@@ -16,10 +16,10 @@ from typing import Any
 import botocore.session
 import pytest
 
-from tests.support.names import CONNECTION, TOKEN
+from tests.support.names import CONNECTION, OLD_CONNECTION, TOKEN
 from tests.support.parameter_values import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES
 from tests.support.paths import ROOT
-from tests.support.template import FILE, TEMPLATE, refused, resources
+from tests.support.template import FILE, TEMPLATE, refused, resources, text
 
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 BY_TOKEN = {"GitHubUser": "octocat", "GitHubToken": TOKEN}
@@ -99,7 +99,8 @@ def rights(**given: str) -> list[tuple[str, frozenset[str], str]]:
         for statement in (statement for document in documents for statement in document["Statement"]):
             assert set(statement) <= {"Sid", "Effect", "Action", "Resource"}
             assert statement["Effect"] == "Allow"
-            found.append((name, frozenset(as_list(statement["Action"])), json.dumps(statement["Resource"])))
+            actions = frozenset(text(action, given) for action in as_list(statement["Action"]))
+            found.append((name, actions, json.dumps(statement["Resource"])))
     return found
 
 
@@ -276,6 +277,11 @@ def test_webhook_has_its_own_secret() -> None:
 def test_rights_are_exactly_the_listed_ones() -> None:
     assert sorted(rights(**BY_TOKEN)) == sorted(expected(RIGHTS))
     assert sorted(rights(**BY_CONNECTION)) == sorted(expected([*RIGHTS, CONNECTION_RIGHT]))
+    by_old = BY_CONNECTION | {"ConnectionArn": OLD_CONNECTION}
+    old_right = ("PipelineRole", {"codestar-connections:UseConnection"}, {"Ref": "ConnectionArn"})
+    assert sorted(rights(**by_old)) == sorted(expected([*RIGHTS, old_right])), (
+        "the service of action and ARN are the same"
+    )
 
 
 def test_only_the_registry_login_has_no_resource() -> None:
@@ -532,12 +538,34 @@ def test_notification() -> None:
     }
 
 
+#: A pipeline's page in the console.
+PAGE = "https://${{AWS::Region}}.${{Console}}/codesuite/codepipeline/pipelines/{}/view"
+#: CodePipeline's event, from its user guide, "Monitoring CodePipeline events", without what is not used.
+EVENT = {"detail": {"pipeline": "myPipeline", "execution-id": "12345678-1234", "state": "FAILED"}}
+
+
+def said_by(text: dict[str, Any]) -> str:
+    """Return the text of an ``Fn::Sub`` whose only variable of its own is the domain of the console."""
+    said, variables = text["Fn::Sub"]
+    assert variables == {"Console": {"Fn::FindInMap": ["Partition", {"Ref": "AWS::Partition"}, "Console"]}}
+    return str(said)
+
+
+def test_notification_says_what_failed_and_where_to_look() -> None:
+    transformer = TEMPLATE["Resources"]["NotificationRule"]["Properties"]["Targets"][0]["InputTransformer"]
+    said = said_by(transformer["InputTemplate"])
+    for name, path in transformer["InputPathsMap"].items():
+        detail, field = path.removeprefix("$.").split(".")
+        said = said.replace(f"<{name}>", EVENT[detail][field])
+    assert said == f'"Pipeline myPipeline: execution 12345678-1234 FAILED. {PAGE.format("myPipeline")}"'
+
+
 def test_notification_is_one_quoted_line() -> None:
     """EventBridge accepts a quoted string or JSON as the template, without line breaks."""
     transformer = TEMPLATE["Resources"]["NotificationRule"]["Properties"]["Targets"][0]["InputTransformer"]
-    text = transformer["InputTemplate"]["Fn::Sub"]
-    assert re.fullmatch(r'"[^"\n]+"', text)
-    assert set(re.findall(r"<([^>]+)>", text)) == set(transformer["InputPathsMap"])
+    pattern = transformer["InputTemplate"]["Fn::Sub"][0]
+    assert re.fullmatch(r'"[^"\n]+"', pattern)
+    assert set(re.findall(r"<([^>]+)>", pattern)) == set(transformer["InputPathsMap"])
 
 
 def test_outputs() -> None:
@@ -549,7 +577,7 @@ def test_outputs() -> None:
         "KubectlRoleArn": KUBECTL_ROLE,
         "CodeBuildRoleArn": {"Fn::GetAtt": ["CodeBuildRole", "Arn"]},
     }
-    assert "console.aws.amazon.com" in TEMPLATE["Outputs"]["PipelineUrl"]["Value"]["Fn::Sub"]
+    assert said_by(TEMPLATE["Outputs"]["PipelineUrl"]["Value"]) == PAGE.format("${Pipeline}") + "?region=${AWS::Region}"
     assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
 
 

@@ -27,8 +27,9 @@ from rehearsal.waiting import until
 from tests.support import function
 from tests.support.desk import Desk
 from tests.support.loopback import reserved_ports
-from tests.support.names import ACCOUNT, CLUSTER, REGION, ROLE, TOKEN
+from tests.support.names import ACCOUNT, CLUSTER, REGION, ROLE, STACK, TOKEN
 from tests.support.paths import ROOT
+from tests.support.shapes import check_answers
 from tests.support.template import FILE
 
 OPEN = [function.OPEN]
@@ -36,12 +37,13 @@ OPEN = [function.OPEN]
 
 @dataclass(frozen=True)
 class Aws:
-    """An account on loopback: its address, the file of the pipeline's records, its root's keys and root's clients."""
+    """An account on loopback: its address, the file of the pipeline's records, its root's keys, region and root's clients."""
 
     url: str
     records: Path
     keys: tuple[str, str]
     roots: dict[str, Any] = field(default_factory=dict)
+    region: str = REGION
 
     def root(self, service: str) -> Any:
         """Return a client of a service, as the account's root user."""
@@ -52,9 +54,9 @@ class Aws:
     def client(self, service: str, **keys: str) -> Any:
         """Return a client of a service with the given keys (``AccessKeyId``, …), by default root's."""
         key, secret_key = (keys["AccessKeyId"], keys["SecretAccessKey"]) if keys else self.keys
-        session = boto3.Session(key, secret_key, keys.get("SessionToken"), REGION)
+        session = boto3.Session(key, secret_key, keys.get("SessionToken"), self.region)
         config = Config(proxies={}, retries={"mode": "standard", "max_attempts": 2})
-        return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
+        return check_answers(session.client(service, endpoint_url=self.url, config=config))  # type: ignore[call-overload]
 
     def trust(self, role: str = ROLE) -> Any:
         """Return the statements of a role's trust policy."""
@@ -136,7 +138,14 @@ class Aws:
 def rendered(path: Path) -> Any:
     """Read a JSON document and fill in its placeholders."""
     text = path.read_text(encoding="utf-8")
-    for name, value in {"ACCOUNT_ID": ACCOUNT, "REGION": REGION, "CLUSTER_NAME": CLUSTER}.items():
+    values = {
+        "PARTITION": "aws",
+        "ACCOUNT_ID": ACCOUNT,
+        "REGION": REGION,
+        "CLUSTER_NAME": CLUSTER,
+        "KUBECTL_ROLE_NAME": ROLE,
+    }
+    for name, value in (values | {"STACK_NAME": STACK, "stack_name": STACK}).items():
         text = text.replace(f"<{name}>", value)
     return json.loads(text)
 
@@ -173,15 +182,15 @@ def refused(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 
 
 @contextmanager
-def started_account(directory: Path) -> Iterator[Aws]:
+def started_account(directory: Path, region: str = REGION) -> Iterator[Aws]:
     """Start AWS on a free port with its state in an empty directory; stop it afterwards."""
     with reserved_ports(1) as port:
-        yield from _started(directory, port)
+        yield from _started(directory, port, region)
 
 
-def _started(directory: Path, port: int) -> Iterator[Aws]:
+def _started(directory: Path, port: int, region: str) -> Iterator[Aws]:
     environment = {"PATH": os.environ["PATH"], "REHEARSAL_PORT": str(port), "XDG_CACHE_HOME": str(directory)}
-    environment["TMPDIR"] = str(directory)
+    environment |= {"TMPDIR": str(directory), "REHEARSAL_REGION": region}
     records, log = directory / "records.json", directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -190,7 +199,7 @@ def _started(directory: Path, port: int) -> Iterator[Aws]:
         )  # fmt: skip
     try:
         _wait_for(port, process, log)
-        yield Aws(f"http://127.0.0.1:{port}", records, root_keys(directory / "eks-rehearsal" / "run"))
+        yield Aws(f"http://127.0.0.1:{port}", records, root_keys(directory / "eks-rehearsal" / "run"), region=region)
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # and the functions' processes
         process.wait(timeout=10)

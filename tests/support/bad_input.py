@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.desk import copy_of_checkout
+from tests.support.desk import SCRIPTS, copy_of_checkout
 from tests.support.names import TOKEN
 from tests.support.paths import ROOT
 
@@ -14,16 +15,15 @@ ARN = "arn:aws:codeconnections:us-east-2:111122223333:connection/aaaaaaaa-bbbb-c
 ROLE = "arn:aws:iam::111122223333:role/deployer"
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello@sha256:" + "a" * 64
 
-NAME = "1 to 100 letters, digits and hyphens"
 REMEDY = {
     "AWS_REGION": "a region such as us-east-2",
-    "CLUSTER_NAME": f"{NAME}, starting with a letter or digit",
+    "CLUSTER_NAME": "1 to 100 letters, digits, hyphens and underscores, starting with a letter or digit",
     "KUBERNETES_VERSION": "a minor version such as 1.36",
     "NODE_TYPE": "an instance type such as t3.medium",
     "NODE_COUNT": "a number from 1 to 99",
     "AUTHENTICATION_MODE": "API_AND_CONFIG_MAP, CONFIG_MAP or API",
     "KUBECTL_ROLE_NAME": "the role's name, 1 to 64 characters, without a path, not its ARN",
-    "STACK_NAME": f"{NAME}, starting with a letter",
+    "STACK_NAME": "1 to 100 letters, digits and hyphens, starting with a letter",
     "APP_NAMESPACE": "1 to 63 lower-case letters, digits and hyphens",
     "GITHUB_USER": "the owner of the repository on GitHub, such as octocat",
     "GITHUB_REPO": "the repository's name alone, such as aws_pipeline",
@@ -35,10 +35,11 @@ SETTINGS = [
     ("AWS_REGION", "ohio", "ohio"),
     ("AWS_REGION", "us-east-2a", "us-east-2a"),
     ("AWS_REGION", "US-EAST-2", "US-EAST-2"),
+    ("AWS_REGION", "aws-global", "aws-global"),
     ("AWS_REGION", "us-east-2 --profile x", r"us-east-2\ --profile\ x"),
     ("CLUSTER_NAME", "my cluster", r"my\ cluster"),
     ("CLUSTER_NAME", "-demo", "-demo"),
-    ("CLUSTER_NAME", "demo_1", "demo_1"),
+    ("CLUSTER_NAME", "_demo", "_demo"),
     ("CLUSTER_NAME", "démo", r"$'d\303\251mo'"),
     ("CLUSTER_NAME", "a" * 101, "a" * 60),
     ("CLUSTER_NAME", "$(touch pwned)", r"\$\(touch\ pwned\)"),
@@ -86,6 +87,7 @@ SETTINGS = [
     ("GITHUB_USER", "https://github.com/octocat", "https://github.com/octocat"),
     ("GITHUB_REPO", "octocat/aws_pipeline", "octocat/aws_pipeline"),
     ("GITHUB_REPO", "..", ".."),
+    ("GITHUB_REPO", "aws_pipeline.git", "aws_pipeline.git"),
     ("GITHUB_REPO", "https://github.com/octocat/aws_pipeline", "https://github.com/octocat/aws_pipeline"),
     ("GITHUB_REPO", "a?b=c", r"a\?b=c"),
     ("GITHUB_BRANCH", "my branch", r"my\ branch"),
@@ -115,8 +117,8 @@ OPTIONS = [
     ("CODEBUILD_IMAGE", "ubuntu:24.04", "CODEBUILD_IMAGE is ubuntu:24.04: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
     ("CODEBUILD_IMAGE", "aws/codebuild/standard:4.0", "CODEBUILD_IMAGE is aws/codebuild/standard:4.0: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
     ("CODEBUILD_IMAGE", "aws/codebuild/standard:8x0", "CODEBUILD_IMAGE is aws/codebuild/standard:8x0: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
-    ("CONNECTION_ARN", ARN.replace("codeconnections", "codestar-connections"),
-     "CONNECTION_ARN is arn:aws:codestar-connections:us-east-2:111122223333:connecti: set it to a connection's ARN, in settings.sh or the environment"),
+    ("CONNECTION_ARN", ARN.replace("codeconnections", "codestar-notifications"),
+     "CONNECTION_ARN is arn:aws:codestar-notifications:us-east-2:111122223333:connec: set it to a connection's ARN, in settings.sh or the environment"),
     ("NOTIFICATION_EMAIL", "a@b.c\n", r"NOTIFICATION_EMAIL is $'a@b.c\n': set it to one email address, in settings.sh or the environment"),
     ("APPROVAL_REQUIRED", "$(touch pwned)", r"APPROVAL_REQUIRED is \$\(touch\ pwned\): set it to true or false, in settings.sh or the environment"),
     ("TMPDIR", "-x", "TMPDIR is -x: set it to the absolute path of a directory"),
@@ -186,6 +188,9 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("build/install-kubectl.sh", ("/tmp", "/tmp"), "name a directory: see scripts/build/install-kubectl.sh -h"),
     ("build/together.sh", (), "give each command a name: see scripts/build/together.sh -h"),
     ("build/together.sh", ("name",), "give each command a name: see scripts/build/together.sh -h"),
+    ("learner-policy.sh", (), "name a policy, scripts, stack or cluster: see scripts/learner-policy.sh -h"),
+    ("learner-policy.sh", ("../trust",), "name a policy, scripts, stack or cluster: see scripts/learner-policy.sh -h"),
+    ("learner-policy.sh", ("stack", "cluster"), "name a policy, scripts, stack or cluster: see scripts/learner-policy.sh -h"),
     ("dev/venv.sh", (), f"{GROUPS}, not '': see scripts/dev/venv.sh -h"),
     ("dev/venv.sh", ("docs",), f"{GROUPS}, not docs: see scripts/dev/venv.sh -h"),
     ("dev/venv.sh", ("dev", "x"), rf"{GROUPS}, not dev\ x: see scripts/dev/venv.sh -h"),
@@ -195,6 +200,18 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
 ]  # fmt: skip
 
 Edit = Callable[[str], str | bytes | None]
+
+
+def used(script: str) -> tuple[str, ...]:
+    """Return the settings that a script says it uses, by default all."""
+    text = (ROOT / "scripts" / script).read_text(encoding="utf-8")
+    named = re.search(r"^uses=\((.*)\)$", text, re.MULTILINE)
+    return tuple(named[1].split()) if named else tuple(REMEDY)
+
+
+#: Each script that reads settings.sh, and the settings that it uses.
+USED = {script: used(script) for script in SCRIPTS
+        if "\nsource scripts/lib/common.sh\n" in (ROOT / "scripts" / script).read_text()}  # fmt: skip
 
 
 def without(_: str) -> None:
@@ -224,7 +241,8 @@ def other(file: str) -> Edit:
 RULES = "it must contain Role and RoleBinding, once each, and nothing else"
 NO_OBJECT = "it contains no object"
 ACTION = "each statement must have an Action, and Allow or Deny as its Effect"
-PLACE = 'deployment.yml must have one line "image: CONTAINER_IMAGE", where the digest goes: see git diff deployment.yml'
+PLACE = "deployment.yml: no container of a Deployment has the image CONTAINER_IMAGE, where the digest goes: set it"
+LINES = len((ROOT / "settings.sh").read_text(encoding="utf-8").splitlines())
 #: File, edit and message.
 DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("trust.json", without, "No such file or directory"),
@@ -260,16 +278,16 @@ DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("ci-cd-codepipeline.cfn.yml", text("Resources:\n\tEcrRepository: x\n"), "line 2: found character '\\t' that cannot start any token"),
     ("ci-cd-codepipeline.cfn.yml", text("<html>Sign in</html>"), NO_OBJECT),
     ("ci-cd-codepipeline.cfn.yml", text("Resources: {a: [}\n"), "line 1: expected the node content, but found '}'"),
-    ("deployment.yml", without, PLACE),
-    ("deployment.yml", text(""), PLACE),
+    ("deployment.yml", without, 'deployment.yml cannot be read: the path "deployment.yml" does not exist: fix it'),
+    ("deployment.yml", text(""), "deployment.yml has no Deployment: add one whose image is CONTAINER_IMAGE"),
+    ("deployment.yml", swap("kind: Deployment", "kind: DaemonSet"),
+     "deployment.yml: DaemonSet hello-world runs pods, but only the rollout of a Deployment can be waited for and undone: leave it out"),
     ("deployment.yml", swap("image: CONTAINER_IMAGE", "image: nginx"), PLACE),
-    ("deployment.yml", swap("image: CONTAINER_IMAGE", "image: CONTAINER_IMAGE\n        - image: CONTAINER_IMAGE"), PLACE),
     ("settings.sh", without, "No such file or directory"),
     ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME = eksctl-demo"), "line 22: CLUSTER_NAME: command not found"),
     ("settings.sh", swap(': "${CLUSTER_NAME:=eksctl-demo}"', "CLUSTER_NAME=my cluster"), "line 22: cluster: command not found"),
-    ("settings.sh", swap(': "${AWS_REGION:=us-east-2}"', ""), "line 48: AWS_REGION: unbound variable"),
-    ("settings.sh", lambda before: before.replace("\n", "\r\n"), r"line 9: $'\r': command not found"),
-    ("settings.sh", lambda before: before + "fi\n", "line 49: syntax error near unexpected token `fi'"),
+    ("settings.sh", swap(': "${AWS_REGION:=us-east-2}"', ""), f"line {LINES}: AWS_REGION: unbound variable"),
+    ("settings.sh", lambda before: before + "fi\n", f"line {LINES + 1}: syntax error near unexpected token `fi'"),
     ("settings.sh", text("<<<<<<< HEAD\n"), "line 1: syntax error near unexpected token `<<<'"),
 ]  # fmt: skip
 
@@ -305,18 +323,22 @@ def cases() -> Iterator[Case]:
     """Yield every case."""
     for name, value, shown in SETTINGS:
         line = f"{name} is {shown}: set it to {REMEDY[name]}, in settings.sh or the environment"
-        yield Case(f"{name}={value[:20]!r}", "create-cluster.sh", line, environment={name: value})
+        yield Case(f"{name}={value[:20]!r}", "setup-cluster.sh", line, environment={name: value})
+    line = "CLUSTER_NAME is a_b: set it to a name without underscores, which eksctl does not accept, in settings.sh or the environment"
+    yield Case("create-cluster.sh with an underscore", "create-cluster.sh", line, environment={"CLUSTER_NAME": "a_b"})
     for name, value, line in OPTIONS:
         yield Case(f"{name}={value[:20]!r}", "create-stack.sh", line, environment={name: value})
     for name, value, line in CERTIFY:
         yield Case(
             f"certify.sh {name}={value[:20]!r}", "certify.sh", line, environment={"GITHUB_TOKEN": TOKEN, name: value}
         )
-    for script in ("authorize-role.sh", "certify.sh", "create-role.sh", "create-stack.sh", "leftovers.sh", "preflight.sh", "setup-cluster.sh",
-                   "status.sh", "teardown.sh", "check-github.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh", "build/content-tag.sh",
-                   "build/pull-base.sh"):  # fmt: skip
-        line = rf"CLUSTER_NAME is a\ b: set it to {REMEDY['CLUSTER_NAME']}, in settings.sh or the environment"
-        yield Case(f"{script} with a wrong setting", script, line, environment={"CLUSTER_NAME": "a b"})
+    line = "settings.sh has Windows line ends: save it with Unix line ends (LF), and set git config --global core.autocrlf input"
+    yield Case(
+        "settings.sh with CRLF", "status.sh", line, file="settings.sh", edit=lambda before: before.replace("\n", "\r\n")
+    )
+    for script, names in USED.items():
+        line = rf"{names[-1]} is a\ b: set it to {REMEDY[names[-1]]}, in settings.sh or the environment"
+        yield Case(f"{script} with a wrong setting", script, line, environment={names[-1]: "a b"})
     for script in ("create-stack.sh", "preflight.sh", "check-github.sh"):
         line = "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"
         yield Case(f"{script} with both", script, line, environment={"GITHUB_TOKEN": TOKEN, "CONNECTION_ARN": ARN})
@@ -329,7 +351,7 @@ def cases() -> Iterator[Case]:
         line = (
             problem
             if file == "deployment.yml"
-            else f"{file}: {problem}: fix it, or restore it with git checkout {file}"
+            else f'{file}: {problem}: fix it; "git diff -- {file}" shows what was changed'
         )
         if file == "settings.sh":
             line = line.replace("settings.sh: ", "settings.sh cannot be used: ", 1)

@@ -55,6 +55,9 @@ class Desk:
         (self.home / "bin").mkdir(parents=True)
         for tool in TOOLS:
             (self.home / "bin" / tool).symlink_to(FAKE)
+        if old := os.environ.get("BASH_3_2"):  # the path of such a bash: runs the scripts in it, as on macOS
+            (self.home / "bin" / "bash").symlink_to(old)
+        self.answer("kubectl", "^label --local ", real=str(FAKES / "manifest.py"))
 
     def answer(
         self, tool: str, pattern: str, stdout: str = "", stderr: str = "", code: int = 0, real: str = ""
@@ -69,9 +72,12 @@ class Desk:
         self.answer("kubectl", r"create -f [\s\S]*reviews.json", real=str(FAKES / "reviews.py"))
 
     def run(
-        self, script: str, *arguments: str, timeout: float = 120, **environment: str
+        self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings."""
+        """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings.
+
+        ``output`` is a file for what it prints.
+        """
         (self.home / "rules.json").write_text(json.dumps(self.rules), encoding="utf-8")
         base = {
             "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
@@ -83,7 +89,7 @@ class Desk:
         }
         return subprocess.run(
             [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
+            stdout=output, stderr=output, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
         )  # fmt: skip
 
     def calls(self) -> list[list[str]]:
@@ -102,4 +108,5 @@ def copy_of_checkout(target: Path) -> Path:
     shutil.copytree(ROOT / "scripts", target / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     for name in DOCUMENTS:
         shutil.copy(ROOT / name, target)
+    shutil.copytree(ROOT / "docs" / "policies", target / "docs" / "policies")
     return target

@@ -28,8 +28,17 @@ from tests.support.paths import ROOT
 #: Kept from one run of the tests to the next.
 DATA = settings.cache / "test-engine"
 GROUP = "docker-of-the-tests"
-#: Where Debian has its certificate authorities. A container gets this machine's, with that of a company's proxy.
-AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+#: Where a container gets this machine's certificate authorities, with that of a company's proxy. The package
+#: ca-certificates cannot replace a mounted file, so it is not where the package has its own.
+AUTHORITIES = "/etc/ssl/machine.crt"
+#: Where packages come from, by the name of the image; the official images of Ubuntu have universe, too.
+MIRRORS = {
+    "debian": base_image.MIRROR,
+    "ubuntu": os.environ.get("UBUNTU_MIRROR", "http://archive.ubuntu.com/ubuntu"),
+}
+COMPONENTS = {"debian": "main", "ubuntu": "main,universe"}
+#: The script of debootstrap for releases that are newer than it.
+NEWEST = {"debian": "sid", "ubuntu": "gutsy"}
 #: slirp4netns's name server.
 RESOLVER = "10.0.2.3"
 
@@ -73,13 +82,15 @@ class Engine:
         return ["nsenter", f"--net=/proc/{self.first}/ns/net"]
 
     def pull(self, image: str, suite: str) -> str:
-        """Make an official image of Debian's ``suite``, unless it is kept; return its name."""
+        """Make an official image of Debian's or Ubuntu's ``suite``, unless it is kept; return its name."""
         if not self.docker("image", "ls", "--quiet", image).stdout.strip():
-            with tempfile.TemporaryDirectory(dir=settings.cache, prefix="root-") as work:
-                # A release that this machine's debootstrap does not know is made as unstable.
+            with tempfile.TemporaryDirectory(dir=settings.cache, prefix="test-engine-root-") as work:
+                # A release that this machine's debootstrap does not know is made as a newer or older one.
                 known = Path("/usr/share/debootstrap/scripts", suite).exists()
-                script = [] if known else ["/usr/share/debootstrap/scripts/sid"]
-                _in_namespaces("debootstrap", "--variant=minbase", suite, f"{work}/root", base_image.MIRROR, *script)
+                distribution = image.partition(":")[0]
+                script = [] if known else [f"/usr/share/debootstrap/scripts/{NEWEST[distribution]}"]
+                options = ["--variant=minbase", f"--components={COMPONENTS[distribution]}"]
+                _in_namespaces("debootstrap", *options, suite, f"{work}/root", MIRRORS[distribution], *script)
                 archive = f"{work}/root.tar"
                 _in_namespaces(
                     "tar", "--create", "--numeric-owner", f"--file={archive}", f"--directory={work}/root", "."

@@ -79,7 +79,7 @@ def booted() -> Iterator[Guest]:
     if not base_image.is_made():
         base_image.make(lambda _: None)
     disk = image()
-    with tempfile.TemporaryDirectory(dir=settings.cache, prefix="booted-") as work:
+    with tempfile.TemporaryDirectory(dir=settings.cache, prefix="guest-booted-") as work:
         directory = Path(work)
         guest = Guest(directory / "share")
         guest.share.mkdir()

@@ -20,6 +20,7 @@ from rehearsal.secret import root_keys
 from rehearsal.waiting import until
 from tests.support.names import REGION
 from tests.support.paths import ROOT
+from tests.support.shapes import check_answers
 
 PROGRAMS = ("rehearsal.fronts.tls_front", "rehearsal.fronts.proxy", "rehearsal.aws")
 
@@ -71,7 +72,7 @@ class Loopback:
 def _client(service: str, port: int, key: str, secret: str, token: str | None) -> Any:
     session = boto3.Session(key, secret, token, REGION)
     config = Config(proxies={}, retries={"total_max_attempts": 1})
-    return session.client(service, endpoint_url=f"http://127.0.0.1:{port}", config=config)
+    return check_answers(session.client(service, endpoint_url=f"http://127.0.0.1:{port}", config=config))
 
 
 @contextlib.contextmanager

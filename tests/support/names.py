@@ -8,5 +8,7 @@ NAMESPACE = "hello-world"
 ROLE, OTHER_ROLE = "UdacityFlaskDeployCBKubectlRole", "OtherKubectlRole"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
 CONNECTION = f"arn:aws:codeconnections:{REGION}:{ACCOUNT}:connection/01234567-89ab-cdef-0123-456789abcdef"
+#: Of a connection from before the service's new name, which AWS keeps: "Connections rename" in the Developer Tools guide.
+OLD_CONNECTION = CONNECTION.replace("codeconnections", "codestar-connections")
 #: Has the form of a GitHub token.
 TOKEN = "ghp_" + "0123456789abcdef" * 2 + "0123"

@@ -14,7 +14,7 @@ from tests.support.account import rendered
 from tests.support.names import ACCOUNT, CONNECTION, REGION, STACK
 from tests.support.paths import ROOT
 from tests.support.privileges import Json, as_list
-from tests.support.template import parameters, resources
+from tests.support.template import parameters, resources, text
 
 #: The policies that a learner attaches to their IAM user, by name.
 LEARNER: dict[str, Json] = {path.stem: rendered(path) for path in sorted((ROOT / "docs" / "policies").glob("*.json"))}
@@ -121,12 +121,12 @@ def _resolved(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     match list(node.items()):
-        case [("Ref", name)]:
+        case [("Ref", name)] | [("Fn::GetAtt", [name, "Arn"])]:
             return _value(name)
-        case [("Fn::GetAtt", [name, "Arn"])]:
-            return _value(name)
-        case [("Fn::Sub", text)]:
-            return re.sub(r"\$\{([\w:]+)(?:\.Arn)?\}", lambda found: _value(found[1]), text)
+        case [("Fn::Sub", [*_])]:
+            return text(node, parameters(**_WHOLE))
+        case [("Fn::Sub", pattern)]:
+            return re.sub(r"\$\{([\w:]+)(?:\.Arn)?\}", lambda found: _value(found[1]), pattern)
     return {key: _resolved(value) for key, value in node.items()}
 
 

@@ -63,7 +63,7 @@ def aws_calls(text: str) -> list[str]:
             last = len(names) - 1 - names[::-1].index("aws")
             found.append(source(text, words[last], words[-1]))
         for name in names:
-            found += aws_calls(name) if name.startswith("aws ") else []
+            found += aws_calls(name) if re.search(r"(^|[;|] )aws ", name) else []
     return found
 
 

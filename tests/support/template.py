@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from awscli.customizations.cloudformation.yamlhelper import yaml_parse
@@ -56,6 +57,18 @@ def resources(**given: str) -> dict[str, Any]:
     }
     decided: dict[str, Any] = _decide(made, values)
     return decided
+
+
+def text(node: Any, values: dict[str, str]) -> str:
+    """Evaluate Ref, and Fn::Sub with a mapping, Fn::Select and Fn::Split."""
+    match node:
+        case {"Ref": name}:
+            return values[name]
+        case {"Fn::Select": [index, {"Fn::Split": [separator, whole]}]}:
+            return text(whole, values).split(separator)[int(index)]
+        case {"Fn::Sub": [pattern, dict(inner)]}:
+            return string.Template(pattern).substitute({name: text(each, values) for name, each in inner.items()})
+    return str(node)
 
 
 def _decide(node: Any, values: dict[str, str]) -> Any:

@@ -26,6 +26,7 @@ ABSENT = {
     "stack": ("aws", "describe-stacks", "ValidationError) when calling DescribeStacks: Stack with id x does not exist"),
     "role": ("aws", "get-role ", "NoSuchEntity) when calling GetRole: no such role"),
     "aws-auth": ("kubectl", "get configmap", "NotFound): configmaps aws-auth not found"),
+    "success": ("kubectl", "rollout status", "Timeout): deployment hello-world exceeded its progress deadline"),
     "namespace": ("kubectl", "get namespace", "NotFound): namespaces hello-world not found"),
 }
 #: What else the tools answer; the last rule that matches wins.
@@ -33,6 +34,7 @@ MORE = (
     ("kubectl", "version --client", json.dumps({"clientVersion": {"gitVersion": "v1.36.3"}}, indent=2)),
     ("aws", "freetier get-account-plan-state", "PAID\n"),
     ("aws", "describe-stacks", "CREATE_COMPLETE\n"),
+    ("aws", "describe-stacks .*Parameters", "[]\n"),
     ("aws", "describe-stacks .*Outputs", "PipelineName\taws-pipeline\n"),
     ("aws", "get-role ", f"{ROLE_ARN}\n"),
     ("aws", "get-role .*CreateDate", "2026-01-01T00:00:00+00:00\n"),
@@ -40,7 +42,9 @@ MORE = (
     ("kubectl", "get-contexts", f"{CONTEXT}\n"),
 )  # fmt: skip
 
-#: Scripts some of whose calls run at the same time.
+#: What a call begins with.
+CALL = "$ "
+#: Scripts some of whose calls run at the same time: their calls come after the output, in alphabetical order.
 PARALLEL = ("preflight.sh", "leftovers.sh", "teardown.sh")
 
 
@@ -57,6 +61,11 @@ class Situation:
         return f"{self.call} [{', '.join(told)}]"
 
 
+#: The revision before the release, and the image that it deployed.
+UNDO = (
+    ("kubectl", "get deployment/hello-world .*image", IMAGE),
+    ("kubectl", "get deployment/hello-world .*revision", f"3|{IMAGE}"),
+)
 SITUATIONS = (
     Situation("preflight.sh"),
     Situation("preflight.sh", differs=(("aws", "get-service-quota", "2.0\n"), ("aws", "freetier", "FREE\n"))),
@@ -64,8 +73,10 @@ SITUATIONS = (
     Situation("create-cluster.sh", ("cluster",)),
     Situation("create-cluster.sh", ("cluster", "stack")),
     Situation("create-cluster.sh"),
+    Situation("create-cluster.sh", (), (("aws", "list-addons", "vpc-cni\n"),)),
     Situation("create-role.sh", ("role",)),
     Situation("create-role.sh"),
+    Situation("create-stack.sh", ("role",)),
     Situation("authorize-role.sh", ("aws-auth", "namespace")),
     Situation(
         "authorize-role.sh", (), (("aws", "describe-access-entry", "build\tdeployers\t2026-01-02T00:00:00+00:00\n"),)
@@ -78,15 +89,22 @@ SITUATIONS = (
     Situation("teardown.sh --yes", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),)),
     Situation("build/connect.sh eksctl-demo " + ROLE_ARN),
     Situation(f"build/deploy.sh {IMAGE}"),
+    Situation(f"build/deploy.sh {IMAGE}", ("success",), UNDO),
     Situation("build/content-tag.sh"),
 )
+
+
+def shown(line: str) -> str:
+    """Return a line of output, or of a call as it would be typed after ``$``."""
+    return CALL + shlex.join(json.loads(line)).replace("\n", "\\n") if line.startswith('["') else line
 
 
 def transcript(situation: Situation, home: Path) -> str:
     """Return what a script calls, prints and returns, without what differs between runs."""
     desk = Desk(home / "desk", copy_of_checkout(home / "checkout"))
-    for name in ("Dockerfile", ".dockerignore"):
+    for name in ("Dockerfile", ".dockerignore", "buildspec.yml"):
         (desk.checkout / name).write_text("FROM scratch\n", encoding="utf-8")
+    (desk.home / "bin" / "docker").symlink_to(FAKES / "docker.sh")
     desk.answer_as_if_present()
     for tool, pattern, answer in MORE + situation.differs:
         desk.answer(tool, pattern, stdout=answer)
@@ -99,17 +117,19 @@ def transcript(situation: Situation, home: Path) -> str:
             code=1,
         )
     script, *arguments = situation.call.split()
-    done = desk.run(
-        script,
-        *arguments,
-        GITHUB_TOKEN=TOKEN,
-        ANSWER="200 repo, admin:repo_hook",
-        KUBECONFIG=str(desk.home / "kubeconfig"),
-    )
-    calls = [shlex.join(call).replace("\n", "\\n") for call in desk.calls()]
+    with (desk.home / "calls").open("a", encoding="utf-8") as output:  # so that the calls are between what is printed
+        done = desk.run(
+            script,
+            *arguments,
+            output=output.fileno(),
+            GITHUB_TOKEN=TOKEN,
+            ANSWER="200 repo, admin:repo_hook",
+            KUBECONFIG=str(desk.home / "kubeconfig"),
+        )
+    lines = [shown(line) for line in (desk.home / "calls").read_text(encoding="utf-8").splitlines()]
     if script in PARALLEL:
-        calls.sort()
-    text = "\n".join([f"## {situation}", *calls, done.stdout + done.stderr + f"exit {done.returncode}"])
+        lines.sort(key=lambda line: "" if not line.startswith(CALL) else line)
+    text = "\n".join([f"## {situation}", *lines, f"exit {done.returncode}"])
     for path, name in ((home / "desk", "HOME"), (home / "checkout", "CHECKOUT"), (ROOT, "ROOT")):
         text = text.replace(str(path), name)
     text = re.sub(r"^(ok +(python3|git|curl) +)\S+$", r"\1VERSION", text, flags=re.MULTILINE)

@@ -128,6 +128,7 @@ def world(aws: Aws, home: Path) -> Iterator[World]:
                     "GITHUB_USER": "learner",
                     "KUBECONFIG": str(kubeconfig),
                     "CLUSTER_STATE": str(state),
+                    "REHEARSAL_REGION": aws.region,
                 }
             )
             found = World(

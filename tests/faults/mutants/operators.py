@@ -46,7 +46,11 @@ OPERATORS: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = {
         re.compile(r"(?<![\w-])(?:" + "|".join(map(re.escape, OPPOSITE)) + r")(?![\w-])"),
         lambda found: OPPOSITE[found.group()],
     ),
-    "more": (NUMBER, lambda found: str(int(found.group()) * 2 + 1)),
+    # A function's code counts as zero or not.
+    "more": (
+        re.compile(rf"(?<!return )(?:{NUMBER.pattern})|(?<=return )0"),
+        lambda found: str(int(found.group()) * 2 + 1),
+    ),
     "less": (NUMBER, lambda found: str(int(found.group()) // 4)),
     "string": (
         re.compile(

@@ -17,14 +17,13 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-import pytest
-
 from tests.faults.mutants.operators import Mutant, is_fit, mutants
-from tests.faults.planted.run import Copy
+from tests.faults.planted.run import Copy, Unfit
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
@@ -33,10 +32,10 @@ CONFINED = (
     "unshare", "--map-root-user", "--mount", "sh", "-c",
     'mount --rbind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"', str(Path.home() / ".cache"),
 )  # fmt: skip
-#: Seconds; a mutant that makes the tests take longer is killed.
-PATIENCE = 600
-#: pytest's exit codes when no test failed, or none was selected.
-PASSED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+#: Seconds for a call of pytest. Each test has its own limit, which is shorter, so that this one ends only what hangs.
+PATIENCE = 3600
+#: So many tests that noticed other mutants of a file are tried first.
+FIRST = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Result:
     file: str
     survived: bool
     seconds: float
+    noticed_by: str = ""
 
 
 def survivors() -> list[Survivor]:
@@ -74,7 +74,7 @@ def survivors() -> list[Survivor]:
 
 
 @functools.cache
-def noticed_by() -> dict[str, list[str]]:
+def noticed_by() -> dict[str, list[list[str]]]:
     """Return the calls of pytest that could notice a mutant of each file, the cheapest first."""
     table = tomllib.loads((HERE / "noticed_by.toml").read_text(encoding="utf-8"))
     return {
@@ -85,11 +85,11 @@ def noticed_by() -> dict[str, list[str]]:
 
 
 def mentioning(path: str, name: str) -> list[str]:
-    """Return the tests of a file that have a name in their text or decorators."""
+    """Return the names of the tests of a file that have a word in their text or decorators."""
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
     tests = [node for node in ast.parse("\n".join(lines)).body if isinstance(node, ast.FunctionDef)]
     return [
-        f"{path}::{test.name}"
+        test.name
         for test in tests
         if test.name.startswith("test_")
         and name
@@ -97,18 +97,19 @@ def mentioning(path: str, name: str) -> list[str]:
     ]
 
 
-def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[str]:
-    """Return calls of pytest; the first of a script's own has only the tests that mention it, if there are any."""
-    name, is_verb = Path(file).name, re.match(r"scripts/(build/)?[\w-]+\.sh$", file)
+def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[list[str]]:
+    """Return calls of pytest; the first of a script's own has only the tests that mention it, if there are any.
 
-    def tests(word: str) -> list[str]:
-        if not (is_verb and word.endswith(".py")):
-            return [word]
-        return mentioning(word, name) or mentioning(word, name.removesuffix(".sh")) or [word]
-
-    first = " ".join(each for word in steps[0].split() for each in tests(word))
-    every = [*common.get("scripts_first", []), first, *steps[1:], *common.get("scripts_last", [])]
-    return [step.format(name=name) for step in every]
+    Those and the common tests of scripts with its name are one call, because pytest takes a second to start.
+    """
+    name = Path(file).name
+    last = [step.format(name=name, file=file).split() for step in common.get("scripts_last", [])]
+    if re.match(r"scripts/(build/)?[\w-]+\.sh$", file):
+        files = [word for word in steps[0].split() if word.endswith(".py")]
+        tests = [test for path in files for test in mentioning(path, name) or mentioning(path, Path(file).stem)]
+        every = [*common["scripts_first"], *files, "-k", " or ".join([name, *tests])]
+        return [every, *(step.split() for step in steps[1 if tests else 0 :]), *last]
+    return [step.split() for step in steps] + last
 
 
 def every_mutant(files: str = "*") -> Iterator[tuple[Mutant, str]]:
@@ -118,16 +119,34 @@ def every_mutant(files: str = "*") -> Iterator[tuple[Mutant, str]]:
             yield from mutants(file, (ROOT / file).read_text(encoding="utf-8"))
 
 
-def tried(copy: Copy, mutant: Mutant, text: str, tests: list[str]) -> Result:
-    """Run the tests with a mutant in place of its file."""
-    path, began = copy.checkout / mutant.file, time.monotonic()
-    whole = path.read_text(encoding="utf-8")
-    path.write_text(text, encoding="utf-8")
-    try:
-        survived = all(copy.run(step.split(), PATIENCE) in PASSED for step in tests)
-    finally:
-        path.write_text(whole, encoding="utf-8")
-    return Result(str(mutant), mutant.file, survived, round(time.monotonic() - began, 1))
+def first(results: Iterable[Result], file: str) -> list[str]:
+    """Return the tests that noticed most of a file's mutants so far."""
+    return [
+        test
+        for test, _ in Counter(
+            each.noticed_by for each in results if each.file == file and each.noticed_by
+        ).most_common(FIRST)
+    ]
+
+
+def tried(copy: Copy, mutant: Mutant, text: str, results: Iterable[Result]) -> Result:
+    """Run the tests with a mutant in place of its file, until one notices it; ``results`` are those of other mutants."""
+    began = time.monotonic()
+    steps = [first(results, mutant.file), *noticed_by()[mutant.file]]
+    with copy.changed(mutant.file, text):
+        test = next(filter(None, (copy.failed(step, PATIENCE) for step in steps if step)), None)
+    return Result(str(mutant), mutant.file, test is None, round(time.monotonic() - began, 1), test or "")
+
+
+def check(copy: Copy, results: Iterable[Result]) -> None:
+    """Run the tests that noticed mutants without a mutant.
+
+    Raises:
+        Unfit: one fails.
+    """
+    tests = sorted({each.noticed_by for each in results if each.noticed_by})
+    if tests and (test := copy.failed(tests, PATIENCE)):
+        raise Unfit(f"{test} fails without a mutant: delete the results that have it")
 
 
 def score(results: list[Result]) -> Iterator[str]:
@@ -151,6 +170,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, help="try this many, chosen at random")
     parser.add_argument("--seed", type=int, default=1, help="of the choice")
     parser.add_argument("--shard", default="1/1", help="try the first of four quarters: 1/4")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no other mutant after this time")
     parser.add_argument("--again", action="store_true", help="try those again that survived")
     parser.add_argument("--results", type=Path, default=ROOT / ".pytest_cache" / "mutants.jsonl")
     return parser.parse_args()
@@ -170,20 +190,24 @@ def chosen(given: argparse.Namespace) -> list[tuple[Mutant, str]]:
 
 def main() -> None:
     """Run the command line."""
-    given, tests = arguments(), noticed_by()
+    given = arguments()
     given.results.parent.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + given.minutes * 60
     lines = given.results.read_text(encoding="utf-8").splitlines() if given.results.exists() else []
     results = {each.key: each for each in (Result(**json.loads(line)) for line in lines)}
+    new = []
     with tempfile.TemporaryDirectory() as scratch, Copy(Path(scratch), *CONFINED) as copy:
         for mutant, text in (planted := chosen(given)):
             known = results.get(str(mutant))
-            if known is None or (given.again and known.survived):
-                result = results[str(mutant)] = tried(copy, mutant, text, tests[mutant.file])
+            if (known is None or (given.again and known.survived)) and time.monotonic() < end:
+                new.append(result := tried(copy, mutant, text, results.values()))
+                results[result.key] = result
                 with given.results.open("a", encoding="utf-8") as file:
                     print(json.dumps(dataclasses.asdict(result)), file=file)
                 if result.survived:
                     print(f"survived: {mutant}", flush=True)
-    print("\n".join(score([results[str(mutant)] for mutant, _ in planted])))
+        check(copy, new)
+    print("\n".join(score([results[str(mutant)] for mutant, _ in planted if str(mutant) in results])))
     listed = {str(each.mutant) for each in survivors()}
     sys.exit(any(result.survived and key not in listed for key, result in results.items()))
 

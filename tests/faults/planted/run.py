@@ -91,15 +91,38 @@ class Copy:
         self.server.communicate(timeout=60)
 
     @contextlib.contextmanager
-    def planted(self, fault: Fault) -> Iterator[None]:
-        """Plant a fault, and remove it afterwards."""
-        file = self.checkout / fault.file
+    def changed(self, name: str, text: str) -> Iterator[None]:
+        """Give a file another text, and its own afterwards."""
+        file = self.checkout / name
         whole = file.read_text(encoding="utf-8")
-        file.write_text(fault.planted_in(whole), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
         try:
             yield
         finally:
             file.write_text(whole, encoding="utf-8")
+
+    @contextlib.contextmanager
+    def planted(self, fault: Fault) -> Iterator[None]:
+        """Plant a fault, and remove it afterwards."""
+        with self.changed(fault.file, fault.planted_in((self.checkout / fault.file).read_text(encoding="utf-8"))):
+            yield
+
+    def failed(self, tests: Sequence[str], patience: float) -> str | None:
+        """Run tests until one fails, by an assertion or in any other way; return it, or its file if that cannot be loaded.
+
+        A test that ran out of time fails only if it does so twice.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            report = Path(scratch) / "report.xml"
+            self.run([*tests, "--assert=plain", "-p", "no:anyio", f"--junitxml={report}"], patience)  # starts faster
+            cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - pytest wrote it
+        for case in cases:
+            for failure in (*case.findall("failure"), *case.findall("error")):
+                module, name = case.get("classname", ""), case.get("name", "")
+                test = f"{module.replace('.', '/')}.py::{name}" if module else f"{name.replace('.', '/')}.py"
+                is_late = "timeout" in failure.get("message", "").lower() and [*tests] != [test]
+                return self.failed([test], patience) if is_late else test
+        return None
 
     def failures(self, tests: Sequence[str], patience: float = 120) -> list[str]:
         """Run tests until one fails; return ``test: message``, or nothing if all pass.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Stand-in for curl to api.github.com: answers by ANSWER, "STATUS SCOPES", for webhooks with the status HOOKS, if set, and
-# keeps its standard input.
+# Stand-in for curl to api.github.com: answers by ANSWER, "STATUS SCOPES", for webhooks and branches with the statuses HOOKS
+# and BRANCHES, if set, with the lines of HEADERS, and keeps its standard input.
 set -euo pipefail
-cat >>"$FAKES/curl.config"
+cat >>"${FAKES:?}/curl.config"
 headers='' body='' url=${!#}
 while (($#)); do
   case $1 in
@@ -12,10 +12,13 @@ while (($#)); do
   esac
   shift
 done
-status=${ANSWER%% *} scopes=${ANSWER#* }
+status=${ANSWER:?} && status=${status%% *} scopes=${ANSWER#* }
 [[ $url != */hooks ]] || status=${HOOKS:-$status}
+[[ $url != */branches/* ]] || status=${BRANCHES:-$status}
+[[ $url != */repositories/* ]] || status=200
 printf 'HTTP/2 %s\r\n' "$status" >"$headers"
 [[ $scopes == none ]] || printf 'x-oauth-scopes: %s\r\n' "$scopes" >>"$headers"
+[[ -z ${HEADERS:-} ]] || printf '%s\r\n' "$HEADERS" >>"$headers"
 permitted='{"permissions": {"admin": true}}'
 printf '%s' "${BODY:-$permitted}" >"$body"
 printf '%s' "$status"

@@ -2,6 +2,7 @@
 # Comes first on PATH for every program (tests/support/tracing.py): records the point SCRIPT:PROGRAM:N, then becomes the
 # program. If KILL_AT is "before POINT" or "after POINT", kills the whole process group there; if FAIL_AT is POINT, fails
 # without running the program. Forks only when it kills.
+# shellcheck disable=SC2154 # its variables: tests/support/tracing.py
 program=${0##*/} number=1 caller=
 read -r caller <"/proc/$PPID/cmdline"
 case $caller in

@@ -8,9 +8,12 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
+
+from rehearsal import waiting
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,9 +23,20 @@ CALLERS = 25  # of each kind; each has its own connection, so an answer may take
 TIMEOUT = 15.0  # seconds; a request that takes longer is lost
 
 
+def version(status: int, body: bytes) -> str:
+    """Return the version that the tutorial's app answers with.
+
+    Raises:
+        ValueError: this is no answer of the app.
+    """
+    if status != http.client.OK:
+        raise ValueError(f"status {status}")
+    return str(json.loads(body)["version"])
+
+
 @dataclass(frozen=True)
 class Loss:
-    """A request that was not answered with 200; ``at`` is a time of time.monotonic()."""
+    """A request that was not answered correctly; ``at`` is a time of time.monotonic()."""
 
     at: float
     kind: str
@@ -31,16 +45,21 @@ class Loss:
 
 @dataclass
 class Load:
-    """Sends requests to ``url`` while the context is open; none is retried, so every failure counts."""
+    """Sends requests to ``url`` while the context is open; none is retried, so every failure counts.
+
+    ``read`` returns the version that an answer is from; a ValueError of it makes the request a lost one.
+    """
 
     url: str
     rate: int = RATE
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Accept": "application/json"})
+    read: Callable[[int, bytes], str] = version
     answered: int = 0
     versions: Counter[str] = field(default_factory=Counter)
     lost: list[Loss] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._host = urlsplit(self.url).netloc
+        self._host, self._path = urlsplit(self.url)[1:3]
         self._stop = threading.Event()
         self._noting = threading.Lock()
         kinds = itertools.product(("kept", "new"), range(CALLERS))
@@ -101,18 +120,14 @@ class Load:
         connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self._host, timeout=TIMEOUT)
+        return http.client.HTTPConnection(self._host, timeout=waiting.bound(TIMEOUT))
 
-    @staticmethod
-    def _version(connection: http.client.HTTPConnection) -> str:
+    def _version(self, connection: http.client.HTTPConnection) -> str:
         if connection.sock is None:
             try:
                 connection.connect()
             except OSError as error:
                 raise ConnectionError(f"no connection: {error}") from error
-        connection.request("GET", "/", headers={"Accept": "application/json"})
+        connection.request("GET", self._path or "/", headers=dict(self.headers))
         response = connection.getresponse()
-        body = response.read()
-        if response.status != http.client.OK:
-            raise ValueError(f"status {response.status}")
-        return str(json.loads(body)["version"])
+        return self.read(response.status, response.read())

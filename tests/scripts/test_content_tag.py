@@ -1,0 +1,169 @@
+"""scripts/build/content-tag.sh: what decides about the image changes its tag, and nothing else does.
+
+What Docker sees is tried with a real Docker Engine in tests/rehearsal/test_docker.py; here a stand-in copies the files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.desk import copy_of_checkout
+from tests.support.paths import FAKES, ROOT
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    copy = copy_of_checkout(tmp_path / "copy")
+    files = ["Dockerfile", ".dockerignore", "buildspec.yml", "README.md"]
+    files += [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for name in files:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "docker").symlink_to(FAKES / "docker.sh")
+    return copy
+
+
+def run(copy: Path, script: str = "content-tag.sh", **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{copy.parent / 'bin'}:{os.environ['PATH']}"
+    environment |= {"PATH": path, "HOME": str(copy.parent), "GITHUB_USER": "octocat"}
+    command = ["bash", copy / "scripts" / "build" / script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def content_tag(copy: Path, **environment: str) -> str:
+    done = run(copy, **environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("content-")
+    return done.stdout.strip()
+
+
+def append(name: str, text: str = "# another line\n") -> Callable[[Path], None]:
+    def edit(copy: Path) -> None:
+        with (copy / name).open("a") as file:
+            file.write(text)
+
+    return edit
+
+
+def swap(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def edit(copy: Path) -> None:
+        text = (copy / name).read_text()
+        assert old in text
+        (copy / name).write_text(text.replace(old, new))
+
+    return edit
+
+
+def link(copy: Path, target: str) -> None:
+    (copy / "app.py").unlink(missing_ok=True)
+    (copy / "app.py").symlink_to(target)
+
+
+def rename(copy: Path) -> None:
+    swap(".dockerignore", "!app.py", "!main.py")(copy)
+    (copy / "app.py").rename(copy / "main.py")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    **{
+        name: append(name)
+        for name in ("app.py", "requirements.txt", "tests/test_app.py", "Dockerfile", "buildspec.yml")
+    },
+    "mode": lambda copy: (copy / "app.py").chmod(0o755),
+    "a link": lambda copy: link(copy, "README.md"),
+    "name": rename,
+    "a directory": lambda copy: (append(".dockerignore", "!static\n")(copy), (copy / "static").mkdir()),
+}
+OTHERS: dict[str, Callable[[Path], object]] = {
+    "README.md": append("README.md"),
+    "a new file": lambda copy: (copy / "new.py").write_text("print()\n"),
+    "a comment in .dockerignore": append(".dockerignore"),
+    "time": lambda copy: os.utime(copy / "app.py", (0, 0)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_in_the_image_changes_the_tag(copy: Path, name: str) -> None:
+    before = content_tag(copy)
+    CHANGES[name](copy)
+    assert content_tag(copy) != before
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_not_in_the_image_does_not_change_the_tag(copy: Path, name: str) -> None:
+    before = content_tag(copy)
+    OTHERS[name](copy)
+    assert content_tag(copy) == before
+
+
+def test_target_of_a_link_changes_the_tag(copy: Path) -> None:
+    tags = set()
+    for target in ("README.md", "LICENSE", "nowhere"):
+        link(copy, target)
+        tags.add(content_tag(copy))
+    assert len(tags) == 3
+
+
+def test_base_image_changes_the_tag(copy: Path) -> None:
+    """A tag such as 3.13-slim moves with every fix of its packages."""
+    assert content_tag(copy, BASE="one") != content_tag(copy, BASE="two")
+
+
+def test_build_argument_changes_the_tag(copy: Path) -> None:
+    append("Dockerfile", "ARG FLAVOUR=plain OTHER\n")(copy)
+    plain = content_tag(copy)
+    assert len({plain, content_tag(copy, FLAVOUR="sweet"), content_tag(copy, OTHER="sweet")}) == 3
+
+
+def test_version_does_not_change_the_tag(copy: Path) -> None:
+    """It is the commit, which is in the image; the image of an earlier commit with the same content is deployed."""
+    assert content_tag(copy, VERSION="one") == content_tag(copy, VERSION="two")
+
+
+def test_failure_of_docker_is_reported(copy: Path) -> None:
+    """Once, a line such as !templates/** failed a command of its own, and the build went on without a tag."""
+    append(".dockerignore", "!\n")(copy)
+    failed = run(copy)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.splitlines()[-1].startswith("Docker cannot read the files of the image: ")
+
+
+def test_docker_sees_only_the_files_it_copies() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    assert all((ROOT / line.removeprefix("!")).is_file() for line in lines[1:])
+    copied = {
+        word
+        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    }
+    assert copied == {line.removeprefix("!") for line in lines[1:]}
+
+
+# The images that the Dockerfile takes files from
+
+IMAGES = {
+    "FROM python:3.13-slim": ["python:3.13-slim"],
+    "from python:3.13-slim as base\nFROM Base AS other\nFROM scratch": ["python:3.13-slim"],
+    "FROM --platform=linux/arm64 python:3.13-slim AS base": ["python:3.13-slim"],
+    'ARG V=3.12 S="-slim"\nFROM python:${V}$S': ["python:3.12-slim"],
+    "FROM a\nCOPY --from=nginx:1 /x /y\nCOPY --from=0 /x /y": ["a", "nginx:1"],
+    "FROM a AS b\nRUN --mount=type=bind,from=tools:1,target=/x \\\n  --mount=from=b true": ["a", "tools:1"],
+    "FROM a\n# COPY --from=b\nRUN python -c 'x' \\\n  from y": ["a"],
+    "FROM a\r": ["a"],
+}
+
+
+@pytest.mark.parametrize("dockerfile", IMAGES, ids=range(len(IMAGES)))
+def test_images_of_the_dockerfile(copy: Path, dockerfile: str) -> None:
+    (copy / "Dockerfile").write_text(dockerfile + "\n")
+    done = run(copy, "pull-base.sh")
+    assert done.stdout == "".join(f"{image} sha256:base\n" for image in IMAGES[dockerfile])
