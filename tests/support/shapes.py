@@ -57,5 +57,5 @@ def deviations(value: Any, shape: Any, path: str) -> Iterator[str]:
     elif shape.type_name == "map":
         for key, item in value.items():
             yield from deviations(item, shape.value, f"{path}.{key}")
-    elif getattr(shape, "enum", None) and value not in shape.enum:
+    elif getattr(shape, "enum", None) and value and value not in shape.enum:  # the emulator writes "" for nothing
         yield f"{path} is {value!r}, not one of {', '.join(shape.enum)}"
