@@ -78,7 +78,7 @@ class Load:
         """Stop, after the requests that are in flight."""
         self._stop.set()
         for caller in self._callers:
-            caller.join(2 * TIMEOUT)
+            caller.join(waiting.bound(2 * TIMEOUT))
 
     @property
     def total(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -42,22 +44,16 @@ def run(*, keep: bool, verbose: bool) -> int:
     progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
     with lifecycle.exclusive():
         _refuse_if_kept()
-        lifecycle.stop()  # remove what a killed rehearsal has left
-        shutil.rmtree(LOGS, ignore_errors=True)
-        try:
-            before, tutorial = begin(progress)
-            if keep:
-                (settings.run / "kept").touch()
-                _print_how_to_enter(progress.console)
-                return 0
-            push = walk(progress, tutorial)
-        except FAILURES as error:
-            _show_failure(progress, error)
-            _keep_logs(progress)
-            return 1
-        finally:
-            if not (settings.run / "kept").exists():
-                lifecycle.stop()
+        with _alone():
+            try:
+                before, tutorial = begin(progress)
+                if keep:
+                    (settings.run / "kept").touch()
+                    _print_how_to_enter(progress.console)
+                    return 0
+                push = walk(progress, tutorial)
+            except FAILURES as error:
+                return _fail(progress, error)
         try:
             _check_nothing_left(progress, before)
         except StepFailed as error:
@@ -74,26 +70,20 @@ def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
         _refuse_if_kept()
         prepared = Path(work) / "checkout"
         taken = prepare(app, prepared)
-        lifecycle.stop()  # remove what a killed rehearsal has left
-        shutil.rmtree(LOGS, ignore_errors=True)
         progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
-        try:
-            _, tutorial = begin(progress, prepared)
-            seen = examine.one_container(progress, tutorial, app, taken)
-            if report.may_be_released(seen):
-                tutorial.push_all("Let the probes ask a path of the app")
-                tutorial.setup_cluster()
-                tutorial.create_stack()
-                examine.in_cluster(progress, tutorial, seen)
-            if keep:
-                (settings.run / "kept").touch()
-        except FAILURES as error:
-            _show_failure(progress, error)
-            _keep_logs(progress)
-            return 1
-        finally:
-            if not (settings.run / "kept").exists():
-                lifecycle.stop()
+        with _alone():
+            try:
+                _, tutorial = begin(progress, prepared)
+                seen = examine.one_container(progress, tutorial, app, taken)
+                if report.may_be_released(seen):
+                    tutorial.push_all("Let the probes ask a path of the app")
+                    tutorial.setup_cluster()
+                    tutorial.create_stack()
+                    examine.in_cluster(progress, tutorial, seen)
+                if keep:
+                    (settings.run / "kept").touch()
+            except FAILURES as error:
+                return _fail(progress, error)
     return 0 if report.show(progress.console, directory.name, seen) else 1
 
 
@@ -114,15 +104,25 @@ def run_without_cluster(*, verbose: bool) -> int:
                     tutorial.first_source()
                     tutorial.delete_stack_and_role()
                 except FAILURES as error:
-                    _show_failure(progress, error)
-                    _keep_logs(progress)
-                    return 1
+                    return _fail(progress, error)
         except SandboxError as error:
             raise NotPossible(str(error)) from error
     progress.console.print("Left out, because it needs root on Linux:")
     for part in without_cluster.LEFT_OUT:
         progress.console.print(f"  - {part}")
     return 0
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Remove what a killed rehearsal has left before the block, and this rehearsal after it, unless it is kept."""
+    lifecycle.stop()
+    shutil.rmtree(LOGS, ignore_errors=True)
+    try:
+        yield
+    finally:
+        if not (settings.run / "kept").exists():
+            lifecycle.stop()
 
 
 def _began() -> float:
@@ -274,6 +274,13 @@ def _show_failure(progress: Progress, error: Exception) -> None:
     for line in getattr(error, "excerpt", []):
         progress.console.print(f"    {line}", style="dim", markup=False)
     progress.console.print(f"Step {progress.failed} failed: {error}", style="red", markup=False)
+
+
+def _fail(progress: Progress, error: Exception) -> int:
+    """Show why a step failed and keep the logs; return the exit code."""
+    _show_failure(progress, error)
+    _keep_logs(progress)
+    return 1
 
 
 def _keep_logs(progress: Progress) -> None:

@@ -38,8 +38,8 @@ check_stack_options() { # what create-stack.sh accepts in addition to the settin
 check_policy() { # check_policy FILE KEY: a valid IAM policy once filled in, with this key in a statement
   local document
   document=$(partition=aws account=0 document "$1" 2>&1) ||
-    refuse "$document: fix it; \"git diff -- $1\" shows what was changed"
-  [[ $document == *"\"$2\": "* ]] || refuse "$1: no statement has a $2: fix it; \"git diff -- $1\" shows what was changed"
+    refuse_file "$1" "$document"
+  [[ $document == *"\"$2\": "* ]] || refuse_file "$1" "$1: no statement has a $2"
 }
 
 python=''      # not the terminal's
@@ -50,5 +50,5 @@ use_python() { # sets python to one that has what scripts/lib imports
 check_manifest() { # check_manifest FILE [KIND...]: valid YAML with exactly these kinds, or with any
   local problem
   use_python
-  problem=$("$python" scripts/lib/check_manifest.py "$@" 2>&1) || refuse "$problem: fix it; \"git diff -- $1\" shows what was changed"
+  problem=$("$python" scripts/lib/check_manifest.py "$@" 2>&1) || refuse_file "$1" "$problem"
 }

@@ -25,17 +25,19 @@ lookup() {
 
 # Sets caller, account, partition and role_arn. Every script that changes something calls it first.
 identify() {
-  local advised
   caller=$(aws sts get-caller-identity --query Arn --output text 2>"$work/identity") || {
     cat "$work/identity" >&2
     # shellcheck disable=SC2034 # for finish in common.sh
     reported=1
-    if advice "$(<"$work/identity")" >/dev/null; then exit 1; fi
-    advised=$(credentials_are_wrong)
-    die "$advised"
+    advice "$(<"$work/identity")" >/dev/null || credentials_are_wrong >&2 # what is known, aws has said
+    exit 1
   }
-  advised=$(advice 'requested fields are missing')
-  [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] || die "$advised"
+  [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] || {
+    # shellcheck disable=SC2034 # the same
+    reported=1
+    advice 'requested fields are missing' >&2
+    exit 1
+  }
   partition=${BASH_REMATCH[1]} account=${BASH_REMATCH[3]}
   # shellcheck disable=SC2034 # used by the scripts
   role_arn=arn:$partition:iam::$account:role/$KUBECTL_ROLE_NAME

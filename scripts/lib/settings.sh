@@ -1,13 +1,15 @@
 # shellcheck shell=bash
 # Reads and checks the settings. No value that passes has a character that a shell would expand inside double quotes.
 
+refuse_file() { refuse "$2: fix it; \"git diff -- $1\" shows what was changed"; } # refuse_file FILE PROBLEM
+
 read_settings() { # in a separate shell first, because a mistake in settings.sh would end this one without a message
   local problem name
   [[ ! -r settings.sh || $(<settings.sh) != *$'\r'* ]] ||
     refuse "settings.sh has Windows line ends: save it with Unix line ends (LF), and set git config --global core.autocrlf input"
   problem=$(bash -euo pipefail -c 'source ./settings.sh' 2>&1) || {
     problem=${problem%%$'\n'*}
-    refuse "settings.sh cannot be used: ${problem#*settings.sh: }: fix it; \"git diff -- settings.sh\" shows what was changed"
+    refuse_file settings.sh "settings.sh cannot be used: ${problem#*settings.sh: }"
   }
   given=''
   for name in $(compgen -e); do [[ -z ${!name} ]] || given+=" $name"; done # what the environment sets, before the defaults
