@@ -312,7 +312,7 @@ def test_build_with_no_space_deploys_nothing(releases: Releases, figure: Figure)
 def test_manifest_is_read_as_by_the_stand_in(tmp_path: Path) -> None:
     """The tests of deploy.sh have a stand-in for ``kubectl label --local``."""
     (tmp_path / "deployment.yml").write_text((ROOT / "deployment.yml").read_text() + OTHER_KINDS)
-    (call,) = re.findall(r"^(kubectl label --local .*)$", TRANSCRIPTS.read_text(), re.MULTILINE)
+    (call,) = set(re.findall(r"^\$ (kubectl label --local .*)$", TRANSCRIPTS.read_text(), re.MULTILINE))
     words = shlex.split(call)[1:]
     said = [
         subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30).stdout

@@ -267,8 +267,8 @@ def test_aws_auth_does_not_count_in_mode_api(eks: Rehearsal) -> None:
 def test_role_is_mapped_where_eks_made_no_aws_auth(eks: Rehearsal, by: str, tmp_path: Path) -> None:
     write_aws_auth(None)
     context = eks.run("kubectl", "config", "current-context").stdout.strip()
-    env = eks.env | {"KUBECTL_ROLE_NAME": "tester", "ACCOUNT_ID": settings.account, "scratch": str(tmp_path)}
-    env["context"] = context
+    env = eks.env | {"KUBECTL_ROLE_NAME": "tester", "ACCOUNT_ID": settings.account, "PARTITION": "aws"}
+    env |= {"context": context, "scratch": str(tmp_path)}
     (edit,) = [each.script for each in commands(ROOT / "README.md") if "mapRoles: |/r" in each.script]
     command = ["bash", "-euc", edit] if by == "hand" else ["scripts/authorize-role.sh"]
     subprocess.run(command, env=env, cwd=eks.checkout, check=True, timeout=120, capture_output=True)
