@@ -120,7 +120,8 @@ def test_region_that_is_not_enabled_is_distinguished_from_a_wrong_key(
         stderr=f"\nAn error occurred ({code}) when calling the GetCallerIdentity operation: invalid\n",
         code=254,
     )
-    desk.answer("aws", "--region us-east-1 sts get-caller-identity", stdout="{}", code=elsewhere)
+    ask = "--cli-connect-timeout 10 --cli-read-timeout 30 --region us-east-1 sts get-caller-identity"
+    desk.answer("aws", ask, stdout="{}", code=elsewhere)
     done = desk.run("create-role.sh")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(advised)
