@@ -27,7 +27,6 @@ check_tools() {
 
 continue_as() { # continue_as [OPTION]: becomes the program that runs the commands; it gets the signals
   rm -rf "$work"
-  trap - EXIT
   [[ -z ${GITHUB_TOKEN:-} ]] || export GITHUB_TOKEN
   export CERTIFY_MINUTES CERTIFY_ACCOUNT=$account CERTIFY_CALLER=$caller
   exec python3 -S -m scripts.lib.certify "$@" # -S, because an installed package may be called scripts, too

@@ -112,6 +112,10 @@ def test_every_call_has_the_settings_that_the_scripts_need(script: str, tmp_path
     seen = [dict([line.split("=", 1)]) for line in lines if line.startswith(tuple(FIXED))]
     assert seen
     assert all(FIXED.items() >= each.items() for each in seen), seen
+    # preflight.sh, with which setup-cluster.sh ends here, fails early rather than wait long.
+    attempts = 3 if script in ("preflight.sh", "setup-cluster.sh") else 8
+    retries = {line for line in lines if line.startswith(("AWS_RETRY_MODE=", "AWS_MAX_ATTEMPTS="))}
+    assert retries == {"AWS_RETRY_MODE=standard", f"AWS_MAX_ATTEMPTS={attempts}"}
     history = {line for line in lines if line.startswith("AWS_CLI_HISTORY_FILE=")}
     assert history
     assert all(line.startswith(f"AWS_CLI_HISTORY_FILE={desk.home}/tmp.") for line in history), "deleted at the end"

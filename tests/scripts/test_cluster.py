@@ -322,7 +322,7 @@ def test_conflict_is_retried(desk: Desk) -> None:
     desk.answer("kubectl", " patch ", real=str(spy))
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    assert "someone else changed aws-auth at the same time: fetching it again" in done.stderr
+    assert "someone else changed aws-auth at the same time: fetching it again" in done.stderr.splitlines()
     assert sum("get configmap/aws-auth" in line for line in commands(desk)) == 3, "two to edit it, and one to confirm"
 
 
@@ -548,6 +548,16 @@ def test_teardown_deletes_in_order(desk: Desk) -> None:
     ]
     assert done.returncode == 1  # the stand-in still lists the context, so it counts as left
     assert "kubeconfig context: arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo" in done.stdout
+
+
+@pytest.mark.parametrize("status", ["CREATING", "UPDATING", "DELETING"])
+def test_teardown_waits_for_an_operation_of_the_cluster(status: str, desk: Desk) -> None:
+    settled, states = desk.home / "settled", desk.home / "states"
+    states.write_text(f"#!/bin/sh\n[ -e {settled} ] && echo ACTIVE && exit\ntouch {settled}\necho {status}\n")
+    states.chmod(0o755)
+    desk.answer("aws", "describe-cluster .*status", real=str(states))
+    desk.run("teardown.sh", "--yes")
+    assert any("delete namespace hello-world" in line for line in commands(desk))
 
 
 def test_teardown_of_nothing_changes_nothing(desk: Desk) -> None:

@@ -145,6 +145,8 @@ def test_stuck_rollout_is_rolled_back_before_its_deadline(
     assert f"new-2: {reason}, {message}" in failed.stderr.splitlines()
     assert last(failed).endswith("was rolled back to revision 3 of hello-world: see the errors above")
     assert len([call for call in build.calls if WAIT in call]) == 1
+    (states,) = [call for call in build.calls if STATES in call]
+    assert '={.metadata.ownerReferences[0].name}{"\\t"}{.metadata.annotations.deployment' in states
 
 
 CRASHING = ("9", "CrashLoopBackOff", "back-off 5m0s restarting failed container")
@@ -365,6 +367,19 @@ if [[ "$*" == *--timeout=10s ]]; then
   exit 1
 fi
 """
+
+
+def test_waits_twice_the_deadline_without_visible_progress(build: Build) -> None:
+    """kubectl does not show all progress, from which the Deployment counts its deadline; 5 seconds are for the network."""
+    edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=10))
+    runs(build)
+    silent = PROGRESS.replace('  echo "Waiting: ${#steps} of 5"\n', "").replace("${#steps} < 5", "${#steps} < 2")
+    silent = silent.replace("sleep 2", "sleep 7")
+    build.install(
+        "kubectl", silent + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/usr/bin/env bash\n")
+    )
+    done = build.run("build/deploy.sh", IMAGE)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("error", REFUSALS)

@@ -265,6 +265,7 @@ def test_webhook_has_its_own_secret() -> None:
     assert webhook["RegisterWithThirdParty"] is True
     assert webhook["Filters"] == [{"JsonPath": "$.ref", "MatchEquals": {"Fn::Sub": "refs/heads/${GitBranch}"}}]
     assert webhook["TargetPipeline"] == {"Ref": "Pipeline"}
+    assert webhook["TargetPipelineVersion"] == {"Fn::GetAtt": ["Pipeline", "Version"]}
     assert webhook["TargetAction"] == made["Pipeline"]["Properties"]["Stages"][0]["Actions"][0]["Name"]
     generated = made["WebhookSecret"]["Properties"]["GenerateSecretString"]
     assert 32 <= generated["PasswordLength"] <= 100
