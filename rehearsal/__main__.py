@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 
 from rehearsal import rehearse
+from rehearsal.practice import commands
+from rehearsal.practice.practice import NotNow
 from rehearsal.progress import StepFailed
 from rehearsal.readiness.directory import Refused
 from rehearsal.sandbox import SandboxError
@@ -17,7 +19,10 @@ from rehearsal.sandbox import SandboxError
 def main() -> int:
     """Parse the command line and return an exit code: 0 done, 1 failed, 2 wrong arguments."""
     parser = argparse.ArgumentParser(prog="scripts/rehearse.sh", description="Rehearse the tutorial on this machine.")
-    parser.add_argument("action", nargs="?", choices=("run", "status", "env", "stop", "clean"), default="run")
+    parser.add_argument(
+        "action", nargs="?", choices=("run", "practice", "status", "env", "stop", "clean"), default="run"
+    )
+    parser.add_argument("what", nargs="?", help="of practice: list, hint, check, solution, reset, or an exercise")
     parser.add_argument(
         "--keep", action="store_true", help="leave everything running, so that you can follow the README by hand"
     )
@@ -26,6 +31,8 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="show all output of every step")
     parser.add_argument("--without-cluster", action="store_true", help="only what needs neither root nor Docker")
     given = parser.parse_args()
+    if given.what and given.action != "practice":
+        parser.error(f"{given.action} takes no {given.what}")
     if given.action != "run" and (given.app or given.keep or given.verbose or given.without_cluster):
         parser.error(f"{given.action} takes no options")
     if (given.keep or given.app) and given.without_cluster:
@@ -33,8 +40,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop, "clean": rehearse.clean}
     try:
+        if given.action == "practice":
+            return commands.run(given.what)
         return actions[given.action]() if given.action in actions else _run(given)
-    except (rehearse.NotPossible, Refused) as error:
+    except (rehearse.NotPossible, Refused, NotNow) as error:
         print(f"rehearse.sh: {error}", file=sys.stderr)
         return 2
     except (StepFailed, SandboxError, TimeoutError) as error:

@@ -63,6 +63,21 @@ def run(*, keep: bool, verbose: bool) -> int:
     return 0
 
 
+def keep_after_first_release(*, verbose: bool = False) -> int:
+    """Rehearse until the first commit is live, and leave everything running; return the exit code."""
+    progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
+    with lifecycle.exclusive():
+        _refuse_if_kept()
+        with _alone():
+            try:
+                _, tutorial = begin(progress)
+                walk_to_first_release(progress, tutorial)
+                (settings.run / "kept").touch()
+            except FAILURES as error:
+                return _fail(progress, error)
+    return 0
+
+
 def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
     """Rehearse with an app of the learner's in place of the tutorial's, and report how ready it is; 1 if it is not."""
     app = read(directory)
@@ -200,15 +215,20 @@ def _make_learner(source: Path | None = None) -> tuple[dict[str, str], Path]:
 
 def walk(progress: Progress, tutorial: Tutorial) -> Push:
     """Run the tutorial's steps, from no cluster to a live commit, a bad one that is undone, and the teardown."""
-    tutorial.setup_cluster()
-    tutorial.create_stack()
-    tutorial.first_release()
-    progress.console.print(f"    The first commit was live after {progress.elapsed:.0f} s")
+    walk_to_first_release(progress, tutorial)
     push = tutorial.push_change()
     tutorial.push_bad_change()
     tutorial.status()
     tutorial.teardown()
     return push
+
+
+def walk_to_first_release(progress: Progress, tutorial: Tutorial) -> None:
+    """Run the tutorial's steps until the first commit is live."""
+    tutorial.setup_cluster()
+    tutorial.create_stack()
+    tutorial.first_release()
+    progress.console.print(f"    The first commit was live after {progress.elapsed:.0f} s")
 
 
 def status() -> int:

@@ -31,6 +31,7 @@ LAYERS = (
     ("aws",),
     ("once", "readiness", "without_cluster"),
     ("rehearse",),
+    ("practice",),
     ("__main__",),
 )
 

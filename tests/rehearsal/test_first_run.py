@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(TIMEO
 
 @contextlib.contextmanager
 def publishers(checkout: Path) -> Iterator[None]:
-    """Publish this machine's programs on loopback, and tell the checkout so."""
+    """Publish this machine's programs on loopback, and let the checkout take them from there."""
     build.build(lambda _: None)
     with release_server.running() as server:
         server.rate = RATE
