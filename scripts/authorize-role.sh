@@ -81,3 +81,4 @@ found=$(access_entry)
 [[ $mode != API && -z $found ]] || change_access_entry
 [[ $mode == API || $verb$found == add?* ]] || change_aws_auth
 [[ $verb == remove ]] || confirm
+end

@@ -94,3 +94,4 @@ case $status in
   *) fail ;;
 esac
 aws cloudformation describe-stacks --stack-name "$STACK_NAME" --query 'Stacks[0].Outputs[].[OutputKey, OutputValue]' --output text
+end

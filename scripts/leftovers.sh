@@ -58,3 +58,4 @@ if [[ -s $work/left ]]; then
   die "the resources above are left and may cost money: delete them in the AWS console unless something else uses them"
 fi
 say "Nothing is left"
+end

@@ -65,5 +65,5 @@ cat "$work"/line.*
 [[ -z ${pending:-} ]] || printf 'not yet %-11s %s\n' GitHub "$pending"
 cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
 printf 'cost    %s\n' "$cost"
-failures=$(cat "$work"/line.* | grep -c ^FAILED) || exit 0
+failures=$(cat "$work"/line.* | grep -c ^FAILED) || end
 die "$failures of the checks failed: fix what they report, then run this again"

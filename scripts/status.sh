@@ -88,3 +88,4 @@ if [[ $cluster == ACTIVE* ]]; then
   line cost "$cost"
 fi
 if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi
+end

@@ -138,6 +138,41 @@ def test_bash_3_2_reads_it(script: Path) -> None:
         subprocess.run([OLD[0], "-n", script], check=True)
 
 
+# After an unset variable, the EXIT trap of bash 3.2 sees status 0. So status 0 counts only after a call of end.
+
+COMMON = [path for path in (ROOT / "scripts").rglob("*.sh") if "source scripts/lib/common.sh\n" in path.read_text()]
+LAST = re.compile(r"(end|die .*|continue_as)\n")
+
+
+@pytest.mark.parametrize("script", COMMON, ids=lambda path: path.name)
+def test_script_says_that_it_has_come_to_its_end(script: Path) -> None:
+    lines = script.read_text(encoding="utf-8").splitlines(keepends=True)
+    assert LAST.fullmatch(lines[-1])
+    assert [line for line in lines if re.search(r"\bexit( 0)?\s*($|[;&|}#])", line)] == []
+
+
+def run_in(bash: str, last: str) -> tuple[int, str]:
+    script = f"set -euo pipefail\nself=/scripts/x.sh\nsource scripts/lib/common.sh\n{last}\n"
+    done = subprocess.run([bash, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("bash", [*OLD, "bash"])
+def test_script_that_does_not_come_to_its_end_fails(bash: str) -> None:
+    assert run_in(bash, "end") == (0, "")
+    code, said = run_in(bash, ":")
+    assert code == 1
+    assert "fix the error above, then run it again" in said
+
+
+@needs_it
+@pytest.mark.parametrize("last", ['echo "$nope"', 'f() { echo "$nope"; }; f'])
+def test_unset_variable_in_bash_3_2_fails(last: str) -> None:
+    code, said = run_in(OLD[0], f"{last}\nend")
+    assert code == 1
+    assert "nope: unbound variable" in said
+
+
 @needs_it
 @pytest.mark.parametrize("kind", ["deployment", "namespace"])
 def test_teardown_in_bash_3_2_reports_what_it_could_not_delete(
