@@ -10,18 +10,17 @@
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+source scripts/lib/confirm.sh
 uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME STACK_NAME APP_NAMESPACE)
 begin --yes "$@"
-has_option --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"
+check_terminal delete "$@"
 require aws eksctl kubectl python3
 
 confirm() {
-  local answer
   printf 'This deletes, in account %s, region %s:\n' "$account" "$AWS_REGION"
   printf '  the namespace %s with the app and its load balancer\n  the stack %s with its images and artifacts\n' "$APP_NAMESPACE" "$STACK_NAME"
   printf '  the role %s\n  the cluster %s\n' "$KUBECTL_ROLE_NAME" "$CLUSTER_NAME"
-  read -r -p 'Type the name of the cluster to continue: ' answer
-  [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was deleted"
+  ask_for_name deleted
 }
 
 delete_app() { # with its load balancer; eksctl deletes load balancers too, but only while the cluster works
@@ -95,3 +94,4 @@ if ((${#failed[@]})); then
   die "failed: ${list%, }: fix the errors above, then run this again"
 fi
 scripts/leftovers.sh || die "the check for leftovers failed: follow its message above, then run this again"
+end
