@@ -35,6 +35,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "build/deploy.sh": (IMAGE,),
     "build/install-kubectl.sh": ("bin",),
     "build/pull-base.sh": (),
+    "learner-policy.sh": ("stack",),
     "leftovers.sh": (),
     "preflight.sh": (),
     "setup-cluster.sh": (),
@@ -47,6 +48,7 @@ ASKING = (
     "create-cluster.sh",
     "create-role.sh",
     "create-stack.sh",
+    "learner-policy.sh",
     "leftovers.sh",
     "status.sh",
     "teardown.sh",
@@ -100,6 +102,12 @@ def said(done: CompletedProcess[str], line: str) -> bool:
 
 def assert_all(good: dict[str, bool]) -> None:
     assert [script for script, is_good in good.items() if not is_good] == []
+
+
+def test_no_script_is_forgotten() -> None:
+    """together.sh itself needs no file but that of its commands' output."""
+    common = [path for path in (ROOT / "scripts").rglob("*.sh") if "source scripts/lib/common.sh\n" in path.read_text()]
+    assert {str(path.relative_to(ROOT / "scripts")) for path in common} - {"build/together.sh"} == set(CALLS)
 
 
 def test_unwritable_tmpdir(desk: Desk, figure: Figure) -> None:

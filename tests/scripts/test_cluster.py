@@ -193,6 +193,22 @@ def test_no_stack_is_deleted_if_the_cluster_cannot_be_read(desk: Desk) -> None:
     assert [line for line in changing(desk) if "delete-stack" in line or "eksctl create" in line] == []
 
 
+def test_no_stack_is_deleted_if_the_cluster_has_been_created_meanwhile(desk: Desk) -> None:
+    """The first question finds no cluster, and the second, once the stack is settled, does."""
+    program = desk.home / "describe"
+    program.write_text(
+        f'#!/bin/sh\n[ -e "$0.asked" ] && echo ACTIVE && exit\n: >"$0.asked"\necho "{ABSENT}" >&2\nexit 254\n'
+    )
+    program.chmod(0o755)
+    desk.answer("aws", "describe-stacks", stdout="CREATE_COMPLETE\n")
+    desk.answer("aws", "describe-cluster ", real=str(program))
+    done = desk.run("create-cluster.sh")
+    assert (done.returncode, done.stderr) == (
+        1, "cluster eksctl-demo has just been created by someone else: run this again\n"
+    )  # fmt: skip
+    assert [line for line in changing(desk) if "delete-stack" in line or "eksctl create" in line] == []
+
+
 def test_node_group_in_progress_is_awaited(desk: Desk) -> None:
     interrupted(desk, "CREATE_IN_PROGRESS", "CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
     done = desk.run("create-cluster.sh")
