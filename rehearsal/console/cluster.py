@@ -19,8 +19,8 @@ import yaml
 from rehearsal.console.snapshot import Cluster, Node, Pod, clean, no_cluster
 from rehearsal.settings import settings
 
-APP = "hello-world"
-LABEL = "app.kubernetes.io/name"
+#: Namespaces of every new cluster; the app, whatever its name, is in another.
+KUBERNETES_OWN = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 Json = dict[str, Any]
 
@@ -80,15 +80,19 @@ def _pem(entry: Json, name: str) -> bytes:
 
 def describe(version: Json, nodes: Json, pods: Json, services: Json, deployments: Json) -> Cluster:
     """Return the page's view of the cluster from the API server's answers."""
-    own = [pod for pod in pods["items"] if pod["metadata"].get("labels", {}).get(LABEL) == APP]
+    own = _of_app(pods)
     return {
         "note": "",
         "version": clean(version.get("gitVersion")),
-        "address": _address(services["items"]),
-        "rollout": _rollout(deployments["items"]),
+        "address": _address(_of_app(services)),
+        "rollout": _rollout(_of_app(deployments)),
         "nodes": [_node(node, own, pods["items"]) for node in sorted(nodes["items"], key=_name)],
         "waiting": [_pod(pod) for pod in sorted(own, key=_name) if not pod["spec"].get("nodeName")],
     }
+
+
+def _of_app(answer: Json) -> list[Json]:
+    return [item for item in answer["items"] if item["metadata"]["namespace"] not in KUBERNETES_OWN]
 
 
 def _name(item: Json) -> str:
@@ -137,8 +141,7 @@ def _status(pod: Json, containers: list[Json]) -> str:
 
 def _address(services: list[Json]) -> str:
     """Return the load balancer address of the app's Service, if it has one yet."""
-    balanced = [one for one in services if one["spec"].get("type") == "LoadBalancer"]
-    for service in sorted(balanced, key=lambda one: _name(one) != APP):
+    for service in (one for one in services if one["spec"].get("type") == "LoadBalancer"):
         for ingress in service["status"].get("loadBalancer", {}).get("ingress", []):
             if "ip" in ingress:
                 return str(ipaddress.ip_address(ingress["ip"]))
@@ -146,12 +149,12 @@ def _address(services: list[Json]) -> str:
 
 
 def _rollout(deployments: list[Json]) -> str:
-    """Return the progress of the app's rollout, worded like ``kubectl rollout status``."""
-    for deployment in deployments:
-        if _name(deployment) == APP:
-            wanted, status = deployment["spec"].get("replicas", 1), deployment["status"]
-            updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-            if updated == available == status.get("replicas", 0) == wanted:
-                return f"rolled out: {available} of {wanted} available"
-            return f"rolling out: {updated} of {wanted} updated, {available} available"
-    return ""
+    """Return the progress of the rollout of all the app's Deployments, worded like ``kubectl rollout status``."""
+    if not deployments:
+        return ""
+    wanted = sum(one["spec"].get("replicas", 1) for one in deployments)
+    counts = ("replicas", "updatedReplicas", "availableReplicas")
+    replicas, updated, available = (sum(one["status"].get(count, 0) for one in deployments) for count in counts)
+    if updated == available == replicas == wanted:
+        return f"rolled out: {available} of {wanted} available"
+    return f"rolling out: {updated} of {wanted} updated, {available} available"

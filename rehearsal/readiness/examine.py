@@ -38,7 +38,7 @@ def in_cluster(progress: Progress, tutorial: Tutorial, seen: report.Observations
     try:
         tutorial.release()
         with progress.step("Roll out, undo and drain a node under load") as step:
-            seen.address = tutorial.address(manifest.service).rstrip("/") + seen.trial.page(manifest.paths)
+            seen.address = tutorial.address().rstrip("/") + seen.trial.page(manifest.paths)
             live = rollouts.Rollouts(tutorial.kubectl, manifest, seen.address)
             seen.events = live.events()
             seen.restarts = live.restarts()

@@ -352,11 +352,14 @@ def test_shows_a_waiting_approval_without_its_token(aws: tuple[Aws, dict[str, St
 # --- Kubernetes -----------------------------------------------------------------------------------------------------
 
 
-def kube_pod(name: str, node: str = "node-1", own: bool = True, **status: Any) -> dict[str, Any]:
+def kube_pod(name: str, node: str = "node-1", namespace: str = "shop", **status: Any) -> dict[str, Any]:
     """Return a pod as in the API server's answers."""
-    labels = {"labels": {"app.kubernetes.io/name": "hello-world"}} if own else {}
     spec = {"containers": [{"image": "r/a@sha256:1"}], **({"nodeName": node} if node else {})}
-    return {"metadata": {"name": name, **labels}, "spec": spec, "status": {"phase": "Running", **status}}
+    return {"metadata": meta(name, namespace), "spec": spec, "status": {"phase": "Running", **status}}
+
+
+def meta(name: str, namespace: str = "shop") -> dict[str, Any]:
+    return {"name": name, "namespace": namespace}
 
 
 def kube_answers(*pods: dict[str, Any]) -> dict[str, Any]:
@@ -369,12 +372,15 @@ def kube_answers(*pods: dict[str, Any]) -> dict[str, Any]:
     ]
     balancer = {"loadBalancer": {"ingress": [{"ip": "10.250.1.1"}]}}
     services = [
-        {"metadata": {"name": "kubernetes"}, "spec": {"type": "ClusterIP"}, "status": {}},
-        {"metadata": {"name": "another"}, "spec": {"type": "LoadBalancer"}, "status": {}},
-        {"metadata": {"name": "hello-world"}, "spec": {"type": "LoadBalancer"}, "status": balancer},
+        {"metadata": meta("kubernetes", "default"), "spec": {"type": "ClusterIP"}, "status": {}},
+        {"metadata": meta("another"), "spec": {"type": "LoadBalancer"}, "status": {}},
+        {"metadata": meta("my-shop"), "spec": {"type": "LoadBalancer"}, "status": balancer},
     ]
     replicas = {"replicas": 3, "updatedReplicas": 1, "availableReplicas": 2}
-    deployments = [{"metadata": {"name": "hello-world"}, "spec": {"replicas": 2}, "status": replicas}]
+    deployments = [
+        {"metadata": meta("coredns", "kube-system"), "spec": {"replicas": 2}, "status": {}},
+        {"metadata": meta("my-shop"), "spec": {"replicas": 2}, "status": replicas},
+    ]
     return {
         "/version": {"gitVersion": "v1.36.3"},
         "/api/v1/nodes": {"items": nodes},
@@ -385,7 +391,7 @@ def kube_answers(*pods: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_describes_the_nodes_with_their_pods() -> None:
-    """Nodes are sorted by name; pods of other apps are counted, and pods without a node are listed separately."""
+    """Nodes are sorted by name; Kubernetes' own pods are counted, and pods without a node are listed separately."""
     crashing = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 3}]
     leaving = kube_pod("c", conditions=[{"type": "Ready", "status": "True"}])
     leaving["metadata"]["deletionTimestamp"] = "2026-11-23T20:00:00Z"
@@ -394,7 +400,7 @@ def test_describes_the_nodes_with_their_pods() -> None:
         kube_pod("a", conditions=[{"type": "Ready", "status": "True"}]),
         leaving,
         kube_pod("late", node="", phase="Pending"),
-        kube_pod("coredns", own=False),
+        kube_pod("coredns", namespace="kube-system"),
     ]
     cluster = describe(*kube_answers(*pods).values())
     first, second = cluster["nodes"]

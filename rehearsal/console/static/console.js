@@ -168,7 +168,7 @@ function drawPod(pod) {
   const image = pod.image.split(/[@:]/).at(-1).slice(0, 7);
   return el("div", { class: `pod ${pod.status === "Terminating" ? "leaving" : ""}` },
     dot(pod.version),
-    mono(pod.name.replace(/^hello-world-/, ""), pod.name),
+    mono(pod.name.split("-").slice(-2).join("-"), pod.name),
     el("small", {}, pod.version ? mono(short(pod.version)) : `image ${image}`, pod.restarts ? ` ↻ ${pod.restarts}` : ""),
     pill(kind, pod.ready ? "Ready" : pod.status === "Running" ? "Not ready" : pod.status));
 }
