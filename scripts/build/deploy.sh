@@ -51,7 +51,7 @@ read_manifest() { # sets names, deadlines and images, one of each for a Deployme
 }
 
 read_manifest
-[[ $image != --check ]] || { say "deployment.yml can be deployed: ${names[*]}" && exit 0; }
+[[ $image != --check ]] || { say "deployment.yml can be deployed: ${names[*]}" && end; }
 note_what_runs
 
 say "Apply deployment.yml with $image"
@@ -61,9 +61,11 @@ if ! ask apply --filename "$work/deployment.yml"; then
   refused || give_up "whether all of deployment.yml was applied"
   roll_back
 fi
+note_what_was_applied
 
 say "Wait until all pods run it"
 for number in "${!names[@]}"; do
   wait_for_rollout "${names[number]}" "${deadlines[number]}" || { explain || true && roll_back; }
 done
 say "Live: $image"
+end

@@ -11,6 +11,7 @@ import yaml
 
 from tests.support.builds import Build
 from tests.support.desk import copy_of_checkout
+from tests.support.names import ECR_HOSTS
 from tests.support.paths import ROOT
 
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:" + "a" * 64
@@ -70,11 +71,20 @@ def test_deploys_and_waits(build: Build) -> None:
     assert [call.split()[0:2] for call in verbs(build)] == [
         ["get", "deployment/hello-world"],
         ["apply", "--filename"],
+        ["get", "deployment/hello-world"],
         ["rollout", "status"],
     ]
     expected = (ROOT / "deployment.yml").read_text().replace("CONTAINER_IMAGE", IMAGE)
     assert (build.notes / "applied").read_text() == expected
     assert done.stdout.splitlines()[-1] == f"==> Live: {IMAGE}"
+
+
+@pytest.mark.parametrize("host", ECR_HOSTS)
+def test_image_of_any_partition_is_deployed(build: Build, host: str) -> None:
+    image = f"{host}/aws-pipeline@sha256:{'a' * 64}"
+    done = build.run("build/deploy.sh", image)
+    assert done.returncode == 0, done.stderr
+    assert f"image: {image}\n" in (build.notes / "applied").read_text()
 
 
 def test_failed_rollout_is_explained_and_rolled_back(build: Build) -> None:
@@ -208,7 +218,31 @@ def test_later_deployment_is_not_rolled_back(build: Build) -> None:
     build.answer(WAIT, VERDICT, 1)
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
-    assert "not rolled back, because someone deployed another image in the meantime" in last(failed)
+    assert "not rolled back, because someone changed it in the meantime" in last(failed)
+    assert not undone(build)
+
+
+@pytest.mark.parametrize(("now", "undo"), [("{env: applied}", True), ("{env: of another}", False)])
+def test_change_of_the_same_image_by_someone_else_is_not_rolled_back(build: Build, now: str, undo: bool) -> None:
+    """Once, only the images were compared, so that a release or a hand that changed other fields was undone too."""
+    build.answer("|{.spec.template}", f"3|{IMAGE}|{{env: before}}", often="once")
+    build.answer("|{.spec.template}", f"{IMAGE}|{{env: applied}}", often="once")
+    build.answer("|{.spec.template}", f"{IMAGE}|{now}")
+    runs(build)
+    build.answer(WAIT, VERDICT, 1)
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert failed.returncode == 1
+    assert bool(undone(build)) == undo
+    assert ("because someone changed it in the meantime" in last(failed)) != undo
+
+
+def test_refused_change_of_the_same_image_is_not_undone(build: Build) -> None:
+    build.answer("|{.spec.template}", f"3|{IMAGE}|{{env: before}}", often="once")
+    build.answer("|{.spec.template}", f"{IMAGE}|{{env: before}}")
+    runs(build)
+    build.answer("apply", REFUSALS[next(iter(REFUSALS))], 1)
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert last(failed) == "the cluster refused the change, and the earlier release runs: see the errors above"
     assert not undone(build)
 
 
