@@ -190,9 +190,9 @@ def test_buildspec_order() -> None:
     assert places == sorted(places)
     assert "--target test" in PHASES["build"]
     # Until the tests have passed, layers are pushed only under the cache's tag, which is never deployed.
-    pushed = [re.findall(r"docker push --quiet (\S+)", phase) for phase in PHASES.values()]
-    cache, commit, files = (f'"$ECR_REPOSITORY_URI:{tag}"\'' for tag in ("cache", "$VERSION", "$CONTENT"))
-    assert pushed == [[], [], [cache], [commit, files]]
+    pushed = [re.findall(r'docker push --quiet ("[^"]+")', phase) for phase in PHASES.values()]
+    cache, commit, others = (f'"$ECR_REPOSITORY_URI:{tag}"' for tag in ("cache", "$VERSION", "$tag"))
+    assert pushed == [[], [], [cache], [commit, others]]
 
 
 def test_post_build_first_checks_that_the_build_succeeded() -> None:

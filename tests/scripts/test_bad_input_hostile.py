@@ -246,7 +246,7 @@ def test_hashes_files_with_hostile_names(tmp_path: Path) -> None:
     for name in [*names, ""]:
         done = desk.run("build/content-tag.sh")
         assert done.returncode == 0, done.stderr
-        assert re.fullmatch(r"content-[0-9a-f]{32}\n", done.stdout)
+        assert re.fullmatch(r"content-[0-9a-f]{32}\nfiles-[0-9a-f]{32}\n", done.stdout)
         tags.add(done.stdout)
         if name:
             (checkout / name).write_text("changed")
