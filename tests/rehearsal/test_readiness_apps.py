@@ -162,7 +162,7 @@ def test_published_app_with_something_to_change(examined: Examine, tmp_path: Pat
     found = failed(examine_published(examined, tmp_path, name, release=False))
     check, change = PUBLISHED[name]["fails"]
     assert change in found.get(check, ""), found
-    figure(PROMISE, "1 with its change named")
+    figure(PROMISE, "1 with the change named")
 
 
 @pytest.mark.parametrize("name", [name for name, app in PUBLISHED.items() if "fails" not in app])

@@ -455,6 +455,14 @@ def test_renamed_app_is_waited_for_and_undone(build: Build) -> None:
     assert "hello-world" not in "".join(verbs(build)).replace(IMAGE, "")
 
 
+def test_manifest_may_have_windows_line_ends(build: Build) -> None:
+    """Once, its image line was not found, and the message said that there had to be one."""
+    edited(build, text=(ROOT / "deployment.yml").read_text().replace("\n", "\r\n"))
+    done = build.run("build/deploy.sh", IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert f"image: {IMAGE}\r\n" in (build.notes / "applied").read_bytes().decode()
+
+
 SHOP = (
     deployment("my-shop", "envoy:1", "CONTAINER_IMAGE", init=("CONTAINER_IMAGE",)),
     *MANIFEST[1:],
