@@ -74,9 +74,8 @@ fi
 echo "==> Install the system packages ${missing[*]}"
 # RUNLEVEL=1 keeps the package docker.io from starting an engine.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-log=$(mktemp)
+log=$(mktemp) stale=''
 trap 'rm -f "$log"' EXIT
-stale=
 install() { # with a failed update, apt-get may still know the packages
   apt-get update || stale=", after apt-get update failed (check the network and the package sources)"
   local packages=("${missing[@]}") package found
