@@ -29,6 +29,8 @@ app = Flask(__name__)
 app.config.update(
     # The commit that the image was built from, set by the Dockerfile.
     VERSION=os.environ.get("VERSION", "development"),
+    # The image that runs, by its digest, set by deployment.yml.
+    IMAGE=os.environ.get("IMAGE", "no image"),
     # Set by the server when it is shutting down; see gunicorn.conf.py.
     STOPPING=False,
 )
@@ -49,6 +51,14 @@ def hello() -> Response:
         case _:
             response = Response("{message}\nversion {version}\nhost {host}\n".format(**answer), mimetype="text/plain")
     response.headers["Vary"] = "Accept"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@app.get("/version")
+def version() -> Response:
+    """Report what runs. After a rollout, scripts/build/deploy.sh asks for it."""
+    response = Response("{VERSION} {IMAGE}\n".format(**app.config), mimetype="text/plain")
     response.headers["Cache-Control"] = "no-store"
     return response
 

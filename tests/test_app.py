@@ -21,7 +21,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 @pytest.fixture
 def client() -> Iterator[FlaskClient]:
     before = dict(app.config)
-    app.config["VERSION"] = "1234567"
+    app.config.update(VERSION="1234567", IMAGE="hello-world@sha256:abc")
     yield app.test_client()
     app.config.update(before)
 
@@ -62,7 +62,12 @@ def test_page_escapes_the_version(client: FlaskClient) -> None:
 def test_responses_are_not_cached(client: FlaskClient) -> None:
     response = client.get("/")
     assert response.headers["Vary"] == "Accept"
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == client.get("/version").headers["Cache-Control"] == "no-store"
+
+
+def test_version_names_commit_and_image(client: FlaskClient) -> None:
+    response = client.get("/version")
+    assert (response.text, response.mimetype) == ("1234567 hello-world@sha256:abc\n", "text/plain")
 
 
 def test_alive_and_ready(client: FlaskClient) -> None:

@@ -27,6 +27,9 @@ PACKAGES = ("requirements.in", "requirements.txt", "pyproject.toml")
 #: Files of the tutorial's app, which an app of the learner's replaces.
 TUTORIALS_APP = ("app.py", "requirements.in", "requirements.txt", "tests/test_app.py")
 
+#: What deployment.yml asks of the tutorial's app after a rollout.
+CHECK = "release-check/"
+
 #: The first line of the file that Git LFS keeps in place of a large one (https://github.com/git-lfs/git-lfs, docs/spec.md).
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -125,7 +128,10 @@ def _complete(app: App, target: Path) -> Iterator[str]:
         (target / "tests" / "test_app.py").write_text(text, encoding="utf-8")
         yield "tests/test_app.py: one that imports the app"
     if not app.has("deployment.yml"):
-        yield "deployment.yml: the tutorial's"
+        lines = (target / "deployment.yml").read_text(encoding="utf-8").splitlines(keepends=True)
+        rest = "".join(line for line in lines if not line.strip().startswith(CHECK))
+        (target / "deployment.yml").write_text(rest, encoding="utf-8")
+        yield f"deployment.yml: the tutorial's, without {CHECK}, because only its app has /version"
     yield (
         "buildspec.yml, scripts and all others: the tutorial's"
         if not app.has("buildspec.yml")

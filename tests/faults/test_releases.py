@@ -132,6 +132,41 @@ def test_release_that_fails_to_start_is_rolled_back(releases: Releases, figure: 
     figure("a release that fails to start is rolled back", f"~{run.seconds:.0f} s, {load}")
 
 
+def answering(*code: str) -> tuple[str, ...]:
+    """Return lines of a Dockerfile that add Python to the app, which starts and becomes ready as before."""
+    start = ("COPY --chmod=644 <<END wrong.py", "import time", "from flask import request", "from app import app")
+    return (*start, *code, "END", 'CMD ["gunicorn", "wrong:app"]')
+
+
+def at_version(statement: str) -> tuple[str, ...]:
+    return ("@app.before_request", "def fail():", f"    if request.path == '/version': {statement}")
+
+
+WRONG_ANSWERS = {
+    "version": Fault("The answer is not 111122223333.dkr.ecr.", answering("app.config['IMAGE'] = 'another'")),
+    "error": Fault("RuntimeError: no database", answering(*at_version("raise RuntimeError('no database')"))),
+    "silence": Fault("No answer within 10 seconds", answering(*at_version("time.sleep(60)"))),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("version"), *(pytest.param(each, marks=pytest.mark.slow) for each in ("error", "silence"))]
+)
+def test_release_that_answers_wrongly_is_rolled_back(releases: Releases, figure: Figure, name: str) -> None:
+    """Its pods are ready, and visitors get an answer."""
+    fault = WRONG_ANSWERS[name]
+    before, image = releases.live(), releases.image(name, *fault.lines)
+    releases.settle()
+    with Load(releases.address()) as load:
+        run = releases.deploy(image)
+    assert "Waiting for deployment" in run.log or "successfully rolled out" in run.log
+    assert "==> Ask hello-world:http/version" in run.log
+    assert_rolled_back(run, fault.says)
+    assert releases.live() == before
+    load.assert_none_lost()
+    figure("a release that starts and answers wrongly is rolled back", f"~{run.seconds:.0f} s, {load}")
+
+
 @pytest.mark.slow
 def test_short_registry_outage_causes_no_rollback(releases: Releases, figure: Figure) -> None:
     """A transient fault causes no rollback."""

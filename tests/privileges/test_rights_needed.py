@@ -47,6 +47,7 @@ FIRST, AGAIN, CHANGE, FAILURE = "first", "again", "change", "failure"
 SHOWN_BY = {
     "pods get": FAILURE,
     "pods/log get": FAILURE,
+    "services/proxy get": AGAIN,
     "deployments list": AGAIN,
     "create": FIRST,
     "get": FIRST,

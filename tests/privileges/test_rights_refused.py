@@ -262,7 +262,14 @@ FORBIDDEN = (
     ("POST", f"{CORE}/pods/hello-world/attach?stdin=true"),
     ("POST", f"{CORE}/pods/hello-world/portforward?ports=8080"),
     ("PATCH", f"{CORE}/pods/hello-world/ephemeralcontainers"),
+    ("GET", f"{CORE}/pods/hello-world/proxy/version"),
     ("GET", f"{CORE}/services/hello-world/proxy/"),
+    ("GET", f"{CORE}/services/hello-world:80/proxy/version"),
+    ("GET", f"{CORE}/services/another:http/proxy/version"),
+    ("POST", f"{CORE}/services/hello-world:http/proxy/version"),
+    ("PUT", f"{CORE}/services/hello-world:http/proxy/version"),
+    ("DELETE", f"{CORE}/services/hello-world:http/proxy/version"),
+    ("GET", "/api/v1/namespaces/default/services/hello-world:http/proxy/version"),
     ("POST", f"{CORE}/pods"),
     ("DELETE", f"{CORE}/pods/hello-world"),
     ("POST", f"{CORE}/pods/hello-world/eviction"),
@@ -308,6 +315,7 @@ ALLOWED = (
     f"{CORE}/pods",
     f"{CORE}/events",
     f"{CORE}/services/hello-world",
+    f"{CORE}/services/hello-world:http/proxy/version",
     f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/hello-world",
     f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/hello-world",
 )
@@ -322,6 +330,7 @@ pods [] [] [get list]
 pods/log [] [] [get]
 replicasets.apps [] [] [list]
 services [] [] [get create patch]
+services/proxy [] [hello-world:http] [get]
 """
 
 
