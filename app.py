@@ -5,7 +5,8 @@ import socket
 
 from flask import Flask, Response, jsonify, request
 
-GREETING = "Hello, World!"
+# A setting: see docs/app-settings.md.
+GREETING = os.environ.get("GREETING", "Hello, World!")
 PAGE = """\
 <!doctype html>
 <html lang="en">

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,6 +60,12 @@ def test_page_escapes_the_version(client: FlaskClient) -> None:
     page = client.get("/", headers={"Accept": BROWSER}).text
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_greeting_is_a_setting() -> None:
+    command = [sys.executable, "-c", "from app import GREETING; print(GREETING)"]
+    said = subprocess.run(command, env={**os.environ, "GREETING": "Hi!"}, capture_output=True, text=True, check=True)
+    assert said.stdout == "Hi!\n"
 
 
 def test_responses_are_not_cached(client: FlaskClient) -> None:

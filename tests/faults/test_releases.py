@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shlex
 import subprocess
 import time
@@ -12,12 +13,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rehearsal.kubernetes.node import Node
 from rehearsal.load import Load
 from rehearsal.sandbox import entry, supervisor
 from rehearsal.settings import settings
+from rehearsal.tutorial import APP
 from rehearsal.waiting import until
 from tests.support.fixtures import Figure, Rehearsal
 from tests.support.paths import FAKES, ROOT
@@ -165,6 +168,40 @@ def test_release_that_answers_wrongly_is_rolled_back(releases: Releases, figure:
     assert releases.live() == before
     load.assert_none_lost()
     figure("a release that starts and answers wrongly is rolled back", f"~{run.seconds:.0f} s, {load}")
+
+
+def test_settings_and_secrets_outlast_releases(releases: Releases) -> None:
+    """They reach the pods by a restart, whose annotation is in the way of no later release or rollback, and no log."""
+    password = secrets.token_hex()
+    restarted = "{.spec.template.metadata.annotations.kubectl\\.kubernetes\\.io/restartedAt}"
+
+    def state(path: str) -> str:
+        return releases.kubectl("get", "deployment", APP, f"--output=jsonpath={path}")
+
+    def restart() -> None:
+        releases.kubectl("rollout", "restart", f"deployment/{APP}")
+        releases.settle()
+
+    releases.kubectl("create", "configmap", APP, "--from-literal=GREETING=Hello, settings!")
+    releases.kubectl("create", "secret", "generic", APP, "--from-file=PASSWORD=/dev/stdin", stdin=password)
+    try:
+        restart()
+        before, since = state("{.metadata.annotations.deployment\\.kubernetes\\.io/revision}"), state(restarted)
+        assert since
+        assert releases.kubectl("exec", f"deployment/{APP}", "--", "printenv", "PASSWORD").strip() == password
+        unchanged = releases.deploy(releases.live())
+        assert unchanged.code == 0, unchanged.log
+        assert state("{.metadata.annotations.deployment\\.kubernetes\\.io/revision}") == before
+        failed = releases.deploy(releases.live(), SOON | {"path: /readyz": "path: /missing"})
+        assert_rolled_back(failed, f"Roll back {APP} to revision {before}")
+        assert state(restarted) == since
+        releases.settle()
+        assert httpx.get(releases.address(), trust_env=False).text.startswith("Hello, settings!\n")
+        assert password not in unchanged.log + failed.log
+        assert "Hello, settings!" not in failed.log
+    finally:
+        releases.kubectl("delete", "configmap,secret", APP)
+        restart()
 
 
 @pytest.mark.slow

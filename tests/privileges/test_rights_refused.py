@@ -253,9 +253,14 @@ FORBIDDEN = (
     # secrets, and the ways to them
     ("GET", f"{CORE}/secrets"),
     ("GET", f"{CORE}/secrets/token"),
+    ("GET", f"{CORE}/secrets/hello-world"),
+    ("GET", f"{CORE}/secrets?watch=1"),
+    ("PATCH", f"{CORE}/secrets/hello-world"),
+    ("DELETE", f"{CORE}/secrets/hello-world"),
     ("POST", f"{CORE}/secrets"),
     ("POST", f"{CORE}/serviceaccounts/default/token"),
     ("GET", f"{CORE}/configmaps"),
+    ("GET", f"{CORE}/configmaps/hello-world"),
     # a shell, a proxy, another pod
     ("POST", f"{CORE}/pods/hello-world/exec?command=sh&stdin=true&stdout=true"),
     ("GET", f"{CORE}/pods/hello-world/exec?command=sh&stdin=true&stdout=true"),
