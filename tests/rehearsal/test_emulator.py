@@ -354,6 +354,10 @@ def test_front_does_not_serve_unknown_paths(aws: Aws) -> None:
     assert aws.https("dl.k8s.io").get("/release/v1.30.0/bin/linux/amd64/kubectl").status_code == 404
 
 
+def test_learner_finds_their_address_as_the_load_balancer_sees_it(aws: Aws) -> None:
+    assert aws.https("checkip.amazonaws.com").get("/").text == f"{aws.settings.region_ip}\n"
+
+
 def test_release_serves_the_built_kubectl_with_its_checksum(aws: Aws) -> None:
     aws.settings.bin.mkdir(parents=True, exist_ok=True)
     (aws.settings.bin / "kubectl").write_bytes(b"program")
