@@ -421,6 +421,14 @@ def test_pod_reaches_api_server_and_no_other_port_of_the_host(address: str) -> N
 
 
 @pytest.mark.rehearsal
+def test_api_server_proxies_requests_to_pods(address: str) -> None:
+    assert address
+    proxy = "/api/v1/namespaces/serve/services/serve:80/proxy/"
+    answers = {kubectl("get", "--raw", proxy).strip() for _ in range(10)}
+    assert answers <= set(kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].metadata.name}").split())
+
+
+@pytest.mark.rehearsal
 def test_metrics_are_available_for_the_autoscaler(address: str) -> None:
     assert address
 
