@@ -59,9 +59,8 @@ def hello() -> Response:
 @app.get("/version")
 def version() -> Response:
     """Report what runs. After a rollout, scripts/build/deploy.sh asks for it."""
-    response = Response("{VERSION} {IMAGE}\n".format(**app.config), mimetype="text/plain")
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    answer = "{VERSION} {IMAGE}\n".format(**app.config)
+    return Response(answer, mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
 @app.get("/healthz")

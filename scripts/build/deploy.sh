@@ -48,7 +48,7 @@ read_manifest() { # sets names, deadlines, images, urls and answers, one of each
         refuse "deployment.yml: the image $each has more than CONTAINER_IMAGE, which the build replaces with repository and digest"
     done
     [[ -z $url$answer || $url =~ ^[a-z]([a-z0-9-]*[a-z0-9])?:[a-z0-9-]+/[!-~]*$ ]] ||
-      refuse "deployment.yml: release-check/url must be SERVICE:PORT/PATH, as in hello-world:http/version, not $(printf %q "$url")"
+      refuse "deployment.yml: release-check/url must be SERVICE:PORT/PATH, as in shop:http/version, not $(printf %q "$url")"
     names+=("$name") deadlines+=("${deadline:-600}") images+=("${used//CONTAINER_IMAGE/$image}") urls+=("$url") answers+=("${answer//CONTAINER_IMAGE/$image}") # 600 is Kubernetes' default
   done <<<"$objects"
   ((${#names[@]})) || refuse "deployment.yml has no Deployment: add one whose image is CONTAINER_IMAGE"
@@ -69,9 +69,7 @@ fi
 
 say "Wait until all pods run it"
 for number in "${!names[@]}"; do
-  wait_for_rollout "${names[number]}" "${deadlines[number]}" || { explain || true && roll_back; }
-done
-for number in "${!names[@]}"; do
-  check_answer "${names[number]}" "${urls[number]}" "${answers[number]}" || { explain || true && roll_back; }
+  { wait_for_rollout "${names[number]}" "${deadlines[number]}" &&
+    check_answer "${names[number]}" "${urls[number]}" "${answers[number]}"; } || { explain || true && roll_back; }
 done
 say "Live: $image"

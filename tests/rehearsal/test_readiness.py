@@ -158,6 +158,7 @@ def test_prepares_a_copy_and_leaves_the_directory_as_it_is(tmp_path: Path) -> No
     assert (copy / "buildspec.yml").read_bytes() == (ROOT / "buildspec.yml").read_bytes()
     assert not (copy / "app.py").exists()
     assert any(line.startswith("Dockerfile: the tutorial's") for line in taken)
+    assert "release-check/" not in (copy / "deployment.yml").read_text()
 
 
 def test_names_a_package_without_a_wheel(tmp_path: Path) -> None:
@@ -187,8 +188,9 @@ def test_container_runs_as_deployment_yml_says() -> None:
 
 def test_environment_and_volumes_reach_the_container(tmp_path: Path) -> None:
     text = (ROOT / "deployment.yml").read_text()
-    mount = "          volumeMounts: [{name: data, mountPath: /data}]\n          env: [{name: A, value: b c}]\n"
+    mount = "          volumeMounts: [{name: data, mountPath: /data}]\n"
     text = text.replace("          ports:\n", mount + "          ports:\n", 1)
+    text = text.replace("          env:\n", "          env:\n            - {name: A, value: b c}\n", 1)
     text = text.replace("      containers:\n", "      volumes: [{name: data, emptyDir: {}}]\n      containers:\n", 1)
     (tmp_path / "deployment.yml").write_text(text)
     options = read_manifest(tmp_path / "deployment.yml").docker_options()

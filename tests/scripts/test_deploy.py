@@ -599,11 +599,11 @@ RUNS_PODS = "runs pods, but only the rollout of a Deployment can be waited for a
 REFUSED = {
     "another address": (
         (asking(deployment("x", "CONTAINER_IMAGE"), url="http://hello-world/version"),),
-        "release-check/url must be SERVICE:PORT/PATH, as in hello-world:http/version, not http://hello-world/version",
+        "release-check/url must be SERVICE:PORT/PATH, as in shop:http/version, not http://hello-world/version",
     ),
     "an answer to nothing": (
         (asking(deployment("x", "CONTAINER_IMAGE"), answer="ok"),),
-        "release-check/url must be SERVICE:PORT/PATH, as in hello-world:http/version, not ''",
+        "release-check/url must be SERVICE:PORT/PATH, as in shop:http/version, not ''",
     ),
     "a pod": ((MANIFEST[0], of_kind("Pod", TEMPLATE["template"]["spec"])), f"Pod x {RUNS_PODS}"),
     "a job": ((MANIFEST[0], of_kind("Job", TEMPLATE)), f"Job x {RUNS_PODS}"),
