@@ -137,8 +137,9 @@ def test_release_that_fails_to_start_is_rolled_back(releases: Releases, figure: 
 
 def answering(*code: str) -> tuple[str, ...]:
     """Return lines of a Dockerfile that add Python to the app, which starts and becomes ready as before."""
-    start = ("COPY --chmod=644 <<END wrong.py", "import time", "from flask import request", "from app import app")
-    return (*start, *code, "END", 'CMD ["gunicorn", "wrong:app"]')
+    lines = ("import time", "from flask import request", "from app import app", *code)
+    write = "RUN printf '%s\\n' " + " ".join(f'"{line}"' for line in lines) + " > wrong.py"
+    return ("USER root", write, "USER 10001:10001", 'CMD ["gunicorn", "wrong:app"]')
 
 
 def at_version(statement: str) -> tuple[str, ...]:

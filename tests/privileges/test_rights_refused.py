@@ -320,9 +320,9 @@ ALLOWED = (
     f"{CORE}/pods",
     f"{CORE}/events",
     f"{CORE}/services/hello-world",
-    f"{CORE}/services/hello-world:http/proxy/version",
     f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/hello-world",
     f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/hello-world",
+    f"{CORE}/services/hello-world:http/proxy/version",  # once a pod is ready
 )
 
 #: ``kubectl auth can-i --list`` of the deployer in its namespace, without what every authenticated user has.
