@@ -34,6 +34,7 @@ PARAMETERS = {
     "GitSourceRepo": "GITHUB_REPO",
     "GitBranch": "GITHUB_BRANCH",
     "CodeBuildDockerImage": "CODEBUILD_IMAGE",
+    "Staging": "STAGING",
     "ApprovalRequired": "APPROVAL_REQUIRED",
     "NotificationEmail": "NOTIFICATION_EMAIL",
 }

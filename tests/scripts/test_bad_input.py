@@ -31,6 +31,7 @@ def test_every_setting_argument_and_document_has_cases() -> None:
         "GITHUB_TOKEN",
         "CONNECTION_ARN",
         "CODEBUILD_IMAGE",
+        "STAGING",
         "APPROVAL_REQUIRED",
         "NOTIFICATION_EMAIL",
     }

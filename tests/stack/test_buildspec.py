@@ -40,8 +40,8 @@ class Build:
 
     desk: Desk
 
-    def run(self) -> bool:
-        """Run all phases and return whether the build succeeded."""
+    def run(self, **given: str) -> bool:
+        """Run all phases, with the variables of the pipeline's action, and return whether the build succeeded."""
         (self.desk.home / "rules.json").write_text(json.dumps(self.desk.rules), encoding="utf-8")
         spec = parse((self.desk.checkout / "buildspec.yml").read_text(encoding="utf-8"))
         environment = {
@@ -52,6 +52,7 @@ class Build:
             "EKS_CLUSTER_NAME": "eksctl-demo",
             "EKS_KUBECTL_ROLE_ARN": ROLE,
             "CODEBUILD_RESOLVED_SOURCE_VERSION": COMMIT,
+            **given,
         }
         with (self.desk.home / "log").open("wb") as log:
             shell = Shell(
@@ -207,6 +208,16 @@ def test_image_of_the_same_files_is_reused(build: Build) -> None:
     assert build.run()
     assert built(build) == []
     assert build.calls(DEPLOYS) == [f"deploy {REPOSITORY}@{DIGEST}"]
+
+
+def test_image_that_is_given_is_deployed_and_nothing_is_built(build: Build) -> None:
+    """Production deploys what staging ran, whatever image ECR has for the commit now."""
+    staged = f"{REPOSITORY}@sha256:{'e' * 64}"
+    build.desk.answer("aws", "batch-get-image", stdout=f"{DIGEST}\n")
+    assert build.run(IMAGE=staged), (build.desk.home / "log").read_text()
+    assert build.calls(DEPLOYS) == [f"deploy {staged}"]
+    assert build.calls("aws") == []
+    assert {line.split()[1] for line in build.calls("docker")} == {"logout"}
 
 
 @pytest.mark.parametrize(

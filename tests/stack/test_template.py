@@ -24,6 +24,7 @@ from tests.support.template import FILE, TEMPLATE, refused, resources, text
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 BY_TOKEN = {"GitHubUser": "octocat", "GitHubToken": TOKEN}
 BY_CONNECTION = {"GitHubUser": "octocat", "ConnectionArn": CONNECTION}
+STAGED = {"Staging": "true"}
 EVERYTHING = BY_TOKEN | {"ApprovalRequired": "true", "NotificationEmail": "ann@example.com"}
 
 KUBECTL_ROLE = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${KubectlRoleName}"}
@@ -144,6 +145,7 @@ def test_parameters_and_their_defaults() -> None:
         "KubectlRoleName": "UdacityFlaskDeployCBKubectlRole",
         "KubectlRoleId": "",
         "ConnectionArn": "",
+        "Staging": "false",
         "ApprovalRequired": "false",
         "NotificationEmail": "",
     }
@@ -335,19 +337,58 @@ def test_each_option_adds_only_its_resources() -> None:
         (BY_CONNECTION, ["Source", "Build"]),
         (BY_TOKEN | {"ApprovalRequired": "true"}, ["Source", "Approve", "Build"]),
         (BY_CONNECTION | {"ApprovalRequired": "true"}, ["Source", "Approve", "Build"]),
+        (BY_TOKEN | STAGED, ["Source", "Staging", "Production"]),
+        (EVERYTHING | STAGED, ["Source", "Staging", "Approve", "Production"]),
     ],
 )
 def test_stages(given: dict[str, str], stages: list[str]) -> None:
     pipeline = resources(**given)["Pipeline"]["Properties"]
     assert [stage["Name"] for stage in pipeline["Stages"]] == stages
     assert all(len(stage["Actions"]) == 1 for stage in pipeline["Stages"])
-    source, build = pipeline["Stages"][0]["Actions"][0], pipeline["Stages"][-1]["Actions"][0]
-    assert build["InputArtifacts"] == source["OutputArtifacts"]
-    assert build["ActionTypeId"] == {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"}
-    assert build["Configuration"] == {"ProjectName": {"Ref": "CodeBuildProject"}}
+    source = pipeline["Stages"][0]["Actions"][0]
+    builds = [stage["Actions"][0] for stage in pipeline["Stages"] if stage["Name"] not in ("Source", "Approve")]
+    for build in builds:
+        assert build["InputArtifacts"] == source["OutputArtifacts"]
+        assert build["ActionTypeId"] == {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"}
+        assert build["Configuration"]["ProjectName"] == {"Ref": "CodeBuildProject"}
     assert (pipeline["PipelineType"], pipeline["ExecutionMode"]) == ("V2", "SUPERSEDED")
     assert pipeline["ArtifactStore"] == {"Type": "S3", "Location": {"Ref": "ArtifactBucket"}}
     assert pipeline["RoleArn"] == {"Fn::GetAtt": ["PipelineRole", "Arn"]}
+
+
+def test_without_staging_one_action_builds_and_deploys() -> None:
+    """An existing stack whose owner chooses nothing keeps its pipeline."""
+    assert resources(**BY_TOKEN)["Pipeline"]["Properties"]["Stages"][1:] == [
+        {
+            "Name": "Build",
+            "Actions": [
+                {
+                    "Name": "BuildAndDeploy",
+                    "ActionTypeId": {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"},
+                    "Configuration": {"ProjectName": {"Ref": "CodeBuildProject"}},
+                    "InputArtifacts": [{"Name": "Source"}],
+                }
+            ],
+        }
+    ]
+
+
+def test_production_gets_the_image_of_staging() -> None:
+    """Staging builds, for a namespace of its own; what it exports is in the namespace of variables that production reads."""
+    _, staging, production = (each["Actions"][0] for each in resources(**BY_TOKEN, **STAGED)["Pipeline"]["Properties"]["Stages"])
+    project = {"ProjectName": {"Ref": "CodeBuildProject"}}
+    namespace = {"Fn::Sub": '[{"name": "APP_NAMESPACE", "value": "${AppNamespace}-staging"}]'}
+    assert staging["Configuration"] == project | {"EnvironmentVariables": namespace}
+    image = f'[{{"name": "IMAGE", "value": "#{{{staging["Namespace"]}.IMAGE}}"}}]'
+    assert production["Configuration"] == project | {"EnvironmentVariables": image}
+    assert "IMAGE" in (ROOT / "buildspec.yml").read_text(encoding="utf-8").partition("exported-variables: ")[2].splitlines()[0]
+
+
+def test_staging_adds_no_resource_and_no_right() -> None:
+    changed = {
+        name for name, each in resources(**BY_TOKEN, **STAGED).items() if each != resources(**BY_TOKEN).get(name)
+    }
+    assert changed == {"Pipeline"}
 
 
 def test_source_by_token() -> None:
@@ -377,6 +418,12 @@ def test_source_by_connection() -> None:
         "OutputArtifactFormat": "CODE_ZIP",
         "DetectChanges": True,
     }
+
+
+def test_approval_says_what_it_lets_through() -> None:
+    for given, words in (({}, "build this commit"), (STAGED, "deploy to production what staging runs")):
+        stages = {each["Name"]: each for each in resources(**EVERYTHING, **given)["Pipeline"]["Properties"]["Stages"]}
+        assert words in stages["Approve"]["Actions"][0]["Configuration"]["CustomData"]
 
 
 def test_approval_is_manual() -> None:
