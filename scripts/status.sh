@@ -40,14 +40,14 @@ show_mapping() { # the Kubernetes user that the role is mapped to
   fi
 }
 
-show_app() { # the address of each load balancer, whatever deployment.yml calls it
+show_app() { # show_app TITLE NAMESPACE: the address of each load balancer, whatever deployment.yml calls it
   local host hosts
-  hosts=$(kube get services -n "$APP_NAMESPACE" --output \
+  hosts=$(kube get services -n "$2" --output \
     "jsonpath={range .items[?(@.spec.type=='LoadBalancer')]}{.status.loadBalancer.ingress[0]['hostname','ip']}{'\n'}{end}")
-  [[ $hosts == *[![:space:]]* ]] || line app "no address yet"
-  for host in $hosts; do line app "http://$host/"; done
-  line pods "in the namespace $APP_NAMESPACE"
-  kube get pods -n "$APP_NAMESPACE" --output wide 2>&1 | indent
+  [[ $hosts == *[![:space:]]* ]] || line "$1" "no address yet"
+  for host in $hosts; do line "$1" "http://$host/"; done
+  line pods "in the namespace $2"
+  kube get pods -n "$2" --output wide 2>&1 | indent
 }
 
 show_pipeline() { # the latest executions: status, start, commit and its subject
@@ -83,8 +83,10 @@ if [[ $cluster == ACTIVE* ]]; then
   use_cluster
   show_mapping
   kube get nodes 2>&1 | indent
-  show_app
-  cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
+  find_staging
+  show_app app "$APP_NAMESPACE"
+  [[ -z $staging ]] || show_app staging "$staging"
+  cost=$(STAGING=${staging:+true} python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
   line cost "$cost"
 fi
 if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi

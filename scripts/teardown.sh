@@ -17,19 +17,21 @@ require aws eksctl kubectl python3
 
 confirm() {
   local answer
-  printf 'This deletes, in account %s, region %s:\n' "$account" "$AWS_REGION"
-  printf '  the namespace %s with the app and its load balancer\n  the stack %s with its images and artifacts\n' "$APP_NAMESPACE" "$STACK_NAME"
-  printf '  the role %s\n  the cluster %s\n' "$KUBECTL_ROLE_NAME" "$CLUSTER_NAME"
+  printf '%s\n' "This deletes, in account $account, region $AWS_REGION:" "  the namespace $APP_NAMESPACE, with the app and its load balancer, and that of staging" \
+    "  the stack $STACK_NAME with its images and artifacts" "  the role $KUBECTL_ROLE_NAME" "  the cluster $CLUSTER_NAME"
   read -r -p 'Type the name of the cluster to continue: ' answer
   [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was deleted"
 }
 
 delete_app() { # with its load balancer; eksctl deletes load balancers too, but only while the cluster works
+  local namespace staging
   use_cluster
-  say "Delete the namespace $APP_NAMESPACE, and wait until its load balancer is gone"
-  # Delete the pods first: with pods left, the namespace controller retries only after half of their grace period.
-  kube delete deployment,service,hpa --all -n "$APP_NAMESPACE" --cascade=foreground --timeout=15m --request-timeout=0
-  kube delete namespace "$APP_NAMESPACE" --ignore-not-found --timeout=15m --request-timeout=0
+  find_staging
+  for namespace in "$APP_NAMESPACE" $staging; do # the pods first: with pods left, the namespace controller waits longer
+    say "Delete the namespace $namespace, and wait until its load balancer is gone"
+    kube delete deployment,service,hpa --all -n "$namespace" --cascade=foreground --timeout=15m --request-timeout=0
+    kube delete namespace "$namespace" --ignore-not-found --timeout=15m --request-timeout=0
+  done
 }
 
 remove_stack() { # remove_stack NAME TIME

@@ -91,6 +91,10 @@ def describe(version: Json, nodes: Json, pods: Json, services: Json, deployments
     }
 
 
+def _is_staging(item: Json) -> bool:
+    return str(item["metadata"].get("namespace", "")).endswith("-staging")
+
+
 def _name(item: Json) -> str:
     return str(item["metadata"]["name"])
 
@@ -119,6 +123,7 @@ def _pod(pod: Json) -> Pod:
         "version": "",
         "status": _status(pod, containers),
         "ready": conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"],
+        "staging": _is_staging(pod),
         "restarts": sum(one.get("restartCount", 0) for one in containers),
     }
 
@@ -136,9 +141,9 @@ def _status(pod: Json, containers: list[Json]) -> str:
 
 
 def _address(services: list[Json]) -> str:
-    """Return the load balancer address of the app's Service, if it has one yet."""
+    """Return the load balancer address of the app's Service, production's rather than staging's, if it has one yet."""
     balanced = [one for one in services if one["spec"].get("type") == "LoadBalancer"]
-    for service in sorted(balanced, key=lambda one: _name(one) != APP):
+    for service in sorted(balanced, key=lambda one: (_name(one) != APP, _is_staging(one))):
         for ingress in service["status"].get("loadBalancer", {}).get("ingress", []):
             if "ip" in ingress:
                 return str(ipaddress.ip_address(ingress["ip"]))
@@ -146,12 +151,14 @@ def _address(services: list[Json]) -> str:
 
 
 def _rollout(deployments: list[Json]) -> str:
-    """Return the progress of the app's rollout, worded like ``kubectl rollout status``."""
-    for deployment in deployments:
-        if _name(deployment) == APP:
-            wanted, status = deployment["spec"].get("replicas", 1), deployment["status"]
-            updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-            if updated == available == status.get("replicas", 0) == wanted:
-                return f"rolled out: {available} of {wanted} available"
-            return f"rolling out: {updated} of {wanted} updated, {available} available"
-    return ""
+    """Return the progress of the app's rollout, and of that in staging, worded like ``kubectl rollout status``."""
+    own = sorted((one for one in deployments if _name(one) == APP), key=_is_staging)
+    return " · ".join(("staging " if _is_staging(one) else "") + _progress(one) for one in own)
+
+
+def _progress(deployment: Json) -> str:
+    wanted, status = deployment["spec"].get("replicas", 1), deployment["status"]
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    if updated == available == status.get("replicas", 0) == wanted:
+        return f"rolled out: {available} of {wanted} available"
+    return f"rolling out: {updated} of {wanted} updated, {available} available"

@@ -2,7 +2,8 @@
 
     python3 scripts/lib/cost.py NODE_TYPE NODE_COUNT [MINUTES]
 
-With MINUTES, prints instead what they cost at most, with a build in progress all the time, or "unknown".
+With MINUTES, prints instead what they cost at most, with a build in progress all the time, or "unknown". With STAGING=true in
+the environment, staging has a load balancer too.
 
 On-demand prices in US dollars for us-east-2, from the pricing pages of Amazon EKS, EC2, EBS, Elastic Load Balancing, VPC,
 CodeBuild and Secrets Manager, as of November 2026; other regions differ somewhat. Without MINUTES, builds (CodeBuild
@@ -13,6 +14,7 @@ each vCPU that a T3 node uses beyond its baseline.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from dataclasses import dataclass
 
@@ -40,14 +42,14 @@ class Item:
     price: float | None
 
 
-def bill(node_type: str, nodes: int) -> list[Item]:
+def bill(node_type: str, nodes: int, balancers: int = 1) -> list[Item]:
     """Return the resources that cost money from setup to teardown."""
     return [
         Item("EKS control plane", 1, CONTROL_PLANE),
         Item(f"node {node_type}", nodes, NODE_TYPES.get(node_type)),
         Item(f"node disk, {VOLUME_GB} GB gp3", nodes, VOLUME_GB * VOLUME_GB_MONTH / HOURS_A_MONTH),
-        Item("load balancer", 1, LOAD_BALANCER),
-        Item("public IPv4 address", nodes + ZONES, PUBLIC_ADDRESS),
+        Item("load balancer", balancers, LOAD_BALANCER),
+        Item("public IPv4 address", nodes + ZONES * balancers, PUBLIC_ADDRESS),
         Item("webhook secret", 1, SECRET_MONTH / HOURS_A_MONTH),
     ]
 
@@ -66,7 +68,7 @@ def most(items: list[Item], minutes: int) -> str:
 
 def main() -> None:
     """Run the command line."""
-    items = bill(sys.argv[1], int(sys.argv[2]))
+    items = bill(sys.argv[1], int(sys.argv[2]), balancers=2 if os.environ.get("STAGING") == "true" else 1)
     if sys.argv[3:]:
         print(most(items, int(sys.argv[3])))
         return

@@ -68,6 +68,7 @@ OTHER_USES = {
     "codepipeline:ListActionExecutions": "the console, the pipeline's history",
     "codepipeline:PutApprovalResult": "the documents, the approval",
     "codepipeline:RetryStageExecution": "the console, to retry a stage",
+    "codepipeline:RollbackStage": "the documents, to return production to an earlier image",
     "codepipeline:StartPipelineExecution": "the documents, to start the pipeline by hand",
     "s3:DeleteObjectVersion": "teardown.sh, whose delete-objects names the versions",
     "iam:PassRole": "CloudFormation, which passes each service its role",

@@ -528,7 +528,7 @@ def test_red_staging_does_not_reach_production(staged: tuple[Stack, Callable[[st
 def test_each_stage_runs_one_execution_and_both_run_at_once(
     staged: tuple[Stack, Callable[[str], str], Path],
 ) -> None:
-    """While production is busy, staging goes on; the newest of those that wait for production is the next one."""
+    """While production is busy, staging continues; the newest of those that wait for production is the next one."""
     stack, pushes, hold = staged
     hold.touch()
     pushes("one")

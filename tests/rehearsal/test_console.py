@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import json
 import socket
 import ssl
@@ -191,7 +192,15 @@ def stage(name: str, status: str, **action: Any) -> Any:
 
 def pod(name: str, image: str, status: str = "Running", ready: bool = True) -> Pod:
     """Return a pod whose version is not known yet."""
-    return {"name": name, "image": image, "version": "", "status": status, "ready": ready, "restarts": 0}
+    return {
+        "name": name,
+        "image": image,
+        "version": "",
+        "status": status,
+        "ready": ready,
+        "staging": False,
+        "restarts": 0,
+    }
 
 
 # --- Text -------------------------------------------------------------------------------------------------------
@@ -408,6 +417,23 @@ def test_describes_the_nodes_with_their_pods() -> None:
     assert [one["name"] for one in cluster["waiting"]] == ["late"]
     assert cluster["address"] == "10.250.1.1"
     assert cluster["rollout"] == "rolling out: 1 of 2 updated, 2 available"
+
+
+def test_shows_production_before_staging() -> None:
+    """The page asks production for its version; the pods of staging are marked."""
+    answers = kube_answers(kube_pod("a"), kube_pod("b"))
+    pods, services, deployments = (answers[path]["items"] for path in list(answers)[2:])
+    pods[1]["metadata"]["namespace"] = "hello-world-staging"
+    for items in (services, deployments):
+        staging = copy.deepcopy(items[-1])
+        staging["metadata"]["namespace"] = "hello-world-staging"
+        items.insert(0, staging)
+    services[0]["status"]["loadBalancer"]["ingress"][0]["ip"] = "10.250.1.2"
+    cluster = describe(*answers.values())
+    assert cluster["address"] == "10.250.1.1"
+    assert [one["staging"] for one in cluster["nodes"][0]["pods"]] == [False, True]
+    progress = "rolling out: 1 of 2 updated, 2 available"
+    assert cluster["rollout"] == f"{progress} · staging {progress}"
 
 
 def serve_in_thread(answers: dict[str, Any]) -> ThreadingHTTPServer:

@@ -35,10 +35,11 @@ HOSTILE = [
 SETTINGS = ("AWS_REGION", "CLUSTER_NAME", "KUBERNETES_VERSION", "NODE_TYPE", "NODE_COUNT", "AUTHENTICATION_MODE", "KUBECTL_ROLE_NAME",
             "STACK_NAME", "APP_NAMESPACE", "GITHUB_USER", "GITHUB_REPO", "GITHUB_BRANCH")  # fmt: skip
 OPTIONAL = {
-    "create-stack.sh": ("GITHUB_TOKEN", "CONNECTION_ARN", "CODEBUILD_IMAGE", "APPROVAL_REQUIRED", "NOTIFICATION_EMAIL"),
+    "create-stack.sh": ("GITHUB_TOKEN", "CONNECTION_ARN", "CODEBUILD_IMAGE", "STAGING", "APPROVAL_REQUIRED",
+                        "NOTIFICATION_EMAIL"),
     "check-github.sh": ("GITHUB_TOKEN", "CONNECTION_ARN", "HTTPS_PROXY"),
-    "preflight.sh": ("GITHUB_TOKEN", "CONNECTION_ARN"),
-    "authorize-role.sh": ("TMPDIR", "XDG_CACHE_HOME", "AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS", "KUBECONFIG"),
+    "preflight.sh": ("GITHUB_TOKEN", "CONNECTION_ARN", "STAGING"),
+    "authorize-role.sh": ("STAGING", "TMPDIR", "XDG_CACHE_HOME", "AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS", "KUBECONFIG"),
     "create-role.sh": ("TMPDIR", "AWS_PROFILE", "CDPATH", "AWS_DEFAULT_REGION"),
     "build/connect.sh": ("KUBECONFIG", "AWS_PROFILE"),
     "build/deploy.sh": ("KUBECONFIG", "CDPATH", "work", "reported"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.desk import IDENTITY, Desk, copy_of_checkout
+from tests.support.desk import IDENTITY, NO_STAGING, Desk, copy_of_checkout
 from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import FAKES, ROOT
 
@@ -39,6 +39,7 @@ def desk(tmp_path: Path) -> Desk:
     nodes(desk, "Ready", "Ready,SchedulingDisabled")
     addons(desk, "coredns", "kube-proxy", "metrics-server", "vpc-cni")
     desk.answer("kubectl", "get namespace", stdout="hello-world restricted")
+    desk.answer("kubectl", NO_STAGING, stdout="")
     desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
     desk.answer("aws", "describe-access-entry", stderr=ABSENT, code=254)
     return desk

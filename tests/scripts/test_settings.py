@@ -304,7 +304,11 @@ def samples() -> list[tuple[str, str]]:
         found += [(name, with_typo(pick.choice(good), character, pick)) for character in TYPOS for _ in range(2)]
     images = [*SUPPORTED_IMAGES, "aws/codebuild/standard:4.0", "ubuntu", "aws/codebuild/standard:8x0", *HOSTILE]
     found += [("CodeBuildDockerImage", image) for image in images]
-    found += [(name, value) for name in ("ApprovalRequired", "Staging") for value in ["true", "false", "True", "yes", "1", *HOSTILE]]
+    found += [
+        (name, value)
+        for name in ("ApprovalRequired", "Staging")
+        for value in ["true", "false", "True", "yes", "1", *HOSTILE]
+    ]
     return [(name, value) for name, value in found if value and "\0" not in value]
 
 

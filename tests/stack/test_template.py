@@ -16,6 +16,7 @@ from typing import Any
 import botocore.session
 import pytest
 
+from rehearsal.codebuild.buildspec import parse
 from tests.support.names import CONNECTION, OLD_CONNECTION, TOKEN
 from tests.support.parameter_values import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES
 from tests.support.paths import ROOT
@@ -375,13 +376,16 @@ def test_without_staging_one_action_builds_and_deploys() -> None:
 
 def test_production_gets_the_image_of_staging() -> None:
     """Staging builds, for a namespace of its own; what it exports is in the namespace of variables that production reads."""
-    _, staging, production = (each["Actions"][0] for each in resources(**BY_TOKEN, **STAGED)["Pipeline"]["Properties"]["Stages"])
+    _, staging, production = (
+        each["Actions"][0] for each in resources(**BY_TOKEN, **STAGED)["Pipeline"]["Properties"]["Stages"]
+    )
     project = {"ProjectName": {"Ref": "CodeBuildProject"}}
     namespace = {"Fn::Sub": '[{"name": "APP_NAMESPACE", "value": "${AppNamespace}-staging"}]'}
     assert staging["Configuration"] == project | {"EnvironmentVariables": namespace}
     image = f'[{{"name": "IMAGE", "value": "#{{{staging["Namespace"]}.IMAGE}}"}}]'
     assert production["Configuration"] == project | {"EnvironmentVariables": image}
-    assert "IMAGE" in (ROOT / "buildspec.yml").read_text(encoding="utf-8").partition("exported-variables: ")[2].splitlines()[0]
+    buildspec = parse((ROOT / "buildspec.yml").read_text(encoding="utf-8"))
+    assert "IMAGE" in buildspec.exported
 
 
 def test_staging_adds_no_resource_and_no_right() -> None:

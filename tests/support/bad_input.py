@@ -111,6 +111,7 @@ OPTIONS = [
     ("GITHUB_TOKEN", f'{TOKEN}"', "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
     ("GITHUB_TOKEN", f'"\nurl = "https://x/{TOKEN}', "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
     ("CONNECTION_ARN", "aws-pipeline", "CONNECTION_ARN is aws-pipeline: set it to a connection's ARN, in settings.sh or the environment"),
+    ("STAGING", "yes", "STAGING is yes: set it to true or false, in settings.sh or the environment"),
     ("APPROVAL_REQUIRED", "yes", "APPROVAL_REQUIRED is yes: set it to true or false, in settings.sh or the environment"),
     ("NOTIFICATION_EMAIL", "me", "NOTIFICATION_EMAIL is me: set it to one email address, in settings.sh or the environment"),
     ("NOTIFICATION_EMAIL", "a@b.c,d@e.f", r"NOTIFICATION_EMAIL is a@b.c\,d@e.f: set it to one email address, in settings.sh or the environment"),

@@ -169,7 +169,7 @@ function drawPod(pod) {
   return el("div", { class: `pod ${pod.status === "Terminating" ? "leaving" : ""}` },
     dot(pod.version),
     mono(pod.name.replace(/^hello-world-/, ""), pod.name),
-    el("small", {}, pod.version ? mono(short(pod.version)) : `image ${image}`, pod.restarts ? ` ↻ ${pod.restarts}` : ""),
+    el("small", {}, pod.staging ? "staging " : "", pod.version ? mono(short(pod.version)) : `image ${image}`, pod.restarts ? ` ↻ ${pod.restarts}` : ""),
     pill(kind, pod.ready ? "Ready" : pod.status === "Running" ? "Not ready" : pod.status));
 }
 
