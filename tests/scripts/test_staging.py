@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.desk import NO_STAGING, Desk, copy_of_checkout
 from tests.support.names import ROLE_ARN as ROLE
+from tests.support.paths import ROOT
 
 STAGING = "hello-world-staging"
 METADATA = {"name": "aws-auth", "namespace": "kube-system", "resourceVersion": "1"}
@@ -94,3 +97,15 @@ def test_wrong_settings_are_refused_before_any_call(
     assert done.returncode == 2
     assert says in done.stderr
     assert desk.calls() == []
+
+
+def test_page_says_what_staging_costs() -> None:
+    def an_hour(**environment: str) -> float:
+        command = [sys.executable, "scripts/lib/cost.py", "t3.medium", "2"]
+        said = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
+        )
+        return float(said.stdout.split()[1].removeprefix("$"))
+
+    more = an_hour(STAGING="true") - an_hour()
+    assert f"costs ${more:.2f} an hour more" in " ".join((ROOT / "docs" / "staging.md").read_text().split())
