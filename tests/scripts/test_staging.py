@@ -78,7 +78,7 @@ def test_status_and_teardown_find_staging_in_the_cluster(there: bool, desk: Desk
     assert ("2 load balancer" in shown.stdout) == there
     desk.run("teardown.sh", "--yes")
     wanted = ["hello-world", STAGING][: 1 + there]
-    assert namespaces(desk, "delete deployment") == wanted
+    assert namespaces(desk, "delete deployment,service,hpa") == wanted
     assert [found for call in desk.calls() for found in re.findall(r"delete namespace (\S+)", " ".join(call))] == wanted
 
 
