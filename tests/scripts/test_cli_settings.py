@@ -136,7 +136,7 @@ def test_scripts_work_with_any_configuration(desk: Desk, aws: Aws) -> None:
     assert "==> The stack is CREATE_COMPLETE" in good("create-stack.sh")
     (stack,) = aws.root("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
     assert {"ParameterKey": "ApprovalRequired", "ParameterValue": "true"} in stack["Parameters"]
-    desk.answer("aws", "list-pipeline-executions", stdout=json.dumps([["Succeeded", 1.7e9, "abc", "one"]]))
+    desk.answer("aws", "list-pipeline-executions", stdout=json.dumps([["Succeeded", 1.7e9, "abc", "one", 1.7e9]]))
     shown = good("status.sh")
     assert f"{STACK}, CREATE_COMPLETE" in shown
     assert "2023-11-14T22:13:20+00:00" in shown
