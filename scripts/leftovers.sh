@@ -37,6 +37,7 @@ search cluster aws eks list-clusters --query "clusters[?@=='$CLUSTER_NAME']"
 search role aws iam list-roles --query \
   "Roles[?RoleName=='$KUBECTL_ROLE_NAME' || starts_with(RoleName, '$STACK_NAME-') || starts_with(RoleName, 'eksctl-$CLUSTER_NAME-')].RoleName"
 search 'image repository' aws ecr describe-repositories --query "repositories[?starts_with(repositoryName, '$lower-')].repositoryName"
+search budget find_budget
 search bucket aws s3api list-buckets --query "Buckets[?starts_with(Name, '$lower-')].Name"
 for group in "$STACK_NAME-" "/aws/codebuild/$STACK_NAME" "/aws/lambda/$STACK_NAME-" "/aws/eks/$CLUSTER_NAME/"; do
   search 'log group' aws logs describe-log-groups --log-group-name-prefix "$group" --query 'logGroups[].logGroupName'

@@ -19,7 +19,7 @@ confirm() {
   local answer
   printf 'This deletes, in account %s, region %s:\n' "$account" "$AWS_REGION"
   printf '  the namespace %s with the app and its load balancer\n  the stack %s with its images and artifacts\n' "$APP_NAMESPACE" "$STACK_NAME"
-  printf '  the role %s\n  the cluster %s\n' "$KUBECTL_ROLE_NAME" "$CLUSTER_NAME"
+  printf '  the role %s\n  the cluster %s\n  the budget %s\n' "$KUBECTL_ROLE_NAME" "$CLUSTER_NAME" "$STACK_NAME-budget"
   read -r -p 'Type the name of the cluster to continue: ' answer
   [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was deleted"
 }
@@ -64,6 +64,14 @@ delete_cluster() {
   eksctl delete cluster --name "$CLUSTER_NAME" --region "$AWS_REGION" --wait --disable-nodegroup-eviction
 }
 
+delete_budget() {
+  local found
+  found=$(find_budget --output text)
+  [[ -n $found ]] || return 0
+  say "Delete the budget $found"
+  lookup NotFoundException aws budgets delete-budget --account-id "$account" --budget-name "$found"
+}
+
 remove_context() { # undoes aws eks update-kubeconfig; the context goes last, as it marks that the rest may be there
   local name=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME kind
   kubectl config get-contexts --output name | grep -qxF "$name" || return 0
@@ -90,6 +98,7 @@ for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluste
   try "the stack $stack" remove_stack "$stack" 10
 done
 try "the kubeconfig context" remove_context
+((${#failed[@]})) || try "the budget $STACK_NAME-budget" delete_budget # it warns as long as something is left
 if ((${#failed[@]})); then
   list=$(printf '%s, ' "${failed[@]}")
   die "failed: ${list%, }: fix the errors above, then run this again"

@@ -19,6 +19,16 @@ from tests.support.queries import queries
 from tests.support.shapes import check_answers, deviations
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
+BUDGET = {
+    "BudgetName": "shop",
+    "BudgetType": "COST",
+    "TimeUnit": "MONTHLY",
+    "BudgetLimit": {"Amount": "1", "Unit": "USD"},
+}
+ALARM: dict[str, Any] = {
+    "Notification": {"NotificationType": "ACTUAL", "ComparisonOperator": "GREATER_THAN", "Threshold": 50},
+    "Subscribers": [{"SubscriptionType": "EMAIL", "Address": "a@b.example"}],
+}
 
 #: The calls whose answers scripts and pages parse, in an order in which each has something to answer.
 CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -37,6 +47,13 @@ CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("eks", "list_addons", {"clusterName": "demo"}),
     ("eks", "describe_addon", {"clusterName": "demo", "addonName": "vpc-cni"}),
     ("eks", "describe_addon_versions", {"addonName": "vpc-cni"}),
+    ("budgets", "create_budget", {"AccountId": ACCOUNT, "Budget": BUDGET, "NotificationsWithSubscribers": [ALARM]}),
+    ("budgets", "describe_budget", {"AccountId": ACCOUNT, "BudgetName": "shop"}),
+    (
+        "budgets",
+        "describe_subscribers_for_notification",
+        {"AccountId": ACCOUNT, "BudgetName": "shop", "Notification": ALARM["Notification"]},
+    ),
     ("freetier", "get_account_plan_state", {}),
     ("service-quotas", "get_service_quota", {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}),
     ("ecr", "create_repository", {"repositoryName": "shop"}),
