@@ -3,8 +3,7 @@
 #
 # Usage: scripts/budget.sh [-h]
 #
-# Settings: AWS_REGION, STACK_NAME; the budget is STACK_NAME-budget, and teardown.sh deletes it. Also reads from the
-# environment:
+# Settings: AWS_REGION, STACK_NAME. teardown.sh deletes the budget. Also reads these from the environment:
 #   BUDGET_EMAIL   the address notified
 #   BUDGET_AMOUNT  whole US dollars a month; 20 if not set
 set -euo pipefail

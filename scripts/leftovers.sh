@@ -7,6 +7,7 @@
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+source scripts/lib/budget.sh
 uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME STACK_NAME)
 begin '' "$@"
 require aws kubectl

@@ -10,6 +10,7 @@
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+source scripts/lib/budget.sh
 uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME STACK_NAME APP_NAMESPACE)
 begin --yes "$@"
 has_option --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"
@@ -62,14 +63,6 @@ delete_cluster() {
   [[ -n $cluster ]] || { say "There is no cluster $CLUSTER_NAME" && return; }
   say "Delete the cluster $CLUSTER_NAME, about 10 minutes"
   eksctl delete cluster --name "$CLUSTER_NAME" --region "$AWS_REGION" --wait --disable-nodegroup-eviction
-}
-
-delete_budget() {
-  local found
-  found=$(find_budget --output text)
-  [[ -n $found ]] || return 0
-  say "Delete the budget $found"
-  lookup NotFoundException aws budgets delete-budget --account-id "$account" --budget-name "$found"
 }
 
 remove_context() { # undoes aws eks update-kubeconfig; the context goes last, as it marks that the rest may be there

@@ -55,13 +55,6 @@ use_cluster() {
 
 kube() { with_advice kubectl --kubeconfig "$work/kubeconfig" --request-timeout=30s "$@"; } # after use_cluster
 
-find_budget() { # find_budget "$@": prints the name of the budget that budget.sh makes, or nothing
-  [[ $partition == aws || $partition == aws-cn ]] || return 0 # no other partition that a region can be in has budgets
-  # An identity that may not see it cannot have made it.
-  lookup 'NotFoundException|AccessDenied' aws budgets describe-budget --account-id "$account" --budget-name "$STACK_NAME-budget" \
-    --query Budget.BudgetName "$@"
-}
-
 document() { # document FILE: prints the policy with its placeholders filled in
   python3 scripts/lib/render.py "$1" "PARTITION=$partition" "ACCOUNT_ID=$account" "REGION=$AWS_REGION" \
     "CLUSTER_NAME=$CLUSTER_NAME" "KUBECTL_ROLE_NAME=$KUBECTL_ROLE_NAME" "STACK_NAME=$STACK_NAME"

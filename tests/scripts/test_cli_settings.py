@@ -106,6 +106,7 @@ def test_every_call_has_the_settings_that_the_scripts_need(script: str, tmp_path
         script,
         *{"teardown.sh": ["--yes"], "learner-policy.sh": ["stack"]}.get(script, []),
         CONNECTION_ARN=arn,
+        BUDGET_EMAIL="a@b.example",
         **HOSTILE,
     )
     lines = (desk.home / "seen").read_text().splitlines()
