@@ -31,6 +31,7 @@ check_stack_options() { # what create-stack.sh accepts in addition to the settin
   images=$(sed -n 's|^ *- \(aws/codebuild/[a-z0-9._-]*:[0-9.]*\)$|\1|p' ci-cd-codepipeline.cfn.yml)
   images=${images//$'\n'/|}
   check APPROVAL_REQUIRED '^(true|false)?$' 'true or false'
+  check FAIL_ON_SEVERITY '^(NONE|LOW|MEDIUM|HIGH|CRITICAL)?$' 'NONE, LOW, MEDIUM, HIGH or CRITICAL'
   check NOTIFICATION_EMAIL '^([^[:space:]@,;"<>]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?$' 'one email address'
   check CODEBUILD_IMAGE "^(${images//./\\.})?$" 'an image that the template lists, such as aws/codebuild/standard:8.0'
 }

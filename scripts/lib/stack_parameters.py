@@ -35,6 +35,7 @@ PARAMETERS = {
     "GitBranch": "GITHUB_BRANCH",
     "CodeBuildDockerImage": "CODEBUILD_IMAGE",
     "ApprovalRequired": "APPROVAL_REQUIRED",
+    "FailOnSeverity": "FAIL_ON_SEVERITY",
     "NotificationEmail": "NOTIFICATION_EMAIL",
 }
 

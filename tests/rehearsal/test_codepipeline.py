@@ -8,6 +8,7 @@ import hmac
 import io
 import json
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +24,7 @@ from rehearsal.executions import FINAL, follow
 from tests.support import loopback
 from tests.support.loopback import Loopback, eventually
 from tests.support.names import ACCOUNT, REGION
+from tests.support.paths import ROOT
 
 Json = dict[str, Any]
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
@@ -32,6 +34,15 @@ WEAK_TOKEN = "ghp_" + "b" * 36
 SECRET = "a webhook's secret"
 QUICK = "version: 0.2\nphases: {build: {commands: [cat app.txt]}}\n"
 BAD = "version: 0.2\nphases: {build: {commands: ['echo because >&2; exit 7']}}\n"
+#: The tutorial's own check, before what stands for the deployment.
+CHECKED = """\
+version: 0.2
+phases:
+  post_build:
+    commands:
+      - bash scripts/build/check-findings.sh "IMAGE" HIGH
+      - echo now live
+"""
 WHOLE = """\
 version: 0.2
 env:
@@ -130,6 +141,7 @@ def template(name: str, **changes: Any) -> Json:
             [
                 allow(["logs:CreateLogStream", "logs:PutLogEvents"], logs),
                 allow(["s3:GetObject", "s3:PutObject"], objects),
+                *changes.get("build_rights", []),
             ],
             {
                 "ArnEquals": {"aws:SourceArn": changes.get("trusted", project)},
@@ -641,3 +653,35 @@ def _within(stack: Stack, name: str) -> str:
         if one["stageName"] == name and one.get("latestExecution", {}).get("status") == "InProgress":
             return str(one["latestExecution"]["pipelineExecutionId"])
     return ""
+
+
+def test_findings_stop_a_build_before_it_deploys(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    """With the right that the template gives its builds; the image is fixed, and the next build deploys it."""
+    ecr, work = aws.client("ecr"), tmp_path / "work"
+    repository = ecr.create_repository(repositoryName="shop", imageScanningConfiguration={"scanOnPush": True})[
+        "repository"
+    ]
+
+    def pushed(number: int) -> str:
+        manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": [], "annotations": {"number": str(number)}})
+        image = ecr.put_image(repositoryName="shop", imageManifest=manifest, imageTag=str(number))["image"]
+        name = f"{repository['repositoryUri']}@{image['imageId']['imageDigest']}"
+        return push(aws, work, CHECKED.replace("IMAGE", name), str(number), "checked")
+
+    aws.git("clone", "--quiet", "https://github.com/me/app.git", str(work))
+    shutil.copytree(ROOT / "scripts", work / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "settings.sh", work)
+    attributes = [{"key": "package_name", "value": "zlib"}, {"key": "package_version", "value": "1.3"}]
+    finding = {"name": "CVE-2026-0001", "severity": "CRITICAL", "attributes": attributes}
+    scan = aws.run / "scan.json"
+    scan.write_text(json.dumps({"findings": [finding]}))
+    commit = pushed(1)
+    right = allow(["ecr:DescribeImageScanFindings"], repository["repositoryArn"])
+    stack = make("checked", branch="checked", build_rights=[right])
+    assert follow(stack.pipelines, "checked", commit, 120)["status"] == "Failed", stack.log()
+    assert "    CRITICAL  CVE-2026-0001  zlib 1.3\nnot deployed, because of the findings above: " in stack.log()
+    assert "now live" not in stack.log()
+    scan.unlink()
+    assert follow(stack.pipelines, "checked", pushed(2), 120)["status"] == "Succeeded", stack.log()
+    assert "==> Nothing of severity HIGH or worse; found: nothing\n" in stack.log()
+    assert "\nnow live\n" in stack.log()

@@ -246,6 +246,7 @@ SETTING = {
     "NotificationEmail": "NOTIFICATION_EMAIL",
     "CodeBuildDockerImage": "CODEBUILD_IMAGE",
     "ApprovalRequired": "APPROVAL_REQUIRED",
+    "FailOnSeverity": "FAIL_ON_SEVERITY",
 }
 CHECK = """\
 refuse() { exit 2; }
@@ -257,7 +258,7 @@ while IFS= read -r -d '' name && IFS= read -r -d '' value; do
     printf -v "$name" %s "$value"
     case $name in
       GITHUB_TOKEN | CONNECTION_ARN) check_source ;;
-      CODEBUILD_IMAGE | APPROVAL_REQUIRED | NOTIFICATION_EMAIL) check_stack_options ;;
+      CODEBUILD_IMAGE | APPROVAL_REQUIRED | FAIL_ON_SEVERITY | NOTIFICATION_EMAIL) check_stack_options ;;
       *) check_setting "$name" ;;
     esac
   ) && echo accepted || echo refused
@@ -304,6 +305,10 @@ def samples() -> list[tuple[str, str]]:
     images = [*SUPPORTED_IMAGES, "aws/codebuild/standard:4.0", "ubuntu", "aws/codebuild/standard:8x0", *HOSTILE]
     found += [("CodeBuildDockerImage", image) for image in images]
     found += [("ApprovalRequired", value) for value in ["true", "false", "True", "yes", "1", *HOSTILE]]
+    found += [
+        ("FailOnSeverity", value)
+        for value in ["NONE", "LOW", "MEDIUM", "HIGH", "CRITICAL", "high", "INFORMATIONAL", *HOSTILE]
+    ]
     return [(name, value) for name, value in found if value and "\0" not in value]
 
 

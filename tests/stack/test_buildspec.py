@@ -30,7 +30,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DIGEST = "sha256:" + "d" * 64
 PASSWORD = "the-registry-password"
 #: Scripts of a build that use the cluster or the network.
-OUTSIDE = ("connect", "install-kubectl", "deploy")
+OUTSIDE = ("connect", "install-kubectl", "check-findings", "deploy")
 DEPLOYS = f"deploy {REPOSITORY}"
 
 
@@ -40,7 +40,7 @@ class Build:
 
     desk: Desk
 
-    def run(self) -> bool:
+    def run(self, **more: str) -> bool:
         """Run all phases and return whether the build succeeded."""
         (self.desk.home / "rules.json").write_text(json.dumps(self.desk.rules), encoding="utf-8")
         spec = parse((self.desk.checkout / "buildspec.yml").read_text(encoding="utf-8"))
@@ -52,6 +52,7 @@ class Build:
             "EKS_CLUSTER_NAME": "eksctl-demo",
             "EKS_KUBECTL_ROLE_ARN": ROLE,
             "CODEBUILD_RESOLVED_SOURCE_VERSION": COMMIT,
+            **more,
         }
         with (self.desk.home / "log").open("wb") as log:
             shell = Shell(
@@ -120,6 +121,19 @@ def test_commit_is_tested_built_pushed_and_deployed_by_digest(build: Build) -> N
     assert build.calls("deploy") == ["deploy --check", f"deploy {REPOSITORY}@{DIGEST}"]
     assert lines.index("deploy --check") < tests[0]
     assert lines.index(f"deploy {REPOSITORY}@{DIGEST}") > max(pushed.values())
+
+
+def test_findings_are_checked_before_the_deployment_if_the_stack_says_so(build: Build) -> None:
+    assert build.run(FAIL_ON_SEVERITY="HIGH")
+    wanted = [f"check-findings {REPOSITORY}@{DIGEST} HIGH", f"deploy {REPOSITORY}@{DIGEST}"]
+    assert build.calls("check-findings", f"deploy {REPOSITORY}") == wanted
+    build.desk.forget()
+    build.desk.answer("check-findings", "", code=1)
+    assert not build.run(FAIL_ON_SEVERITY="HIGH")
+    assert build.calls(f"deploy {REPOSITORY}") == []
+    build.desk.forget()
+    assert build.run()
+    assert build.calls("check-findings") == []
 
 
 def test_settings_of_the_tools() -> None:

@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.support.template import FILE, TEMPLATE, refused, resources, text
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 BY_TOKEN = {"GitHubUser": "octocat", "GitHubToken": TOKEN}
 BY_CONNECTION = {"GitHubUser": "octocat", "ConnectionArn": CONNECTION}
-EVERYTHING = BY_TOKEN | {"ApprovalRequired": "true", "NotificationEmail": "ann@example.com"}
+EVERYTHING = BY_TOKEN | {"ApprovalRequired": "true", "FailOnSeverity": "HIGH", "NotificationEmail": "ann@example.com"}
 
 KUBECTL_ROLE = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${KubectlRoleName}"}
 OBJECTS = {"Fn::Sub": "${ArtifactBucket.Arn}/*"}
@@ -60,6 +61,7 @@ RIGHTS = [
     ("PipelineRole", {"s3:GetBucketVersioning"}, BUCKET),
     ("PipelineRole", {"codebuild:StartBuild", "codebuild:BatchGetBuilds"}, PROJECT),
 ]
+FINDINGS_RIGHT = ("CodeBuildRole", {"ecr:DescribeImageScanFindings"}, REPOSITORY)
 CONNECTION_RIGHT = ("PipelineRole", {"codeconnections:UseConnection"}, {"Ref": "ConnectionArn"})
 
 #: Who may assume each role, and under which condition.
@@ -145,6 +147,7 @@ def test_parameters_and_their_defaults() -> None:
         "KubectlRoleId": "",
         "ConnectionArn": "",
         "ApprovalRequired": "false",
+        "FailOnSeverity": "NONE",
         "NotificationEmail": "",
     }
     assert {each["Type"] for each in PARAMETERS.values()} == {"String"}
@@ -277,6 +280,8 @@ def test_webhook_has_its_own_secret() -> None:
 def test_rights_are_exactly_the_listed_ones() -> None:
     assert sorted(rights(**BY_TOKEN)) == sorted(expected(RIGHTS))
     assert sorted(rights(**BY_CONNECTION)) == sorted(expected([*RIGHTS, CONNECTION_RIGHT]))
+    checked = BY_TOKEN | {"FailOnSeverity": "HIGH"}
+    assert Counter(rights(**checked)) == Counter(expected([*RIGHTS, FINDINGS_RIGHT]))
     by_old = BY_CONNECTION | {"ConnectionArn": OLD_CONNECTION}
     old_right = ("PipelineRole", {"codestar-connections:UseConnection"}, {"Ref": "ConnectionArn"})
     assert sorted(rights(**by_old)) == sorted(expected([*RIGHTS, old_right])), (
@@ -315,6 +320,16 @@ def test_function_keeps_its_right_on_the_old_role_while_the_name_changes() -> No
 
 
 # --- Resources -------------------------------------------------------------------------------------------------------
+
+
+def test_builds_learn_of_the_severity_only_if_one_is_set() -> None:
+    def given(**values: str) -> dict[str, Any]:
+        project = resources(**BY_TOKEN, **values)["CodeBuildProject"]
+        return {each["Name"]: each["Value"] for each in project["Properties"]["Environment"]["EnvironmentVariables"]}
+
+    assert set(given(FailOnSeverity="HIGH")) - set(given()) == {"FAIL_ON_SEVERITY"}
+    assert given(FailOnSeverity="HIGH")["FAIL_ON_SEVERITY"] == {"Ref": "FailOnSeverity"}
+    assert set(given()) == {"ECR_REPOSITORY_URI", "EKS_CLUSTER_NAME", "APP_NAMESPACE", "EKS_KUBECTL_ROLE_ARN"}
 
 
 def test_each_option_adds_only_its_resources() -> None:

@@ -112,6 +112,7 @@ OPTIONS = [
     ("GITHUB_TOKEN", f'"\nurl = "https://x/{TOKEN}', "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
     ("CONNECTION_ARN", "aws-pipeline", "CONNECTION_ARN is aws-pipeline: set it to a connection's ARN, in settings.sh or the environment"),
     ("APPROVAL_REQUIRED", "yes", "APPROVAL_REQUIRED is yes: set it to true or false, in settings.sh or the environment"),
+    ("FAIL_ON_SEVERITY", "high", "FAIL_ON_SEVERITY is high: set it to NONE, LOW, MEDIUM, HIGH or CRITICAL, in settings.sh or the environment"),
     ("NOTIFICATION_EMAIL", "me", "NOTIFICATION_EMAIL is me: set it to one email address, in settings.sh or the environment"),
     ("NOTIFICATION_EMAIL", "a@b.c,d@e.f", r"NOTIFICATION_EMAIL is a@b.c\,d@e.f: set it to one email address, in settings.sh or the environment"),
     ("CODEBUILD_IMAGE", "ubuntu:24.04", "CODEBUILD_IMAGE is ubuntu:24.04: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
