@@ -22,14 +22,17 @@ def main() -> int:
         "--keep", action="store_true", help="leave everything running, so that you can follow the README by hand"
     )
     parser.add_argument("--app", type=Path, metavar="DIR", help="rehearse with your own Flask app, and report on it")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write a replay: one HTML file")
     parser.add_argument("--from", dest="caller", type=Path, default=Path(), help="what DIR is relative to")
     parser.add_argument("--verbose", action="store_true", help="show all output of every step")
     parser.add_argument("--without-cluster", action="store_true", help="only what needs neither root nor Docker")
     given = parser.parse_args()
-    if given.action != "run" and (given.app or given.keep or given.verbose or given.without_cluster):
+    if given.action != "run" and (given.app or given.keep or given.record or given.verbose or given.without_cluster):
         parser.error(f"{given.action} takes no options")
     if (given.keep or given.app) and given.without_cluster:
         parser.error(f"{'--keep' if given.keep else '--app'} and --without-cluster cannot be combined")
+    if given.record and (given.app or given.keep or given.without_cluster):
+        parser.error("--record records the whole tutorial, without --app, --keep and --without-cluster")
     signal.signal(signal.SIGTERM, _interrupt)
     actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop, "clean": rehearse.clean}
     try:
@@ -50,7 +53,8 @@ def _run(given: argparse.Namespace) -> int:
         return rehearse.run_app((given.caller / given.app).resolve(), keep=given.keep, verbose=given.verbose)
     if given.without_cluster:
         return rehearse.run_without_cluster(verbose=given.verbose)
-    return rehearse.run(keep=given.keep, verbose=given.verbose)
+    record = given.record and (given.caller / given.record).resolve()
+    return rehearse.run(keep=given.keep, verbose=given.verbose, record=record)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -21,6 +21,7 @@ from rehearsal.fronts import proxy, tls_front
 from rehearsal.progress import Progress, StepFailed
 from rehearsal.readiness import examine, report
 from rehearsal.readiness.directory import prepare, read
+from rehearsal.replay import recorder
 from rehearsal.sandbox import SandboxError, footprint, lifecycle, network, supervisor
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
@@ -39,8 +40,13 @@ class NotPossible(Exception):
     """The rehearsal cannot run here or now; the message is one line with the remedy."""
 
 
-def run(*, keep: bool, verbose: bool) -> int:
-    """Rehearse the whole tutorial, or with ``keep`` start the services and leave the steps to the learner."""
+def run(*, keep: bool, verbose: bool, record: Path | None = None) -> int:
+    """Rehearse the whole tutorial, or with ``keep`` start the services and leave the steps to the learner.
+
+    With ``record``, a replay is written to that file.
+    """
+    if record and (record.is_dir() or not os.access(record.parent, os.W_OK)):
+        raise NotPossible(f"--record: {record} is not a file in a directory that you can write to")
     progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
     with lifecycle.exclusive():
         _refuse_if_kept()
@@ -51,7 +57,8 @@ def run(*, keep: bool, verbose: bool) -> int:
                     (settings.run / "kept").touch()
                     _print_how_to_enter(progress.console)
                     return 0
-                push = walk(progress, tutorial)
+                with recorder.recording(progress, record) if record else contextlib.nullcontext():
+                    push = walk(progress, tutorial)
             except FAILURES as error:
                 return _fail(progress, error)
         try:

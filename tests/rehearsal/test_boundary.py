@@ -29,7 +29,7 @@ LAYERS = (
     ("caches", "check", "codebuild", "learner"),
     ("codepipeline",),
     ("aws",),
-    ("once", "readiness", "without_cluster"),
+    ("once", "readiness", "replay", "without_cluster"),
     ("rehearse",),
     ("__main__",),
 )
