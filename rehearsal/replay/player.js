@@ -22,9 +22,11 @@ let shown;
 page.now = () => recording.began + position;
 page.links = false;
 
-const begun = (moments) => Math.max(0, moments.findLastIndex((at) => at <= position));
-const frame = () => begun(recording.frames.map(([at]) => at));
-const step = () => begun(recording.steps.map((one) => one.began));
+const lastBegun = (times) => Math.max(0, times.findLastIndex((at) => at <= position));
+const frameTimes = recording.frames.map(([at]) => at);
+const stepTimes = recording.steps.map(({ began }) => began);
+const frame = () => lastBegun(frameTimes);
+const step = () => lastBegun(stepTimes);
 const minutes = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 function setText(id, text) {

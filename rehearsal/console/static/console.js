@@ -209,10 +209,11 @@ function news(now) {
   before = now;
 }
 
-// Without a snapshot before this one, nothing has changed, and the status line is empty.
+// Without a snapshot before the next one, there is no news.
 function forget() {
   before = undefined;
   $("news").textContent = "";
+  document.title = "Push to live";
 }
 
 function draw(now) {
