@@ -66,8 +66,8 @@ PUSH = WalkStep(
 BAD_PUSH = WalkStep(
     "Push a bad commit, see it undone",
     'git commit -q -a -m "Probe a path that does not exist" && git push -q',
-    "The new pod never becomes ready, because its readiness probe gets no good answer. The build fails and rolls the "
-    "Deployment back, and the old pods answer all the time.",
+    "The new pods never become ready, because their readiness probes ask for a path that the app does not have. The build "
+    "fails and rolls the Deployment back, and the old pods answer all the time.",
 )
 STATUS = WalkStep(
     "Show the status",
