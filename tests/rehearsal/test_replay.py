@@ -63,7 +63,7 @@ def make(directory: Path, monkeypatch: pytest.MonkeyPatch, secrets: set[str], li
         for number, step in enumerate(WALK):
             with progress.step(f"{step.title}  ({step.command})") as show:
                 act(world, number)
-                time.sleep(0.4)
+                time.sleep(0.6)
                 if number == 4:
                     world.build = {**world.build, "lines": [*world.build["lines"], "the end", line]}
                 show("= done")
@@ -287,19 +287,21 @@ class TestPlayer:
         """With the mouse: play, pause, speed, and again from the start after the end."""
         opened(chromium, made)
         play, time_shown = (chromium.find_element("id", name) for name in ("play", "time"))
-        chromium.find_element("css selector", "#speed option:nth-child(1)").click()
+        slow, fast = (chromium.find_element("css selector", f"#speed option:nth-child({at})") for at in (1, 5))
+        slow.click()
         play.click()
         wait_until(chromium, "position > 0.3 && position < 2")
         play.click()
         position = chromium.execute_script("return position")
         time.sleep(0.3)
         assert chromium.execute_script("return position") == position
-        chromium.find_element("css selector", "#speed option:nth-child(5)").click()
+        fast.click()
         play.click()
         wait_until(chromium, "position === recording.seconds && !playing", 3)
         total = time_shown.text.partition(" of ")[2]
         assert time_shown.text == f"{total} of {total}"
         assert play.text == "Play"
+        slow.click()
         play.click()
         wait_until(chromium, "position < recording.seconds && playing")
         assert browser_log(chromium) == []
@@ -337,7 +339,6 @@ class TestPlayer:
             keys.send_keys(Keys.TAB).perform()
             reached.append(chromium.execute_script("return document.activeElement.id"))
         assert reached == ["", "play", "back", "next", "seek", "speed"]
-        keys.send_keys(Keys.ENTER).perform()
         seek = chromium.find_element("id", "seek")
         seek.send_keys(Keys.HOME)
         assert seek.get_attribute("aria-valuetext") == f"0:00 of 1:00, step 1: {WALK[0].title}"
