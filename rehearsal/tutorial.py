@@ -60,7 +60,7 @@ FIRST_RELEASE = WalkStep(
 PUSH = WalkStep(
     "Push a commit, see it live",
     'git commit -q -a -m "Greet from EKS" && git push -q',
-    "GitHub tells the pipeline about the commit, which a build then tests and releases. During the rollout, old and new "
+    "GitHub sends the pipeline the commit, which a build then tests and releases. During the rollout, old and new "
     "pods answer in turn, and no request is lost.",
 )
 BAD_PUSH = WalkStep(
