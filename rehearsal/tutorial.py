@@ -60,8 +60,8 @@ FIRST_RELEASE = WalkStep(
 PUSH = WalkStep(
     "Push a commit, see it live",
     'git commit -q -a -m "Greet from EKS" && git push -q',
-    "GitHub sends the pipeline the commit, which a build then tests and releases. During the rollout, old and new "
-    "pods answer in turn, and no request is lost.",
+    "GitHub announces the commit, and the pipeline tests, builds and releases it. During the rollout, old and new pods "
+    "answer in turn, and no request is lost.",
 )
 BAD_PUSH = WalkStep(
     "Push a bad commit, see it undone",
