@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from rehearsal import waiting
 from rehearsal.console.snapshot import LOADING, Snapshot
 from rehearsal.progress import Progress, Step, StepFailed
 from rehearsal.replay import page, search
@@ -51,14 +52,14 @@ class Recorder:
             StepFailed: the console page ended its stream early, or sent nothing.
         """
         self._ended.set()
-        self._thread.join(2 * PATIENCE)
+        self._thread.join(2 * waiting.bound(PATIENCE))
         if self._error:
             raise StepFailed(f"the rehearsal was not recorded: {self._error}")
 
     def _watch(self) -> None:
         try:
             with (
-                httpx.Client(base_url=self._url, trust_env=False, timeout=PATIENCE) as client,
+                httpx.Client(base_url=self._url, trust_env=False, timeout=waiting.bound(PATIENCE)) as client,
                 client.stream("GET", "api/events") as events,
             ):
                 for line in events.iter_lines():
