@@ -5,7 +5,8 @@ import socket
 
 from flask import Flask, Response, jsonify, request
 
-GREETING = "Hello, World!"
+# A setting: see docs/app-settings.md.
+GREETING = os.environ.get("GREETING", "Hello, World!")
 PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -29,6 +30,8 @@ app = Flask(__name__)
 app.config.update(
     # The commit that the image was built from, set by the Dockerfile.
     VERSION=os.environ.get("VERSION", "development"),
+    # The image that runs, by its digest, set by deployment.yml.
+    IMAGE=os.environ.get("IMAGE", "no image"),
     # Set by the server when it is shutting down; see gunicorn.conf.py.
     STOPPING=False,
 )
@@ -51,6 +54,13 @@ def hello() -> Response:
     response.headers["Vary"] = "Accept"
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@app.get("/version")
+def version() -> Response:
+    """Report what runs. After a rollout, scripts/build/deploy.sh asks for it."""
+    answer = "{VERSION} {IMAGE}\n".format(**app.config)
+    return Response(answer, mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
 @app.get("/healthz")

@@ -23,9 +23,11 @@ from rehearsal import executions, learner
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root, root_environment
 from rehearsal.settings import settings
-from rehearsal.tutorial import APP, NAMESPACE, PIPELINE
+from rehearsal.tutorial import NAMESPACE, PIPELINE
 from rehearsal.waiting import until
 
+#: The Deployment and the Service of the tutorial's app.
+APP = "hello-world"
 #: Seconds between two requests for the live version, which is the precision of the measurement.
 POLL = 0.05
 #: Seconds after which a release has failed.

@@ -12,9 +12,9 @@ from copy import deepcopy
 from typing import Any
 
 from benchmarks.figures import Context, Figure
-from benchmarks.releases import Releases
+from benchmarks.releases import APP, Releases
 from rehearsal.load import Load
-from rehearsal.tutorial import APP, NAMESPACE
+from rehearsal.tutorial import NAMESPACE
 
 #: Changes a Deployment's spec in place.
 Change = Callable[[dict[str, Any]], None]

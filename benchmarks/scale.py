@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Context, Curve, Figure
-from benchmarks.releases import BenchmarkError, Releases
+from benchmarks.releases import APP, BenchmarkError, Releases
 from rehearsal.kubernetes import toolchain
 from rehearsal.settings import settings
-from rehearsal.tutorial import APP, NAMESPACE
+from rehearsal.tutorial import NAMESPACE
 
 NAME = "scale"
 KWOK = Path(__file__).with_name("kwok")

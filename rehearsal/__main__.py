@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 
 from rehearsal import rehearse
+from rehearsal.practice import commands
+from rehearsal.practice.practice import NotNow
 from rehearsal.progress import StepFailed
 from rehearsal.readiness.directory import Refused
 from rehearsal.sandbox import SandboxError
@@ -17,24 +19,34 @@ from rehearsal.sandbox import SandboxError
 def main() -> int:
     """Parse the command line and return an exit code: 0 done, 1 failed, 2 wrong arguments."""
     parser = argparse.ArgumentParser(prog="scripts/rehearse.sh", description="Rehearse the tutorial on this machine.")
-    parser.add_argument("action", nargs="?", choices=("run", "status", "env", "stop", "clean"), default="run")
+    parser.add_argument(
+        "action", nargs="?", choices=("run", "practice", "status", "env", "stop", "clean"), default="run"
+    )
+    parser.add_argument("what", nargs="?", help="of practice: list, hint, check, solution, reset, or an exercise")
     parser.add_argument(
         "--keep", action="store_true", help="leave everything running, so that you can follow the README by hand"
     )
     parser.add_argument("--app", type=Path, metavar="DIR", help="rehearse with your own Flask app, and report on it")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write a replay: one HTML file")
     parser.add_argument("--from", dest="caller", type=Path, default=Path(), help="what DIR is relative to")
     parser.add_argument("--verbose", action="store_true", help="show all output of every step")
     parser.add_argument("--without-cluster", action="store_true", help="only what needs neither root nor Docker")
     given = parser.parse_args()
-    if given.action != "run" and (given.app or given.keep or given.verbose or given.without_cluster):
+    if given.what and given.action != "practice":
+        parser.error(f"{given.action} takes no {given.what}")
+    if given.action != "run" and (given.app or given.keep or given.record or given.verbose or given.without_cluster):
         parser.error(f"{given.action} takes no options")
     if (given.keep or given.app) and given.without_cluster:
         parser.error(f"{'--keep' if given.keep else '--app'} and --without-cluster cannot be combined")
+    if given.record and (given.app or given.keep or given.without_cluster):
+        parser.error("--record records the whole tutorial, without --app, --keep and --without-cluster")
     signal.signal(signal.SIGTERM, _interrupt)
     actions = {"status": rehearse.status, "env": rehearse.env, "stop": rehearse.stop, "clean": rehearse.clean}
     try:
+        if given.action == "practice":
+            return commands.run(given.what)
         return actions[given.action]() if given.action in actions else _run(given)
-    except (rehearse.NotPossible, Refused) as error:
+    except (rehearse.NotPossible, Refused, NotNow) as error:
         print(f"rehearse.sh: {error}", file=sys.stderr)
         return 2
     except (StepFailed, SandboxError, TimeoutError) as error:
@@ -50,7 +62,8 @@ def _run(given: argparse.Namespace) -> int:
         return rehearse.run_app((given.caller / given.app).resolve(), keep=given.keep, verbose=given.verbose)
     if given.without_cluster:
         return rehearse.run_without_cluster(verbose=given.verbose)
-    return rehearse.run(keep=given.keep, verbose=given.verbose)
+    record = given.record and (given.caller / given.record).resolve()
+    return rehearse.run(keep=given.keep, verbose=given.verbose, record=record)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

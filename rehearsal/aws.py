@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from rehearsal import codebuild, codepipeline
 from rehearsal.emulator import (
+    budgets,
     caller_rights,
     decision_log,
     ecr,
@@ -32,6 +33,7 @@ Register = Callable[[Extensions], None]
 
 #: What changes or completes services that MiniStack has.
 CORRECTIONS: tuple[Register, ...] = (
+    budgets.register,
     caller_rights.register,
     decision_log.register,
     ecr.register,

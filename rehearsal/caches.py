@@ -24,6 +24,7 @@ KINDS = {
     "go": "Go from PyPI, with its modules and build cache",
     "kwok-": "kwok, for the benchmarks",
     "logs": "logs of the last rehearsal",
+    "practice": "which exercises are solved",
     "subtree_control": "the controllers of this machine before a rehearsal",
     "test-engine": "images of the tests' Docker Engine",
     "uv": "files that the Python environments share",

@@ -49,6 +49,8 @@ class Progress:
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
     started: float = field(default_factory=time.monotonic)
     number: int = 0
+    #: All steps so far.
+    steps: list[Step] = field(default_factory=list)
     #: Number of the first step that failed, or 0.
     failed: int = 0
 
@@ -81,6 +83,7 @@ class Progress:
             self.check_not_stopping()
             self.number += 1
             step = Step(self, self.number, title)
+            self.steps.append(step)
             self.live.start()
         mark, colour = "✓", "green"
         try:
@@ -92,6 +95,7 @@ class Progress:
                 self.failed = self.failed or step.number
             raise
         finally:
+            step.ended = time.monotonic()
             with self.lock:
                 self.live.remove_task(step.task)
                 if not self.live.tasks:
@@ -163,7 +167,7 @@ class Step:
         self.number = number
         self.title = title
         self.result = ""
-        self.began = self.shown = time.monotonic()
+        self.began = self.shown = self.ended = time.monotonic()
         self.task = progress.live.add_task(f"{number:>2}  {title}", total=None, doing="")
 
     def __call__(self, message: str) -> None:

@@ -21,6 +21,7 @@ from rehearsal.fronts import proxy, tls_front
 from rehearsal.progress import Progress, StepFailed
 from rehearsal.readiness import examine, report
 from rehearsal.readiness.directory import prepare, read
+from rehearsal.replay import recorder
 from rehearsal.sandbox import SandboxError, footprint, lifecycle, network, supervisor
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
@@ -39,8 +40,13 @@ class NotPossible(Exception):
     """The rehearsal cannot run here or now; the message is one line with the remedy."""
 
 
-def run(*, keep: bool, verbose: bool) -> int:
-    """Rehearse the whole tutorial, or with ``keep`` start the services and leave the steps to the learner."""
+def run(*, keep: bool, verbose: bool, record: Path | None = None) -> int:
+    """Rehearse the whole tutorial, or with ``keep`` start the services and leave the steps to the learner.
+
+    With ``record``, a replay is written to that file.
+    """
+    if record and (record.is_dir() or not os.access(record.parent, os.W_OK)):
+        raise NotPossible(f"--record: {record} is not a file in a directory that you can write to")
     progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
     with lifecycle.exclusive():
         _refuse_if_kept()
@@ -49,17 +55,32 @@ def run(*, keep: bool, verbose: bool) -> int:
                 before, tutorial = begin(progress)
                 if keep:
                     (settings.run / "kept").touch()
-                    _print_how_to_enter(progress.console)
+                    _print_how_to_enter(
+                        progress.console, "and follow the README from the step with\nscripts/preflight.sh"
+                    )
                     return 0
-                push = walk(progress, tutorial)
+                with recorder.recording(progress, record) if record else contextlib.nullcontext():
+                    push = walk(progress, tutorial)
             except FAILURES as error:
                 return _fail(progress, error)
-        try:
-            _check_nothing_left(progress, before)
-        except StepFailed as error:
-            _show_failure(progress, error)
+        if not _nothing_left(progress, before):
             return 1
     _report(progress, push)
+    return 0
+
+
+def keep_after_first_release(*, verbose: bool = False) -> int:
+    """Rehearse until the first commit is live, and leave everything running; return the exit code."""
+    progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
+    with lifecycle.exclusive():
+        _refuse_if_kept()
+        with _alone():
+            try:
+                _, tutorial = begin(progress)
+                walk_to_first_release(progress, tutorial)
+                (settings.run / "kept").touch()
+            except FAILURES as error:
+                return _fail(progress, error)
     return 0
 
 
@@ -73,7 +94,7 @@ def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
         progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
         with _alone():
             try:
-                _, tutorial = begin(progress, prepared)
+                before, tutorial = begin(progress, prepared)
                 seen = examine.one_container(progress, tutorial, app, taken)
                 if report.may_be_released(seen):
                     tutorial.push_all("Let the probes ask a path of the app")
@@ -84,7 +105,12 @@ def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
                     (settings.run / "kept").touch()
             except FAILURES as error:
                 return _fail(progress, error)
-    return 0 if report.show(progress.console, directory.name, seen) else 1
+        clean = keep or _nothing_left(progress, before)
+    ready = report.show(progress.console, directory.name, seen)
+    if keep:
+        _print_how_to_enter(progress.console, "to change the app and push it")
+        progress.console.print(f"The app answers at {seen.address}" if seen.address else "The app was not released")
+    return 0 if ready and clean else 1
 
 
 def run_without_cluster(*, verbose: bool) -> int:
@@ -200,15 +226,20 @@ def _make_learner(source: Path | None = None) -> tuple[dict[str, str], Path]:
 
 def walk(progress: Progress, tutorial: Tutorial) -> Push:
     """Run the tutorial's steps, from no cluster to a live commit, a bad one that is undone, and the teardown."""
-    tutorial.setup_cluster()
-    tutorial.create_stack()
-    tutorial.first_release()
-    progress.console.print(f"    The first commit was live after {progress.elapsed:.0f} s")
+    walk_to_first_release(progress, tutorial)
     push = tutorial.push_change()
     tutorial.push_bad_change()
     tutorial.status()
     tutorial.teardown()
     return push
+
+
+def walk_to_first_release(progress: Progress, tutorial: Tutorial) -> None:
+    """Run the tutorial's steps until the first commit is live."""
+    tutorial.setup_cluster()
+    tutorial.create_stack()
+    tutorial.first_release()
+    progress.console.print(f"    The first commit was live after {progress.elapsed:.0f} s")
 
 
 def status() -> int:
@@ -260,10 +291,9 @@ def _refuse_if_kept() -> None:
         raise NotPossible("a rehearsal is kept on this machine; stop it with scripts/rehearse.sh stop")
 
 
-def _print_how_to_enter(console: Console) -> None:
+def _print_how_to_enter(console: Console, purpose: str) -> None:
     console.print(
-        "\nEverything is running. Enter it in this or another terminal, and follow the README from the step with\n"
-        "scripts/preflight.sh:\n"
+        f"\nEverything is running. Enter it in this or another terminal, {purpose}:\n"
         f'\n    eval "$({settings.root}/scripts/rehearse.sh env)"\n    cd "$REHEARSAL_CHECKOUT"\n'
         f"\nWatch the pipeline at http://127.0.0.1:{settings.ports.console}/ and stop everything with\n"
         "scripts/rehearse.sh stop"
@@ -291,12 +321,21 @@ def _keep_logs(progress: Progress) -> None:
     progress.console.print(f"All logs: {LOGS}")
 
 
-def _check_nothing_left(progress: Progress, before: footprint.Snapshot) -> None:
-    with progress.step("Compare this machine with its state before the rehearsal") as show:
-        left = footprint.difference(before, footprint.snapshot())
-        if left:
-            raise StepFailed("the rehearsal left something behind", left)
-        show("= no process, namespace, link, mount, cgroup, rule or file is left")
+def _nothing_left(progress: Progress, before: footprint.Snapshot) -> bool:
+    """Whether this machine is as it was before the rehearsal; shows what is left."""
+    try:
+        with progress.step("Compare this machine with its state before the rehearsal") as show:
+            _check_nothing_left(footprint.difference(before, footprint.snapshot()))
+            show("= no process, namespace, link, mount, cgroup, rule or file is left")
+    except StepFailed as error:
+        _show_failure(progress, error)
+        return False
+    return True
+
+
+def _check_nothing_left(left: list[str]) -> None:
+    if left:
+        raise StepFailed("the rehearsal left something behind", left)
 
 
 def _report(progress: Progress, push: Push) -> None:

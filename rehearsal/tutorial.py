@@ -25,9 +25,62 @@ RELEASE_TIMEOUT = 300.0
 TEARDOWN_TIMEOUT = 300.0
 
 NAMESPACE = "hello-world"
-APP = "hello-world"
 PIPELINE = "aws-pipeline"
 ROLE = "UdacityFlaskDeployCBKubectlRole"
+
+
+@dataclass(frozen=True)
+class WalkStep:
+    """A step of the walk as the learner takes it: ``says`` is two sentences, which the replay shows."""
+
+    title: str
+    command: str
+    says: str
+
+
+SETUP = WalkStep(
+    "Create the cluster and the role, authorize the role",
+    "scripts/setup-cluster.sh",
+    "The script creates an EKS cluster with two nodes, and the IAM role that a build assumes to deploy. It then adds the "
+    "role to the cluster's aws-auth, with no more rights than a deployment needs.",
+)
+STACK = WalkStep(
+    "Create the stack",
+    "scripts/create-stack.sh",
+    "CloudFormation creates the image repository, the build project, the pipeline and all that they need. The new "
+    "pipeline starts at once with the newest commit.",
+)
+FIRST_RELEASE = WalkStep(
+    "See the first commit go live",
+    "scripts/status.sh",
+    "CodeBuild tests the commit, builds an image and deploys it, and the load balancer gets its address. The app's answer "
+    "names its commit and the pod that it came from.",
+)
+PUSH = WalkStep(
+    "Push a commit, see it live",
+    'git commit -q -a -m "Greet from EKS" && git push -q',
+    "GitHub announces the commit, and the pipeline tests, builds and releases it. During the rollout, old and new pods "
+    "answer in turn, and no request is lost.",
+)
+BAD_PUSH = WalkStep(
+    "Push a bad commit, see it undone",
+    'git commit -q -a -m "Probe a path that does not exist" && git push -q',
+    "The new pods never become ready, because their readiness probes ask for a path that the app does not have. The build "
+    "fails and rolls the Deployment back, and the old pods answer all the time.",
+)
+STATUS = WalkStep(
+    "Show the status",
+    "scripts/status.sh",
+    "One screen shows what exists, what runs and what failed. The last good commit is still live.",
+)
+TEARDOWN = WalkStep(
+    "Tear everything down",
+    "scripts/teardown.sh --yes",
+    "The script deletes the app with its load balancer, the stack, the role and the cluster. Then it looks for leftovers "
+    "and finds none, so nothing costs money any more.",
+)
+#: In this order by ``rehearsal.rehearse.walk``.
+WALK = (SETUP, STACK, FIRST_RELEASE, PUSH, BAD_PUSH, STATUS, TEARDOWN)
 
 
 @dataclass
@@ -51,19 +104,19 @@ class Tutorial:
 
     def setup_cluster(self) -> None:
         """Create the cluster and the kubectl role, and authorize the role in the cluster."""
-        self._script("Create the cluster and the role, authorize the role", ["scripts/setup-cluster.sh"], SETUP_TIMEOUT)
+        self._script(SETUP, SETUP_TIMEOUT)
 
     def create_role(self) -> None:
         """Create only the kubectl role, without a cluster to authorize it in."""
-        self._script("Create the role", ["scripts/create-role.sh"], 120)
+        self._script(WalkStep("Create the role", "scripts/create-role.sh", ""), 120)
 
     def create_stack(self) -> None:
         """Create ECR, S3, Lambda, CodeBuild and CodePipeline from the template."""
-        self._script("Create the stack", ["scripts/create-stack.sh"], STACK_TIMEOUT)
+        self._script(STACK, STACK_TIMEOUT)
 
     def first_release(self) -> None:
         """Wait until the app answers from the first commit; a new pipeline starts automatically."""
-        with self.progress.step("See the first commit go live") as show:
+        with self.progress.step(FIRST_RELEASE.title) as show:
             commit = self._git("rev-parse", "HEAD")
             self._await_execution(commit, show)
             answer = self.await_answer(lambda got: got.get("version") == commit, 60)
@@ -108,7 +161,7 @@ class Tutorial:
 
     def push_change(self) -> Push:
         """Change the greeting, push the commit, and wait until the load balancer's address answers with it."""
-        with self.progress.step("Push a commit, see it live") as show:
+        with self.progress.step(PUSH.title) as show:
             push = self._push("Greet from EKS", {"app.py": ("Hello, World!", "Hello, EKS!")})
             seen = threading.Thread(target=self._note_live, args=(push,), daemon=True)
             seen.start()
@@ -122,7 +175,7 @@ class Tutorial:
 
     def push_bad_change(self) -> None:
         """Push a commit that never becomes ready; the pipeline must fail and the old version must keep answering."""
-        with self.progress.step("Push a bad commit, see it undone") as show:
+        with self.progress.step(BAD_PUSH.title) as show:
             before = self.answer()
             stop = threading.Event()
             lost: list[str] = []
@@ -147,11 +200,11 @@ class Tutorial:
 
     def status(self) -> None:
         """Show the state of everything on one screen."""
-        self._script("Show the status", ["scripts/status.sh"], 120)
+        self._script(STATUS, 120)
 
     def teardown(self) -> None:
         """Delete everything; the script then checks that nothing is left."""
-        self._script("Tear everything down", ["scripts/teardown.sh", "--yes"], TEARDOWN_TIMEOUT)
+        self._script(TEARDOWN, TEARDOWN_TIMEOUT)
 
     # Observations
 
@@ -159,11 +212,11 @@ class Tutorial:
         """Run kubectl as the learner and return its output."""
         return self._output(["kubectl", *args], within=120)
 
-    def address(self, service: str = APP) -> str:
-        """Return the URL of the app's Service, or an empty string while it has no address."""
-        query = "jsonpath={.status.loadBalancer.ingress[0]['hostname','ip']}"
-        got = self.kubectl("get", "service", service, "--namespace", NAMESPACE, "--output", query)
-        return f"http://{got.strip()}/" if got.strip() else ""
+    def address(self) -> str:
+        """Return the URL of the app's Service, whatever its name, or an empty string while it has no address."""
+        query = "jsonpath={.items[*].status.loadBalancer.ingress[0]['hostname','ip']}"
+        got = self.kubectl("get", "services", "--namespace", NAMESPACE, "--output", query).split()
+        return f"http://{got[0]}/" if got else ""
 
     def answer(self) -> dict[str, Any]:
         """Return the app's answer, which is JSON."""
@@ -195,8 +248,9 @@ class Tutorial:
 
     # Parts
 
-    def _script(self, title: str, args: list[str], timeout: float) -> None:
-        self.progress.command(f"{title}  ({args[0]})", args, env=self.env, cwd=self.checkout, timeout=timeout)
+    def _script(self, step: WalkStep, timeout: float) -> None:
+        args = step.command.split()
+        self.progress.command(f"{step.title}  ({args[0]})", args, env=self.env, cwd=self.checkout, timeout=timeout)
 
     def _output(self, args: list[str], within: float = 60) -> str:
         done = subprocess.run(

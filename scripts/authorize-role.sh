@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Authorise the kubectl role to deploy to the app's namespace, and to nothing else in the cluster.
+# Authorise the kubectl role to deploy to the app's namespace (and to that of staging), and to nothing else in the cluster.
 #
 # Usage: scripts/authorize-role.sh [--remove | -h]
 #
 #   --remove   remove the role from the cluster; keep the namespace and its rules
 #
-# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME, APP_NAMESPACE. The rules are in deployer-rbac.yml.
+# Settings: AWS_REGION, CLUSTER_NAME, KUBECTL_ROLE_NAME, APP_NAMESPACE. The rules are in deployer-rbac.yml. With STAGING=true
+# in the environment, they apply in the namespace APP_NAMESPACE-staging too.
 # Adds the role to the ConfigMap aws-auth as user "build" of group "deployers", and keeps everything else in it. In
 # authentication mode API, which does not read aws-auth, the role gets an EKS access entry. If it has one in another mode,
 # that is corrected, because it wins over aws-auth. In the end, asks the cluster whether the role may deploy.
@@ -17,18 +18,21 @@ source scripts/lib/mapping.sh
 uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME APP_NAMESPACE)
 begin --remove "$@"
 require aws kubectl python3
+check_staging
 check_manifest deployer-rbac.yml Role RoleBinding
+namespaces=("$APP_NAMESPACE")
+[[ ${STAGING:-} != true ]] || namespaces+=("$APP_NAMESPACE-staging")
 verb=add title="Map the role to the group deployers in aws-auth"
 if has_option --remove "$@"; then verb=remove title="Remove the role from aws-auth"; fi
 
-grant_rights() {
+grant_rights() { # grant_rights NAMESPACE
   local present
-  say "Grant the group deployers its rights in the namespace $APP_NAMESPACE (deployer-rbac.yml)"
-  present=$(lookup NotFound kube get namespace "$APP_NAMESPACE" \
+  say "Grant the group deployers its rights in the namespace $1 (deployer-rbac.yml)"
+  present=$(lookup NotFound kube get namespace "$1" \
     --output 'jsonpath={.metadata.name} {.metadata.labels.pod-security\.kubernetes\.io/enforce}')
-  [[ -n $present ]] || kube create namespace "$APP_NAMESPACE"
-  [[ ${present#* } == restricted ]] || kube label namespace "$APP_NAMESPACE" --overwrite pod-security.kubernetes.io/enforce=restricted
-  kube apply -n "$APP_NAMESPACE" -f deployer-rbac.yml
+  [[ -n $present ]] || kube create namespace "$1"
+  [[ ${present#* } == restricted ]] || kube label namespace "$1" --overwrite pod-security.kubernetes.io/enforce=restricted
+  kube apply -n "$1" -f deployer-rbac.yml
 }
 
 try_to_patch() { # fetches, edits and updates aws-auth; fails if someone else changed it in between
@@ -56,17 +60,15 @@ change_aws_auth() {
   fi
 }
 
-confirm() { # a new right counts within a second or two
+confirm() { # confirm NAMESPACE: a new right counts within a second or two
   local pause
-  read_mapping
   for pause in 1 2 0; do
-    ask_cluster
+    ask_cluster "$1"
     [[ -n $denied ]] || break
     sleep "$pause"
   done
   [[ -z $denied ]] || die "the role cannot deploy: to the cluster it is user ${user:-(none)} of group ${groups:-(none)}, by $by, which may not $denied: \
-see whether something else changes aws-auth, access entries, or the RoleBinding deployer in $APP_NAMESPACE, then run this again"
-  say "The role may deploy: to the cluster it is user $user of group $groups, by $by"
+see whether something else changes aws-auth, access entries, or the RoleBinding deployer in $1, then run this again"
 }
 
 say "Inspect the cluster $CLUSTER_NAME in $AWS_REGION"
@@ -76,8 +78,15 @@ mode=$(aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
   --query "cluster.[accessConfig.authenticationMode || 'CONFIG_MAP'] | [0]")
 [[ $mode =~ ^(API|API_AND_CONFIG_MAP|CONFIG_MAP)$ ]] ||
   die "the cluster's authentication mode is $mode: this script supports API, API_AND_CONFIG_MAP and CONFIG_MAP"
-[[ $verb == remove ]] || grant_rights
+for namespace in "${namespaces[@]}"; do
+  [[ $verb == remove ]] || grant_rights "$namespace"
+done
 found=$(access_entry)
 [[ $mode != API && -z $found ]] || change_access_entry
 [[ $mode == API || $verb$found == add?* ]] || change_aws_auth
-[[ $verb == remove ]] || confirm
+if [[ $verb == add ]]; then
+  read_mapping
+  for namespace in "${namespaces[@]}"; do confirm "$namespace"; done
+  say "The role may deploy: to the cluster it is user $user of group $groups, by $by"
+fi
+end

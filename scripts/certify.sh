@@ -14,6 +14,7 @@ set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
 source scripts/lib/tools.sh
+source scripts/lib/confirm.sh
 begin '--yes --teardown' "$@"
 ! has_option --yes "$@" || ! has_option --teardown "$@" || refuse "--yes and --teardown are both given: pass one of them"
 : "${CERTIFY_MINUTES:=180}"
@@ -27,22 +28,19 @@ check_tools() {
 
 continue_as() { # continue_as [OPTION]: becomes the program that runs the commands; it gets the signals
   rm -rf "$work"
-  trap - EXIT
   [[ -z ${GITHUB_TOKEN:-} ]] || export GITHUB_TOKEN
   export CERTIFY_MINUTES CERTIFY_ACCOUNT=$account CERTIFY_CALLER=$caller
   exec python3 -S -m scripts.lib.certify "$@" # -S, because an installed package may be called scripts, too
 }
 
 confirm() {
-  local answer
   printf 'This runs the README from step 3 to the teardown, in account %s, region %s. It creates:\n' "$account" "$AWS_REGION"
   printf '  the cluster %s with %s %s\n  the role %s\n  the stack %s\n' \
     "$CLUSTER_NAME" "$NODE_COUNT" "$NODE_TYPE" "$KUBECTL_ROLE_NAME" "$STACK_NAME"
   printf '  a branch of %s/%s on GitHub, with three commits\n' "$GITHUB_USER" "$GITHUB_REPO"
   printf 'It stops after %s minutes at the latest, and deletes all of this within 60 more: at most %s before tax.\n' \
     "$CERTIFY_MINUTES" "$cost"
-  read -r -p 'Type the name of the cluster to continue: ' answer
-  [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was created"
+  ask_for_name created
 }
 
 check_free() { # everything that is deleted in the end must be of this run
@@ -61,7 +59,7 @@ check_source
 [[ -n ${GITHUB_TOKEN:-}${CONNECTION_ARN:-} ]] || refuse "neither GITHUB_TOKEN nor CONNECTION_ARN is set: set one, as in step 7 of the README"
 cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT" $((CERTIFY_MINUTES + 60)))
 [[ $cost != unknown ]] || refuse "NODE_TYPE is $NODE_TYPE, whose price is unknown: set it to a type in scripts/lib/cost.py"
-has_option --yes "$@" || [[ -t 0 ]] || refuse "certify.sh: there is no terminal to confirm on: pass --yes to start without confirmation"
+check_terminal start "$@"
 [[ -e .git ]] || refuse "this directory is no clone of a repository, which certify.sh commits to: clone your fork, as in step 1 of the README"
 git diff --quiet HEAD || refuse "files differ from the last commit, which a report is about: commit them, or undo the changes"
 git var GIT_COMMITTER_IDENT >/dev/null 2>&1 || refuse "git does not know who commits: set user.name and user.email with git config"

@@ -58,3 +58,4 @@ check_connection() {
 
 say "Check $GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH, on GitHub"
 if [[ -n ${CONNECTION_ARN:-} ]]; then check_connection; elif [[ -n ${GITHUB_TOKEN:-} ]]; then check_token; fi
+end

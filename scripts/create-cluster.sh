@@ -81,3 +81,4 @@ is_complete || add_missing
 say "Wait until $NODE_COUNT nodes are ready"
 wait_until 600 "the wait for $NODE_COUNT ready nodes" enough_nodes
 kube get nodes
+end

@@ -42,3 +42,4 @@ else
   aws iam put-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
     --policy-document "file://$work/policy.json"
 fi
+end

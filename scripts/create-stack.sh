@@ -9,7 +9,9 @@
 #   GITHUB_TOKEN        a GitHub token; on a terminal, the script asks for it. Never in an argument list or a file.
 #   CONNECTION_ARN      a CodeConnections connection, instead of the token
 #   CODEBUILD_IMAGE     the build image
+#   STAGING             true or false: whether each image goes to the namespace APP_NAMESPACE-staging first
 #   APPROVAL_REQUIRED   true or false: whether a person must approve each deployment
+#   FAIL_ON_SEVERITY    NONE, or LOW, MEDIUM, HIGH or CRITICAL: no image with such findings, or worse, is deployed
 #   NOTIFICATION_EMAIL  the address notified of each failed or succeeded execution
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
@@ -23,7 +25,7 @@ check_source
 require aws python3
 check_manifest ci-cd-codepipeline.cfn.yml
 check_stack_options
-export APPROVAL_REQUIRED NOTIFICATION_EMAIL CODEBUILD_IMAGE
+export STAGING APPROVAL_REQUIRED FAIL_ON_SEVERITY NOTIFICATION_EMAIL CODEBUILD_IMAGE
 
 change_stack() { # change_stack create-stack|update-stack [PRESENT]: the parameters go through a pipe, as the token is one
   printf '%s' "${GITHUB_TOKEN:-}" | python3 scripts/lib/stack_parameters.py "$@" |
@@ -94,3 +96,4 @@ case $status in
   *) fail ;;
 esac
 aws cloudformation describe-stacks --stack-name "$STACK_NAME" --query 'Stacks[0].Outputs[].[OutputKey, OutputValue]' --output text
+end

@@ -16,3 +16,4 @@ check_policy "docs/policies/$1.json" Resource
 
 identify
 document "docs/policies/$1.json"
+end

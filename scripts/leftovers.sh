@@ -7,6 +7,7 @@
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+source scripts/lib/budget.sh
 uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME STACK_NAME)
 begin '' "$@"
 require aws kubectl
@@ -37,6 +38,7 @@ search cluster aws eks list-clusters --query "clusters[?@=='$CLUSTER_NAME']"
 search role aws iam list-roles --query \
   "Roles[?RoleName=='$KUBECTL_ROLE_NAME' || starts_with(RoleName, '$STACK_NAME-') || starts_with(RoleName, 'eksctl-$CLUSTER_NAME-')].RoleName"
 search 'image repository' aws ecr describe-repositories --query "repositories[?starts_with(repositoryName, '$lower-')].repositoryName"
+search budget find_budget
 search bucket aws s3api list-buckets --query "Buckets[?starts_with(Name, '$lower-')].Name"
 for group in "$STACK_NAME-" "/aws/codebuild/$STACK_NAME" "/aws/lambda/$STACK_NAME-" "/aws/eks/$CLUSTER_NAME/"; do
   search 'log group' aws logs describe-log-groups --log-group-name-prefix "$group" --query 'logGroups[].logGroupName'
@@ -58,3 +60,4 @@ if [[ -s $work/left ]]; then
   die "the resources above are left and may cost money: delete them in the AWS console unless something else uses them"
 fi
 say "Nothing is left"
+end

@@ -3,7 +3,7 @@
 #
 # Usage: scripts/preflight.sh [-h]
 #
-# Settings: all of settings.sh; GITHUB_TOKEN or CONNECTION_ARN, if set in the environment. Changes nothing.
+# Settings: all of settings.sh; GITHUB_TOKEN or CONNECTION_ARN, and STAGING, if set in the environment. Changes nothing.
 # Prints one line per check, with the remedy if it failed. Exits with 1 if any check failed; what cannot be found out is
 # "unknown" and stops nothing.
 set -euo pipefail
@@ -13,6 +13,7 @@ source scripts/lib/tools.sh
 source scripts/lib/allowed.sh
 begin '' "$@"
 check_source
+check_staging
 AWS_MAX_ATTEMPTS=3 # fail a check early rather than wait long
 
 run_check() { # run_check WHAT REMEDY FUNCTION...: it prints what it found, and fails if that is not enough (3: unknown)
@@ -65,5 +66,5 @@ cat "$work"/line.*
 [[ -z ${pending:-} ]] || printf 'not yet %-11s %s\n' GitHub "$pending"
 cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
 printf 'cost    %s\n' "$cost"
-failures=$(cat "$work"/line.* | grep -c ^FAILED) || exit 0
+failures=$(cat "$work"/line.* | grep -c ^FAILED) || end
 die "$failures of the checks failed: fix what they report, then run this again"

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Rehearse the whole tutorial on this machine, without an AWS account.
 #
-# Usage: scripts/rehearse.sh [--app DIR] [--keep] [--verbose] [--without-cluster]
+# Usage: scripts/rehearse.sh [--app DIR] [--keep] [--record FILE] [--verbose] [--without-cluster]
 #        scripts/rehearse.sh --check
+#        scripts/rehearse.sh practice [EXERCISE | list | hint | check | solution | reset]
 #        scripts/rehearse.sh status | env | stop | clean
 #
 #   --check            say whether this machine has what a rehearsal needs, and install nothing; every rehearsal begins so
 #   --app DIR          rehearse with the Flask app in this directory, and report how ready it is; see docs/own-app.md
 #   --keep             leave everything running, so that you can follow the README by hand
+#   --record FILE      write a replay of the rehearsal: one HTML file that needs no server
 #   --verbose          show all output of every step
 #   --without-cluster  only the steps that need neither root nor Docker: AWS, GitHub and the stack
+#   practice           break something for you to find and fix: the next exercise, or the one that is named; see docs/practice.md
 #   status             show what a kept rehearsal runs, and what rehearsals keep on the disk
 #   env                print the environment of a kept rehearsal: eval "$(scripts/rehearse.sh env)"
 #   stop               end a kept rehearsal and clean up after it

@@ -14,3 +14,4 @@ scripts/create-cluster.sh
 scripts/create-role.sh
 scripts/authorize-role.sh
 say "The cluster is ready for the pipeline: continue with scripts/create-stack.sh"
+end

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Show the status of everything: cluster, role, mapping, stack, latest executions, pods, the app's URL and the cost.
+# Show the status of everything: cluster, role, mapping, pods, the app's URL, cost, stack, executions and how it delivers.
 #
 # Usage: scripts/status.sh [-h]
 #
@@ -40,32 +40,26 @@ show_mapping() { # the Kubernetes user that the role is mapped to
   fi
 }
 
-show_app() { # the address of each load balancer, whatever deployment.yml calls it
+show_app() { # show_app TITLE NAMESPACE: the address of each load balancer, whatever deployment.yml calls it
   local host hosts
-  hosts=$(kube get services -n "$APP_NAMESPACE" --output \
+  hosts=$(kube get services -n "$2" --output \
     "jsonpath={range .items[?(@.spec.type=='LoadBalancer')]}{.status.loadBalancer.ingress[0]['hostname','ip']}{'\n'}{end}")
-  [[ $hosts == *[![:space:]]* ]] || line app "no address yet"
-  for host in $hosts; do line app "http://$host/"; done
-  line pods "in the namespace $APP_NAMESPACE"
-  kube get pods -n "$APP_NAMESPACE" --output wide 2>&1 | indent
+  [[ $hosts == *[![:space:]]* ]] || line "$1" "no address yet"
+  for host in $hosts; do line "$1" "http://$host/"; done
+  line pods "in the namespace $2"
+  kube get pods -n "$2" --output wide 2>&1 | indent
 }
 
-show_pipeline() { # the latest executions: status, start, commit and its subject
-  local executions
+show_pipeline() { # the latest executions: status, start, commit and its subject; and the figures of the last twenty
+  local executions delivery
   line stack "$STACK_NAME, $1"
   line executions "of the pipeline $STACK_NAME, newest first"
   executions=$(lookup PipelineNotFoundException aws codepipeline list-pipeline-executions --pipeline-name "$STACK_NAME" \
-    --max-items 3 --output json --query 'pipelineExecutionSummaries[].[status, startTime, sourceRevisions[0].revisionId,
-      sourceRevisions[0].revisionSummary]')
-  python3 -c 'import datetime, json, sys
-def shown(item):
-    try: item = json.loads(item)["CommitMessage"]  # the source action of a connection wraps the message in JSON
-    except (KeyError, TypeError, ValueError): pass
-    if isinstance(item, (int, float)):  # a timestamp: version 1 of the AWS CLI, or cli_timestamp_format = wire
-        item = datetime.datetime.fromtimestamp(int(item), datetime.timezone.utc).isoformat()
-    return "".join(c if c.isprintable() else "?" for c in str(item or "-").split("\n")[0])  # no terminal escapes
-for row in json.load(sys.stdin): print(*map(shown, row), sep="  ")' <<<"${executions:-[]}" |
-    indent
+    --max-items 20 --output json --query 'pipelineExecutionSummaries[].[status, startTime, sourceRevisions[0].revisionId,
+      sourceRevisions[0].revisionSummary, lastUpdateTime]')
+  python3 scripts/lib/executions.py list <<<"${executions:-[]}" | indent
+  delivery=$(python3 scripts/lib/executions.py delivery <<<"${executions:-[]}")
+  line delivery "$delivery"
 }
 
 identify
@@ -83,8 +77,11 @@ if [[ $cluster == ACTIVE* ]]; then
   use_cluster
   show_mapping
   kube get nodes 2>&1 | indent
-  show_app
-  cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
+  find_staging
+  show_app app "$APP_NAMESPACE"
+  [[ -z $staging ]] || show_app staging "$staging"
+  cost=$(STAGING=${staging:+true} python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
   line cost "$cost"
 fi
 if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi
+end

@@ -10,42 +10,21 @@
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
+source scripts/lib/budget.sh
+source scripts/lib/confirm.sh
+# shellcheck source=scripts/lib/deletion.sh
+source scripts/lib/deletion.sh
 uses=(AWS_REGION CLUSTER_NAME KUBECTL_ROLE_NAME STACK_NAME APP_NAMESPACE)
 begin --yes "$@"
-has_option --yes "$@" || [[ -t 0 ]] || refuse "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"
+check_terminal delete "$@"
 require aws eksctl kubectl python3
 
 confirm() {
-  local answer
-  printf 'This deletes, in account %s, region %s:\n' "$account" "$AWS_REGION"
-  printf '  the namespace %s with the app and its load balancer\n  the stack %s with its images and artifacts\n' "$APP_NAMESPACE" "$STACK_NAME"
-  printf '  the role %s\n  the cluster %s\n' "$KUBECTL_ROLE_NAME" "$CLUSTER_NAME"
-  read -r -p 'Type the name of the cluster to continue: ' answer
-  [[ $answer == "$CLUSTER_NAME" ]] || die "nothing was deleted"
-}
-
-delete_app() { # with its load balancer; eksctl deletes load balancers too, but only while the cluster works
-  use_cluster
-  say "Delete the namespace $APP_NAMESPACE, and wait until its load balancer is gone"
-  # Delete the pods first: with pods left, the namespace controller retries only after half of their grace period.
-  kube delete deployment,service,hpa --all -n "$APP_NAMESPACE" --cascade=foreground --timeout=15m --request-timeout=0
-  kube delete namespace "$APP_NAMESPACE" --ignore-not-found --timeout=15m --request-timeout=0
-}
-
-remove_stack() { # remove_stack NAME TIME
-  wait_for_stack "$1"
-  [[ -n $status && $status != DELETE_COMPLETE ]] || { say "There is no stack $1" && return; }
-  say "Delete the stack $1, about $2 minutes"
-  delete_stack "$1"
-}
-
-delete_role() {
-  local found
-  found=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --query Role.Arn --output text)
-  [[ -n $found ]] || { say "There is no role $KUBECTL_ROLE_NAME" && return; }
-  say "Delete the role $KUBECTL_ROLE_NAME"
-  lookup NoSuchEntity aws iam delete-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe
-  lookup NoSuchEntity aws iam delete-role --role-name "$KUBECTL_ROLE_NAME"
+  printf '%s\n' "This deletes, in account $account, region $AWS_REGION:" \
+    "  the namespace $APP_NAMESPACE, with the app and its load balancer, and that of staging" \
+    "  the stack $STACK_NAME with its images and artifacts" "  the role $KUBECTL_ROLE_NAME" "  the cluster $CLUSTER_NAME" \
+    "  the budget $STACK_NAME-budget"
+  ask_for_name deleted
 }
 
 cluster_settled() {
@@ -56,21 +35,6 @@ cluster_settled() {
 settle_cluster() { # an operation in progress must end before another can start
   wait_until 1800 "the cluster $CLUSTER_NAME" cluster_settled
   echo "$cluster" >"$work/cluster"
-}
-
-delete_cluster() {
-  [[ -n $cluster ]] || { say "There is no cluster $CLUSTER_NAME" && return; }
-  say "Delete the cluster $CLUSTER_NAME, about 10 minutes"
-  eksctl delete cluster --name "$CLUSTER_NAME" --region "$AWS_REGION" --wait --disable-nodegroup-eviction
-}
-
-remove_context() { # undoes aws eks update-kubeconfig; the context goes last, as it marks that the rest may be there
-  local name=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME kind
-  kubectl config get-contexts --output name | grep -qxF "$name" || return 0
-  say "Remove the cluster from your kubeconfig"
-  for kind in user cluster context; do # kubectl warns if the context is the current one; leftovers.sh checks the result
-    kubectl config "delete-$kind" "$name" >/dev/null 2>&1 || true
-  done
 }
 
 identify
@@ -90,8 +54,10 @@ for stack in "eksctl-$CLUSTER_NAME-nodegroup-nodes" "eksctl-$CLUSTER_NAME-cluste
   try "the stack $stack" remove_stack "$stack" 10
 done
 try "the kubeconfig context" remove_context
+((${#failed[@]})) || try "the budget $STACK_NAME-budget" delete_budget # it warns as long as something is left
 if ((${#failed[@]})); then
   list=$(printf '%s, ' "${failed[@]}")
   die "failed: ${list%, }: fix the errors above, then run this again"
 fi
 scripts/leftovers.sh || die "the check for leftovers failed: follow its message above, then run this again"
+end

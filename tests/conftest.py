@@ -121,14 +121,19 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
 
 @pytest.fixture(scope="session")
-def whole_rehearsal() -> WholeRehearsal:
-    """Rehearse the whole tutorial, once for all tests that check the result."""
+def whole_rehearsal(tmp_path_factory: pytest.TempPathFactory) -> WholeRehearsal:
+    """Rehearse the whole tutorial and record it, once for all tests that check the result."""
+    replay = tmp_path_factory.mktemp("whole") / "replay.html"
     before, processes = footprint.snapshot(), ProcessList()
     with processes.watched():
         done = subprocess.run(
-            [ROOT / "scripts" / "rehearse.sh"], capture_output=True, text=True, timeout=1400, check=False
+            [ROOT / "scripts" / "rehearse.sh", "--record", replay],
+            capture_output=True,
+            text=True,
+            timeout=1400,
+            check=False,
         )
-    return WholeRehearsal(done, processes, footprint.difference(before, footprint.snapshot()))
+    return WholeRehearsal(done, processes, footprint.difference(before, footprint.snapshot()), replay)
 
 
 @pytest.fixture(scope="session")

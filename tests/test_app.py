@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +24,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 @pytest.fixture
 def client() -> Iterator[FlaskClient]:
     before = dict(app.config)
-    app.config["VERSION"] = "1234567"
+    app.config.update(VERSION="1234567", IMAGE="hello-world@sha256:abc")
     yield app.test_client()
     app.config.update(before)
 
@@ -59,10 +62,21 @@ def test_page_escapes_the_version(client: FlaskClient) -> None:
     assert "&lt;script&gt;" in page
 
 
+def test_greeting_is_a_setting() -> None:
+    command = [sys.executable, "-c", "from app import GREETING; print(GREETING)"]
+    said = subprocess.run(command, env={**os.environ, "GREETING": "Hi!"}, capture_output=True, text=True, check=True)
+    assert said.stdout == "Hi!\n"
+
+
 def test_responses_are_not_cached(client: FlaskClient) -> None:
     response = client.get("/")
     assert response.headers["Vary"] == "Accept"
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == client.get("/version").headers["Cache-Control"] == "no-store"
+
+
+def test_version_names_commit_and_image(client: FlaskClient) -> None:
+    response = client.get("/version")
+    assert (response.text, response.mimetype) == ("1234567 hello-world@sha256:abc\n", "text/plain")
 
 
 def test_alive_and_ready(client: FlaskClient) -> None:

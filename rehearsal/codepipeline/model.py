@@ -141,7 +141,10 @@ class StageRun:
 
 @dataclass(eq=False)
 class Execution:
-    """One execution of a pipeline; ``revisions`` are the commits that it was started for, by source action."""
+    """One execution of a pipeline; ``revisions`` are the commits that it was started for, by source action.
+
+    ``target`` is the execution to which this one rolls a stage back.
+    """
 
     pipeline: Pipeline
     number: int
@@ -160,6 +163,12 @@ class Execution:
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
     stopping: bool = False
     abandoned: threading.Event = field(default_factory=threading.Event)
+    target: Execution | None = None
+
+    @property
+    def type(self) -> str:
+        """The ExecutionType."""
+        return "ROLLBACK" if self.target else "STANDARD"
 
     def latest(self, stage: str, action: str) -> ActionRun | None:
         """Return the last run of an action in this execution."""
@@ -167,8 +176,8 @@ class Execution:
         return runs[-1] if runs else None
 
     def sources(self) -> list[ActionRun]:
-        """Return the source actions that have succeeded."""
-        return [run for run in self.actions if run.revision]
+        """Return the source actions that have succeeded; a rollback has those of its target."""
+        return self.target.sources() if self.target else [run for run in self.actions if run.revision]
 
     def summarized(self) -> Json:
         """Return a PipelineExecutionSummary."""
@@ -192,7 +201,8 @@ class Execution:
                 "lastUpdateTime": self.changed,
                 "trigger": self.trigger,
                 "executionMode": self.pipeline.declaration["executionMode"],
-                "executionType": "STANDARD",
+                "executionType": self.type,
+                "rollbackMetadata": self._rollback(),
             }
         ) | {"sourceRevisions": revisions}
 
@@ -220,8 +230,12 @@ class Execution:
             "variables": [{"name": name, "resolvedValue": value} for name, value in self.variables.items()],
             "trigger": self.trigger,
             "executionMode": self.pipeline.declaration["executionMode"],
-            "executionType": "STANDARD",
+            "executionType": self.type,
+            "rollbackMetadata": self._rollback(),
         }
+
+    def _rollback(self) -> Json:
+        return {"rollbackTargetPipelineExecutionId": self.target.id} if self.target else {}
 
 
 @dataclass(eq=False)
@@ -288,7 +302,8 @@ class Pipeline:
         if waiting:
             state |= {"inboundExecution": waiting[-1], "inboundExecutions": waiting}
         if latest:
-            state["latestExecution"] = {"pipelineExecutionId": latest.id, "status": latest.stages[name].status}
+            status = latest.stages[name].status
+            state["latestExecution"] = {"pipelineExecutionId": latest.id, "status": status, "type": latest.type}
         return state
 
     def _action_states(self, stage: Json) -> list[Json]:

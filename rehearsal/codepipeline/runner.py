@@ -4,7 +4,8 @@ Follows https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-i
 execution is in it, and other executions wait to enter. In SUPERSEDED mode a newer execution replaces the one that
 waits, in QUEUED mode they enter in order, and in PARALLEL mode stages are not locked. A failure unlocks the stage. The
 actions of a stage run by runOrder; those with the same number run in parallel. A stop either waits for the running
-actions or abandons them.
+actions or abandons them. A rollback is a new execution of one stage, with the artifacts and the variables of an earlier
+execution (https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html).
 
 Differs from AWS: the number of executions in progress is not limited, and the history is lost when the rehearsal ends.
 """
@@ -57,6 +58,29 @@ def begin(
     return execution
 
 
+def roll_back(target: Execution, stage: str, caller: str) -> Execution:
+    """Run a stage in a new execution, as it ran in ``target``."""
+    pipeline = target.pipeline
+    names = [one["name"] for one in pipeline.declaration["stages"]]
+    with pipeline.changes:
+        execution = Execution(
+            pipeline,
+            number=len(pipeline.executions) + 1,
+            trigger={"triggerType": "ManualRollback", "triggerDetail": caller},
+            revisions=target.revisions,
+            variables=target.variables,
+            version=pipeline.version,
+            artifacts=dict(target.artifacts),
+            namespaces=dict(target.namespaces),
+            target=target,
+        )
+        pipeline.executions.append(execution)
+        pipeline.transition(stage).waiting.append(execution)
+    _spawn(execution, names.index(stage), None)
+    events.pipeline_changed(execution)
+    return execution
+
+
 def retry(execution: Execution, stage: str, only: Sequence[str] | None) -> None:
     """Run a failed stage again, either all of its actions or ``only`` some, and then the following stages."""
     pipeline = execution.pipeline
@@ -85,7 +109,7 @@ def _spawn(execution: Execution, first: int, only: Sequence[str] | None) -> None
 
 
 def _run(execution: Execution, first: int, only: Sequence[str] | None) -> None:
-    stages = execution.pipeline.declaration["stages"][first:]
+    stages = execution.pipeline.declaration["stages"][first : first + 1 if execution.target else None]
     try:
         for number, stage in enumerate(stages):
             following = stages[number + 1]["name"] if number + 1 < len(stages) else None

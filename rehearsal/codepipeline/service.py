@@ -4,7 +4,7 @@ Follows https://docs.aws.amazon.com/codepipeline/latest/APIReference/Welcome.htm
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscodepipeline.html.
 
 Differs from AWS: only CloudFormation creates, updates and deletes pipelines; lists end at ``maxResults`` and have no
-next page; job workers, custom action types, rules, tags and rollback are not supported.
+next page; job workers, custom action types, rules, tags and automatic rollback are not supported.
 """
 
 from __future__ import annotations
@@ -91,8 +91,15 @@ def _get_pipeline_state(request: Json, _caller: Caller) -> Json:
 
 def _list_pipeline_executions(request: Json, _caller: Caller) -> Json:
     pipeline = find(request["pipelineName"])
-    newest_first = list(reversed(pipeline.executions))[: request.get("maxResults", 100)]
-    return {"pipelineExecutionSummaries": [one.summarized() for one in newest_first]}
+    stage = request.get("filter", {}).get("succeededInStage", {}).get("stageName")
+    newest_first = [one for one in reversed(pipeline.executions) if stage is None or _succeeded(one, stage)]
+    return {"pipelineExecutionSummaries": [one.summarized() for one in newest_first[: request.get("maxResults", 100)]]}
+
+
+def _succeeded(execution: Execution, stage: str) -> bool:
+    """Whether a stage was successful in an execution of the pipeline's current version (SucceededInStageFilter)."""
+    run = execution.stages.get(stage)
+    return run is not None and run.status == "Succeeded" and execution.version == execution.pipeline.version
 
 
 def _get_pipeline_execution(request: Json, _caller: Caller) -> Json:
@@ -150,6 +157,22 @@ def _retry_stage_execution(request: Json, _caller: Caller) -> Json:
         ]
     runner.retry(execution, name, only)
     return {"pipelineExecutionId": execution.id}
+
+
+def _rollback_stage(request: Json, caller: Caller) -> Json:
+    pipeline = find(request["pipelineName"])
+    stage = _stage(pipeline, request["stageName"])["name"]
+    target = _execution(pipeline.name, request["targetPipelineExecutionId"])
+    with pipeline.changes:
+        if target.version != pipeline.version:
+            message = "the target execution was started in another version of the pipeline's structure"
+            raise ServiceError("PipelineExecutionOutdatedException", message)
+        occupied = pipeline.transition(stage).occupant is not None
+        source = stage == pipeline.declaration["stages"][0]["name"]
+        if target.target or occupied or source or not _succeeded(target, stage):
+            message = "a source stage, a running stage, a rollback or an unsuccessful stage cannot be rolled back to"
+            raise ServiceError("UnableToRollbackStageException", f"stage {stage}: {message}")
+        return {"pipelineExecutionId": runner.roll_back(target, stage, caller.arn).id}
 
 
 def _put_approval_result(request: Json, caller: Caller) -> Json:
@@ -223,6 +246,7 @@ _ACTIONS: dict[str, Callable[[Json, Caller], Json]] = {
     "StartPipelineExecution": _start_pipeline_execution,
     "StopPipelineExecution": _stop_pipeline_execution,
     "RetryStageExecution": _retry_stage_execution,
+    "RollbackStage": _rollback_stage,
     "PutApprovalResult": _put_approval_result,
     "EnableStageTransition": _enable_transition,
     "DisableStageTransition": _disable_transition,

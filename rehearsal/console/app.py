@@ -83,7 +83,7 @@ async def snapshot(request: Request) -> Response:
     url, since, error, approval}]}], executions[{id, status, revision, message, trigger, started, ended}]};
     ``build`` {note, id, status, started, ended, error, phases[{name, status, seconds}], lines[]};
     ``cluster`` {note, version, address, rollout, nodes[{name, address, ready, schedulable, pods[], others}], waiting[]}
-    with pods {name, image, version, status, ready, restarts};
+    with pods {name, image, version, status, ready, staging, restarts};
     ``app`` {note, url, answers[{at, status, milliseconds, version, pod, error}],
     changes[{at, before, version, seconds}]}.
     If a ``note`` is not empty, it says why its part is empty.

@@ -19,8 +19,8 @@ import yaml
 from rehearsal.console.snapshot import Cluster, Node, Pod, clean, no_cluster
 from rehearsal.settings import settings
 
-APP = "hello-world"
-LABEL = "app.kubernetes.io/name"
+#: Namespaces of every new cluster; the app, whatever its name, is in another.
+KUBERNETES_OWN = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 Json = dict[str, Any]
 
@@ -80,15 +80,23 @@ def _pem(entry: Json, name: str) -> bytes:
 
 def describe(version: Json, nodes: Json, pods: Json, services: Json, deployments: Json) -> Cluster:
     """Return the page's view of the cluster from the API server's answers."""
-    own = [pod for pod in pods["items"] if pod["metadata"].get("labels", {}).get(LABEL) == APP]
+    own = _of_app(pods)
     return {
         "note": "",
         "version": clean(version.get("gitVersion")),
-        "address": _address(services["items"]),
-        "rollout": _rollout(deployments["items"]),
+        "address": _address(_of_app(services)),
+        "rollout": _rollout(_of_app(deployments)),
         "nodes": [_node(node, own, pods["items"]) for node in sorted(nodes["items"], key=_name)],
         "waiting": [_pod(pod) for pod in sorted(own, key=_name) if not pod["spec"].get("nodeName")],
     }
+
+
+def _of_app(answer: Json) -> list[Json]:
+    return [item for item in answer["items"] if item["metadata"]["namespace"] not in KUBERNETES_OWN]
+
+
+def _is_staging(item: Json) -> bool:
+    return str(item["metadata"].get("namespace", "")).endswith("-staging")
 
 
 def _name(item: Json) -> str:
@@ -119,6 +127,7 @@ def _pod(pod: Json) -> Pod:
         "version": "",
         "status": _status(pod, containers),
         "ready": conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"],
+        "staging": _is_staging(pod),
         "restarts": sum(one.get("restartCount", 0) for one in containers),
     }
 
@@ -136,9 +145,9 @@ def _status(pod: Json, containers: list[Json]) -> str:
 
 
 def _address(services: list[Json]) -> str:
-    """Return the load balancer address of the app's Service, if it has one yet."""
+    """Return the load balancer address of the app's Service, production's rather than staging's, if it has one yet."""
     balanced = [one for one in services if one["spec"].get("type") == "LoadBalancer"]
-    for service in sorted(balanced, key=lambda one: _name(one) != APP):
+    for service in sorted(balanced, key=_is_staging):
         for ingress in service["status"].get("loadBalancer", {}).get("ingress", []):
             if "ip" in ingress:
                 return str(ipaddress.ip_address(ingress["ip"]))
@@ -146,12 +155,16 @@ def _address(services: list[Json]) -> str:
 
 
 def _rollout(deployments: list[Json]) -> str:
-    """Return the progress of the app's rollout, worded like ``kubectl rollout status``."""
-    for deployment in deployments:
-        if _name(deployment) == APP:
-            wanted, status = deployment["spec"].get("replicas", 1), deployment["status"]
-            updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-            if updated == available == status.get("replicas", 0) == wanted:
-                return f"rolled out: {available} of {wanted} available"
-            return f"rolling out: {updated} of {wanted} updated, {available} available"
-    return ""
+    """Return the progress of the rollout of the app's Deployments, and of those in staging."""
+    parts = {name: [one for one in deployments if _is_staging(one) == bool(name)] for name in ("", "staging ")}
+    return " · ".join(name + _progress(part) for name, part in parts.items() if part)
+
+
+def _progress(deployments: list[Json]) -> str:
+    """Return the progress of a rollout, worded like ``kubectl rollout status``."""
+    wanted = sum(one["spec"].get("replicas", 1) for one in deployments)
+    counts = ("replicas", "updatedReplicas", "availableReplicas")
+    replicas, updated, available = (sum(one["status"].get(count, 0) for one in deployments) for count in counts)
+    if updated == available == replicas == wanted:
+        return f"rolled out: {available} of {wanted} available"
+    return f"rolling out: {updated} of {wanted} updated, {available} available"

@@ -81,13 +81,17 @@ class Build(TypedDict):
 
 
 class Pod(TypedDict):
-    """One pod of the app; ``version`` is from its answers or those of a pod with the same image, or empty."""
+    """One pod of the app, in production or in staging.
+
+    ``version`` is from its answers or those of a pod with the same image, or empty.
+    """
 
     name: str
     image: str
     version: str
     status: str
     ready: bool
+    staging: bool
     restarts: int
 
 

@@ -1,14 +1,19 @@
-"""ECR's side of the registry: passwords bound to the caller, exceptions from immutable tags, and grants on keys.
+"""ECR's side of the registry: passwords bound to the caller, exceptions from immutable tags, grants on keys, and scans.
 
-Follows GetAuthorizationToken and ImageTagMutabilityExclusionFilter of the Amazon ECR API reference. MiniStack gives
-every caller the same password, drops the exclusion filters, lets a stack take over an existing repository, and deletes
-a repository that KMS encrypts without the right to retire the key's grants. For stacks, caller_rights.py checks that.
+Follows GetAuthorizationToken, ImageTagMutabilityExclusionFilter and DescribeImageScanFindings of the Amazon ECR API
+reference. MiniStack gives every caller the same password, drops the exclusion filters, lets a stack take over an existing
+repository, has no scans, and deletes a repository that KMS encrypts without the right to retire the key's grants. For
+stacks, caller_rights.py checks that.
+
+Differs from AWS: nothing is scanned. The file RUN/scan.json says what a scan finds, as {"status": ..., "findings": [...]} in
+the API's spelling; without it, nothing. An image's scan begins with the first question about it and ends with the third.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from typing import Any
 
 from rehearsal.emulator import caller_rights, ministack
@@ -21,6 +26,7 @@ from rehearsal.emulator.extensions import (
     Proceed,
     ResourceHandler,
     Response,
+    ServiceError,
     json_response,
 )
 from rehearsal.emulator.registry_password import issue
@@ -30,6 +36,8 @@ TYPE = "AWS::ECR::Repository"
 
 #: Exclusion filters by repository, as the API spells them.
 _filters: dict[str, list[Json]] = {}
+#: How often the scan of each repository's digest was asked for.
+_asked: Counter[tuple[str, str]] = Counter()
 
 
 def authorization_token(_action: str, _request: Json, caller: Caller) -> Json:
@@ -38,6 +46,42 @@ def authorization_token(_action: str, _request: Json, caller: Caller) -> Json:
     token = base64.b64encode(f"AWS:{password}".encode()).decode()
     endpoint = f"https://{settings.registry}"
     return {"authorizationData": [{"authorizationToken": token, "expiresAt": end, "proxyEndpoint": endpoint}]}
+
+
+def scan_findings(_action: str, request: Json, caller: Caller) -> Json:
+    """Answer DescribeImageScanFindings.
+
+    Raises:
+        ServiceError: there is no such image, or no scan of it yet.
+    """
+    name, image = str(request["repositoryName"]), request["imageId"]
+    ecr = root("ecr")
+    try:
+        (repository,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+        found = ecr.describe_images(repositoryName=name, imageIds=[image])["imageDetails"]
+    except ecr.exceptions.RepositoryNotFoundException as error:
+        raise ServiceError("RepositoryNotFoundException", error.response["Error"]["Message"]) from error
+    if not found:
+        raise ServiceError("ImageNotFoundException", f"The image with imageId {image} does not exist in '{name}'")
+    digest = found[0]["imageDigest"]
+    scanned = (name, digest)
+    _asked[scanned] += 1
+    if _asked[scanned] == 1 or not repository["imageScanningConfiguration"]["scanOnPush"]:
+        raise ServiceError("ScanNotFoundException", f"Image scan does not exist for the image with '{image}'")
+    file = settings.run / "scan.json"
+    says = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    status = "IN_PROGRESS" if _asked[scanned] == 2 else says.get("status", "COMPLETE")
+    findings = says.get("findings", []) if status == "COMPLETE" else []
+    return {
+        "registryId": caller.account,
+        "repositoryName": name,
+        "imageId": {"imageDigest": digest},
+        "imageScanStatus": {"status": status},
+        "imageScanFindings": {
+            "findings": findings,
+            "findingSeverityCounts": dict(Counter(each["severity"] for each in findings)),
+        },
+    }
 
 
 def keep_filters(call: Call, proceed: Proceed) -> Response:
@@ -99,6 +143,7 @@ def with_filters(own: ResourceHandler) -> ResourceHandler:
 def register(extensions: Extensions) -> None:
     """Complete MiniStack's ECR."""
     extensions.override("ecr", "GetAuthorizationToken", authorization_token)
+    extensions.override("ecr", "DescribeImageScanFindings", scan_findings)
     extensions.around("ecr", keep_filters)
     extensions.around("ecr", retire_grants)
     extensions.wrap_resource(TYPE, with_filters)

@@ -139,7 +139,7 @@ BeforeResource = Callable[[str, str, str, Json, str], None]
 """``before(operation, type_name, logical_id, properties, stack_name)``: operation is create, update or delete; an
 exception refuses. It runs as the caller of the stack's operation."""
 AmendQuestion = Callable[[Question], Question]
-"""``amend(question) -> question``: may change the resource."""
+"""``amend(question) -> question``: may change the action and the resource."""
 OnDecision = Callable[[Question, bool], None]
 """``listener(question, allowed)``."""
 

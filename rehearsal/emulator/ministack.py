@@ -506,7 +506,9 @@ def _decide(amendments: list[AmendQuestion], listeners: list[OnDecision]) -> Non
         question = Question(context.principal_arn, context.action, context.resource_arn, context.service_context)
         for amend in amendments:
             question = amend(question)
-        result = original(dataclasses.replace(context, resource_arn=question.resource), *policies)
+        result = original(
+            dataclasses.replace(context, resource_arn=question.resource, action=question.action), *policies
+        )
         for listener in listeners:
             listener(question, result.decision == "Allow")
         return result

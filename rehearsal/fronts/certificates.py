@@ -11,7 +11,7 @@ from rehearsal.sandbox.authorities import machine_bundle
 from rehearsal.settings import settings
 
 #: Host names that the TLS front answers for; the proxy tunnels them there.
-HOSTS = (settings.sts_host, settings.registry, "api.github.com", "github.com", "dl.k8s.io")
+HOSTS = (settings.sts_host, settings.registry, "api.github.com", "github.com", "dl.k8s.io", "checkip.amazonaws.com")
 
 
 def key_and_chain() -> Path:

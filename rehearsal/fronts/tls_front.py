@@ -13,7 +13,9 @@ from typing import Any
 from hypercorn.asyncio import serve as serve_asgi
 from hypercorn.config import Config
 from starlette.applications import Starlette
-from starlette.routing import Host
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Host, Route
 
 from rehearsal import github
 from rehearsal.doors import Doors
@@ -33,8 +35,14 @@ def app() -> Starlette:
             Host("api.github.com", github.app),
             Host("github.com", github.app),
             Host("dl.k8s.io", kubectl_release.app()),
+            Host("checkip.amazonaws.com", Starlette(routes=[Route("/", own_address)])),
         ]
     )
+
+
+async def own_address(_request: Request) -> Response:
+    """Return the caller's address, which to a load balancer is this host's on its link."""
+    return PlainTextResponse(f"{settings.region_ip}\n")
 
 
 def config(bind: str, *, encrypted: bool) -> Config:

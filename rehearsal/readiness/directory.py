@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +27,27 @@ PACKAGES = ("requirements.in", "requirements.txt", "pyproject.toml")
 #: Files of the tutorial's app, which an app of the learner's replaces.
 TUTORIALS_APP = ("app.py", "requirements.in", "requirements.txt", "tests/test_app.py")
 
+#: What deployment.yml asks of the tutorial's app after a rollout.
+CHECK = "release-check/"
+
 #: The first line of the file that Git LFS keeps in place of a large one (https://github.com/git-lfs/git-lfs, docs/spec.md).
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
-#: What a COPY line and .dockerignore take without quotes.
+#: Files that say how an app is built, tested and run; none is copied into the image as a part of the app.
+NOT_OF_THE_APP = {
+    *PACKAGES,
+    ".dockerignore",
+    ".gitignore",
+    "buildspec.yml",
+    "deployment.yml",
+    "gunicorn.conf.py",
+    "tests/requirements.txt",
+    "tests/test_app.py",
+}
+
+#: What a COPY line takes without quotes, and what .dockerignore takes as it is.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+PLAIN_PATH = re.compile(r"[^\\*?\[\]\n]*[^\\*?\[\]\s]")
 
 TEST = """\
 from {module} import {name}
@@ -70,6 +86,7 @@ def read(directory: Path) -> App:
         raise Refused(f"{directory} is not a directory: name the one with your app")
     _check_git(directory)
     files = tuple(name for name in learner.files_of(directory) if not _is_left_out(directory, name))
+    _check_names(files)
     for name in files:
         _check_file(directory, name)
     target = "" if "gunicorn.conf.py" in files else _find_app(directory, files)
@@ -107,12 +124,15 @@ def prepare(app: App, target: Path) -> list[str]:
 def _complete(app: App, target: Path) -> Iterator[str]:
     """Add what the directory lacks, and yield a line about each."""
     if not app.has("Dockerfile"):
-        entries = _entries(app)
-        _edit(target / "Dockerfile", "COPY app.py gunicorn.conf.py", _copy_lines(app, entries))
-        yield f"Dockerfile: the tutorial's, with COPY of {', '.join(entries)}"
+        contents, left_out = _contents(app)
+        allowed = [f"!{path}" for paths in contents.values() for path in paths]
+        _edit(target / "Dockerfile", "COPY app.py gunicorn.conf.py", _copy_lines(app, list(contents)))
+        yield f"Dockerfile: the tutorial's, with COPY of {', '.join(contents)}"
+        if left_out:
+            yield f"not in the image: {', '.join(left_out)}, because the tutorial has files of these names"
         if not app.has(".dockerignore"):
-            _edit(target / ".dockerignore", "!app.py", "\n".join(f"!{entry}" for entry in entries))
-            yield f".dockerignore: the tutorial's, with !{', !'.join(entries)}"
+            _edit(target / ".dockerignore", "!app.py", "\n".join(allowed))
+            yield f".dockerignore: the tutorial's, with {', '.join(allowed)}"
         if not app.has("requirements.txt") or "--hash=" not in (target / "requirements.txt").read_text("utf-8"):
             yield _pin(target)
     if app.target:
@@ -123,9 +143,12 @@ def _complete(app: App, target: Path) -> Iterator[str]:
         plain = name.removesuffix("()")
         text = TEST.format(module=module, name=plain, call=name.removeprefix(plain))
         (target / "tests" / "test_app.py").write_text(text, encoding="utf-8")
-        yield "tests/test_app.py: one that imports the app"
+        yield "tests/test_app.py: one that imports the app; the pipeline runs no other tests"
     if not app.has("deployment.yml"):
-        yield "deployment.yml: the tutorial's"
+        lines = (target / "deployment.yml").read_text(encoding="utf-8").splitlines(keepends=True)
+        rest = "".join(line for line in lines if not line.strip().startswith(CHECK))
+        (target / "deployment.yml").write_text(rest, encoding="utf-8")
+        yield f"deployment.yml: the tutorial's, without {CHECK}, because only its app has /version"
     yield (
         "buildspec.yml, scripts and all others: the tutorial's"
         if not app.has("buildspec.yml")
@@ -164,6 +187,19 @@ def _lfs(name: str) -> Refused:
         f"{name} is stored with Git LFS, and CodePipeline fetches only its pointer: "
         f"run git lfs migrate export --include={name}, or serve the file from S3"
     )
+
+
+def _check_names(files: Iterable[str]) -> None:
+    """Refuse a file called like one of the tutorial's folders, and the reverse."""
+    tutorials = learner.files_of(settings.root)
+    for name in set(files) & _folders(tutorials):
+        raise Refused(f"{name} is the name of one of the tutorial's folders, and here of a file: rename it")
+    for name in set(tutorials) & _folders(files):
+        raise Refused(f"{name} is the name of one of the tutorial's files, and here of a folder: rename it")
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    return {str(parent) for name in names for parent in Path(name).parents} - {"."}
 
 
 def _check_file(directory: Path, name: str) -> None:
@@ -226,13 +262,26 @@ def _must_be_given(arguments: ast.arguments) -> bool:
     return positional > 0 or None in arguments.kw_defaults
 
 
-def _entries(app: App) -> list[str]:
-    """Return the files and folders of the image besides gunicorn.conf.py: all that the tutorial does not have too."""
+def _contents(app: App) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the image's files and folders besides gunicorn.conf.py, and the files that are left out.
+
+    The former are lists of paths for .dockerignore. A folder that the tutorial has too, such as docs, is listed file by
+    file, so that only the app's own are copied. Left out is a file next to app.py that the tutorial has too.
+    """
     tutorials = {Path(name).parts[0] for name in learner.files_of(settings.root)} - {"app.py"}
-    entries = sorted({Path(name).parts[0] for name in app.files} - tutorials - set(PACKAGES))
-    for entry in (entry for entry in entries if not PLAIN_NAME.fullmatch(entry)):
-        raise Refused(f"{entry} has a name that .dockerignore does not take: use letters, digits, dot, _ and - only")
-    return entries
+    contents: dict[str, list[str]] = {}
+    left_out = []
+    for name in sorted(set(app.files) - NOT_OF_THE_APP):
+        entry = Path(name).parts[0]
+        if entry == name and entry in tutorials:
+            left_out.append(name)
+            continue
+        path = name if entry in tutorials else entry
+        if not PLAIN_NAME.fullmatch(entry) or not PLAIN_PATH.fullmatch(path):
+            raise Refused(f"{path} has a name that .dockerignore does not take: use letters, digits, dot, _ and - only")
+        if path not in contents.setdefault(entry, []):
+            contents[entry].append(path)
+    return contents, left_out
 
 
 def _copy_lines(app: App, entries: list[str]) -> str:

@@ -38,8 +38,8 @@ def in_cluster(progress: Progress, tutorial: Tutorial, seen: report.Observations
     try:
         tutorial.release()
         with progress.step("Roll out, undo and drain a node under load") as step:
-            url = tutorial.address(manifest.service).rstrip("/") + seen.trial.page(manifest.paths)
-            live = rollouts.Rollouts(tutorial.kubectl, manifest, url)
+            seen.address = tutorial.address().rstrip("/") + seen.trial.page(manifest.paths)
+            live = rollouts.Rollouts(tutorial.kubectl, manifest, seen.address)
             seen.events = live.events()
             seen.restarts = live.restarts()
             lost = sum(len(event.reasons) for event in seen.events)

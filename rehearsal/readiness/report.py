@@ -93,6 +93,8 @@ class Observations:
     events: Sequence[Event] = ()
     restarts: int = 0
     taken: Sequence[str] = field(default_factory=list)
+    #: The page for visitors at the load balancer, once the pipeline has deployed the app.
+    address: str = ""
 
 
 def verdicts(seen: Observations) -> list[Verdict]:

@@ -21,7 +21,7 @@ require aws
 say "Connect to $cluster as ${role_arn##*/}"
 for pause in 2 4 8 16 0; do
   aws eks update-kubeconfig --name "$cluster" --alias deployer --role-arn "$role_arn" --assume-role-arn "$role_arn" \
-    --kubeconfig "$KUBECONFIG" 2>"$work/error" && exit 0
+    --kubeconfig "$KUBECONFIG" 2>"$work/error" && end
   if ((pause == 0)) || ! grep -q AccessDenied "$work/error"; then break; fi
   sleep "$pause"
 done

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Print a tag derived from everything that decides what the image is: the same input gives the same tag.
+# Print two tags derived from what decides what the image is, one a line: the same input gives the same tags.
 #
 # Usage: scripts/build/content-tag.sh
 #
-# That is: the files that Docker sees, with their modes and links; the Dockerfile, its base images and the build arguments
-# in the environment, except VERSION; and buildspec.yml, which has the options of the build. A commit that changes none of
-# them needs no new image: buildspec.yml deploys the existing one.
+# content-… is of the files that Docker sees, with their modes and links; the Dockerfile, its base images and the build
+# arguments in the environment, except VERSION; and buildspec.yml, which has the options of the build. A commit that
+# changes none of them needs no new image: buildspec.yml deploys the existing one. files-… is of all these but the base
+# images, and printed alone if their registry does not answer: a commit that changes no file needs no new image then, too.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
@@ -27,10 +28,19 @@ arguments=$(awk 'toupper($1) == "ARG" { for (i = 2; i <= NF; i++) { sub(/=.*/, "
 {
   python3 scripts/lib/list_files.py "$work/context"
   cat Dockerfile buildspec.yml
-  bash scripts/build/pull-base.sh
   for name in $arguments; do
     [[ $name == VERSION || ! $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || printf '%s=%s\n' "$name" "${!name-}"
   done
-} >"$work/inputs"
-sum=$(python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' <"$work/inputs")
-printf 'content-%s\n' "${sum:0:32}"
+} >"$work/files"
+print_tag() { # print_tag KIND FILE...
+  local sum
+  sum=$(cat "${@:2}" | python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+  printf '%s-%s\n' "$1" "${sum:0:32}"
+}
+if bash scripts/build/pull-base.sh >"$work/base"; then
+  print_tag content "$work/files" "$work/base"
+else
+  warn "the registry of the base image does not answer: the last image of the same files is deployed, if there is one"
+fi
+print_tag files "$work/files"
+end

@@ -23,7 +23,7 @@ if type -P kubectl >/dev/null; then
   [[ $installed =~ ^[0-9]+$ && $minor =~ ^[0-9]+$ ]] || die "kubectl does not report the cluster's version"
   if ((installed - minor <= 1 && minor - installed <= 1)); then
     say "kubectl 1.$installed supports the cluster's version, 1.$minor"
-    exit 0
+    end
   fi
 fi
 
@@ -52,3 +52,4 @@ type -P sha256sum >/dev/null || sha256=(shasum -a 256) # macOS
 echo "$(<"$work/sum")  $work/kubectl" | "${sha256[@]}" --check --status || die "kubectl $version does not match its published checksum"
 mkdir -p "$directory"
 install -m 755 "$work/kubectl" "$directory/kubectl"
+end

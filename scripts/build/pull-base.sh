@@ -44,3 +44,4 @@ for image in $images; do
   id=$(docker image inspect --format '{{.Id}}' "$image")
   printf '%s %s\n' "$image" "$id"
 done
+end

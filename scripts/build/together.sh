@@ -36,3 +36,4 @@ for number in "${!jobs[@]}"; do
   wait "${jobs[number]}" || failed+=("${names[number]}")
 done
 ((${#failed[@]} == 0)) || die "failed: ${failed[*]}: see the errors above"
+end

@@ -74,10 +74,10 @@ fi
 echo "==> Install the system packages ${missing[*]}"
 # RUNLEVEL=1 keeps the package docker.io from starting an engine.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-log=$(mktemp)
+log=$(mktemp) stale=''
 trap 'rm -f "$log"' EXIT
-install() {
-  apt-get update
+install() { # with a failed update, apt-get may still know the packages
+  apt-get update || stale=", after apt-get update failed (check the network and the package sources)"
   local packages=("${missing[@]}") package found
   # Parts that docker.io only recommends since Debian 13: its client, and BuildKit's client.
   if [[ " ${missing[*]} " == *" docker.io "* ]]; then
@@ -90,7 +90,7 @@ install() {
 }
 if ! install >"$log" 2>&1; then
   tail -n 20 "$log" >&2
-  echo "packages.sh: apt-get could not install ${missing[*]}: see its output above" >&2
+  echo "packages.sh: apt-get could not install ${missing[*]}$stale: see its output above" >&2
   exit 1
 fi
 find_missing

@@ -26,11 +26,18 @@ check_source() { # the GitHub repository, and at most one credential to read it;
   check CONNECTION_ARN '^(arn:aws[a-z-]*:(codeconnections|codestar-connections):[a-z0-9-]+:[0-9]{12}:connection/[0-9a-f-]{36})?$' "a connection's ARN"
 }
 
+check_staging() { # STAGING=true adds the namespace of staging
+  check STAGING '^(true|false)?$' 'true or false'
+  [[ ${STAGING:-} != true ]] || check APP_NAMESPACE '^.{1,55}$' 'at most 55 characters, because STAGING appends "-staging"'
+}
+
 check_stack_options() { # what create-stack.sh accepts in addition to the settings
   local images
   images=$(sed -n 's|^ *- \(aws/codebuild/[a-z0-9._-]*:[0-9.]*\)$|\1|p' ci-cd-codepipeline.cfn.yml)
   images=${images//$'\n'/|}
+  check_staging
   check APPROVAL_REQUIRED '^(true|false)?$' 'true or false'
+  check FAIL_ON_SEVERITY '^(NONE|LOW|MEDIUM|HIGH|CRITICAL)?$' 'NONE, LOW, MEDIUM, HIGH or CRITICAL'
   check NOTIFICATION_EMAIL '^([^[:space:]@,;"<>]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?$' 'one email address'
   check CODEBUILD_IMAGE "^(${images//./\\.})?$" 'an image that the template lists, such as aws/codebuild/standard:8.0'
 }

@@ -55,6 +55,11 @@ use_cluster() {
 
 kube() { with_advice kubectl --kubeconfig "$work/kubeconfig" --request-timeout=30s "$@"; } # after use_cluster
 
+find_staging() { # sets staging to the namespace of staging, if the cluster has one
+  # shellcheck disable=SC2034 # used by the scripts
+  staging=$(lookup NotFound kube get namespace "$APP_NAMESPACE-staging" --output 'jsonpath={.metadata.name}')
+}
+
 document() { # document FILE: prints the policy with its placeholders filled in
   python3 scripts/lib/render.py "$1" "PARTITION=$partition" "ACCOUNT_ID=$account" "REGION=$AWS_REGION" \
     "CLUSTER_NAME=$CLUSTER_NAME" "KUBECTL_ROLE_NAME=$KUBECTL_ROLE_NAME" "STACK_NAME=$STACK_NAME"

@@ -25,7 +25,7 @@ aws() {
 [[ -z ${GITHUB_TOKEN:-} ]] || export -n GITHUB_TOKEN
 
 # Ignore variables of these names that the caller may have set.
-work='' reported=''
+work='' reported='' ended=''
 
 say() { printf '==> %s\n' "$*"; }
 warn() { printf '%s\n' "$*" >&2; }
@@ -42,10 +42,12 @@ refuse() { # an argument or a setting is wrong
   exit 2
 }
 
+end() { ended=1 && exit 0; } # the last command of every script: in bash 3.2, finish sees 0 after an unset variable, too
+
 finish() { # turns every exit code into 0, 1 or 2
   local status=$?
   [[ -z ${work:-} ]] || rm -rf "$work" || true
-  ((status == 0)) && exit 0
+  [[ $status == 0 && -n ${ended:-} ]] && exit 0
   [[ ${reported:-} == 2 ]] && exit 2
   [[ -n ${reported:-} ]] || warn "${0##*/}: stopped at line ${failed_line:-?}: fix the error above, then run it again"
   exit 1
@@ -69,10 +71,7 @@ has_option() { # has_option OPTION "$@"
 begin() { # begin "OPTION..." "$@": accepts only these options, then reads and checks the settings
   local allowed=$1 argument option known
   shift
-  if has_option -h "$@" || has_option --help "$@"; then
-    usage
-    exit 0
-  fi
+  if has_option -h "$@" || has_option --help "$@"; then usage && end; fi
   for argument; do
     known=
     for option in $allowed; do [[ $argument != "$option" ]] || known=1; done

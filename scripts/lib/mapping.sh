@@ -51,8 +51,8 @@ read_mapping() { # sets user, groups and by; an access entry wins over aws-auth,
   groups=${found%%$'\t'*}
 }
 
-ask_cluster() { # sets denied to the rights in deployer-rbac.yml that the user lacks in the namespace
-  "$python" scripts/lib/reviews.py ask "$APP_NAMESPACE" "$user" "$groups" <deployer-rbac.yml >"$work/reviews.json"
+ask_cluster() { # ask_cluster NAMESPACE: sets denied to the rights in deployer-rbac.yml that the user lacks there
+  "$python" scripts/lib/reviews.py ask "$1" "$user" "$groups" <deployer-rbac.yml >"$work/reviews.json"
   kube create -f "$work/reviews.json" --output json >"$work/answers.json" ||
     die "cannot ask the cluster whether the role may deploy: fix the error above; you need the right to create subjectaccessreviews"
   denied=$("$python" scripts/lib/reviews.py denied "$work/reviews.json" <"$work/answers.json")

@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # A rollout of the Deployments of deployment.yml: questions that survive a failing network, and the wait.
-# shellcheck disable=SC2034,SC2154 # before, repeated, used_images: undo.sh; work: common.sh; names: deploy.sh
+# shellcheck disable=SC2034,SC2154 # before, applied, repeated, live: undo.sh; work: common.sh; names: deploy.sh
 
 app() { kubectl --context deployer --namespace "$APP_NAMESPACE" "$@"; } # which connect.sh has made
 
 used_images="{.spec.template.spec['initContainers','containers'][*].image}"
+live="$used_images|{.spec.template}"
 # How kubectl prints that the API server refuses an object, and that a Deployment says that it has failed. All else, such as
 # a timeout, a broken connection, 429 or 5xx, says nothing about the release.
 refusal='Error from server \((BadRequest|Forbidden|Invalid|MethodNotAllowed|NotAcceptable|NotFound|RequestEntityTooLarge|'
@@ -29,14 +30,22 @@ ask() { # ask ARGUMENT...: kubectl, again for half a minute until the cluster an
   cat "$work/error" >&2 # its warnings
 }
 
-note_what_runs() { # sets before: each Deployment's revision and images
+note_what_runs() { # sets before: each Deployment's revision, images and pod template
   local name now
-  before=()
+  before=() applied=()
   for name in "${names[@]}"; do
     now=$(ask get "deployment/$name" --ignore-not-found \
-      --output=jsonpath="{.metadata.annotations.deployment\\.kubernetes\\.io/revision}|$used_images") ||
+      --output=jsonpath="{.metadata.annotations.deployment\\.kubernetes\\.io/revision}|$live") ||
       die "cannot read deployment/$name in $APP_NAMESPACE, so nothing was changed: if access was refused, run scripts/authorize-role.sh; then retry the build"
     before+=("$now")
+  done
+}
+
+note_what_was_applied() { # sets applied: each Deployment's images and pod template, or nothing if they cannot be read
+  local name now
+  for name in "${names[@]}"; do
+    now=$(ask get "deployment/$name" --output=jsonpath="$live") || now=''
+    applied+=("$now")
   done
 }
 

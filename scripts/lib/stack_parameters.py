@@ -34,7 +34,9 @@ PARAMETERS = {
     "GitSourceRepo": "GITHUB_REPO",
     "GitBranch": "GITHUB_BRANCH",
     "CodeBuildDockerImage": "CODEBUILD_IMAGE",
+    "Staging": "STAGING",
     "ApprovalRequired": "APPROVAL_REQUIRED",
+    "FailOnSeverity": "FAIL_ON_SEVERITY",
     "NotificationEmail": "NOTIFICATION_EMAIL",
 }
 

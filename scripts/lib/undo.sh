@@ -11,9 +11,9 @@ explain() { # prints what the cluster knows about the failure, before the rollba
   app get events --field-selector=type!=Normal --sort-by=.metadata.creationTimestamp | tail -n 30 >&2
   pods=$(app get pods --sort-by=.metadata.creationTimestamp --output \
     jsonpath='{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}') || return 0
-  # The newest two that are not ready are enough: all pods of a version fail for the same reason.
+  # The newest two that are not ready, or else the newest, are enough: all pods of a version fail for the same reason.
   # shellcheck disable=SC2312 # the same
-  pods=$(awk '$2 != "True" { print $1 }' <<<"$pods" | tail -n 2)
+  pods=$(awk '$2 == "True" { newest = $1; next } { print $1; found = 1 } END { if (!found) print newest }' <<<"$pods" | tail -n 2)
   for pod in $pods; do
     warn "--- $pod"
     app describe pod "$pod" >&2
@@ -48,14 +48,13 @@ roll_back() { # returns each Deployment that was changed to the revision that it
   for number in "${!names[@]}"; do
     name=${names[number]} revision=${before[number]%%|*}
     [[ -n $revision ]] || continue
-    now=$(ask get "deployment/$name" --output=jsonpath="$used_images") || now=${images[number]}
-    if [[ $now == "${images[number]}" ]]; then
-      say "Roll back $name to revision $revision"
-      undo "$name" "$revision" || die "cannot roll back, because $cause: restore revision $revision of $name by hand"
-      undone+=("$number") revisions+="${revisions:+, }revision $revision of $name"
-    elif [[ $now != "${before[number]#*|}" ]]; then
-      die "$name is not rolled back, because someone deployed another image in the meantime: see scripts/status.sh"
-    fi
+    now=$(ask get "deployment/$name" --output=jsonpath="$live") || now=${applied[number]:-${images[number]}}
+    [[ ${#applied[@]} != 0 || $now != "${before[number]#*|}" ]] || continue # the cluster refused something before it
+    [[ ${now%%|*} == "${images[number]}" && $now == "${applied[number]:-$now}" ]] ||
+      die "$name is not rolled back, because someone changed it in the meantime: see scripts/status.sh"
+    say "Roll back $name to revision $revision"
+    undo "$name" "$revision" || die "cannot roll back, because $cause: restore revision $revision of $name by hand"
+    undone+=("$number") revisions+="${revisions:+, }revision $revision of $name"
   done
   [[ -n ${before[*]} ]] || die "the first deployment failed, so there is nothing to roll back to: its pods are kept for you to inspect"
   [[ -n $revisions ]] || die "the cluster refused the change, and the earlier release runs: see the errors above"

@@ -61,6 +61,13 @@ def test_shellcheck_finds_nothing(file: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("file", [*SHELL, "buildspec.yml"])
+def test_devices_are_those_of_every_system(file: str) -> None:
+    """A misspelt /dev/null is a new file, which only root can make."""
+    words = re.findall(r"(?<![\w./])/dev/[\w/]*", (ROOT / file).read_text(encoding="utf-8"))
+    assert {*words} <= {"/dev/null", "/dev/stdin"}
+
+
 #: In a person's terminal, a command that fails shows its error at once; 2154: variables of earlier commands; 2292: single
 #: brackets, which more readers know.
 IN_TERMINAL = ["--exclude=SC2312,SC2154,SC2292"]

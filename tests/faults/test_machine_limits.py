@@ -25,6 +25,8 @@ IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/app@sha256:" + "0" * 64
 #: Every script that needs temporary files, with valid arguments.
 CALLS: dict[str, tuple[str, ...]] = {
     "authorize-role.sh": (),
+    "budget.sh": (),
+    "build/check-findings.sh": (f"111122223333.dkr.ecr.us-east-2.amazonaws.com/app@sha256:{'a' * 64}", "HIGH"),
     "check-github.sh": (),
     "certify.sh": ("--yes",),
     "build/connect.sh": (CLUSTER, ROLE_ARN),
@@ -35,6 +37,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "build/deploy.sh": (IMAGE,),
     "build/install-kubectl.sh": ("bin",),
     "build/pull-base.sh": (),
+    "learner-policy.sh": ("stack",),
     "leftovers.sh": (),
     "preflight.sh": (),
     "setup-cluster.sh": (),
@@ -44,9 +47,11 @@ CALLS: dict[str, tuple[str, ...]] = {
 #: Scripts whose first call to AWS gets the caller's identity.
 ASKING = (
     "authorize-role.sh",
+    "budget.sh",
     "create-cluster.sh",
     "create-role.sh",
     "create-stack.sh",
+    "learner-policy.sh",
     "leftovers.sh",
     "status.sh",
     "teardown.sh",
@@ -82,7 +87,8 @@ def confined(
         encoding="utf-8",
     )
     inside.chmod(0o755)
-    given = {"GITHUB_TOKEN": TOKEN, "ANSWER": "200 repo", "KUBECONFIG": str(desk.home / "kubeconfig")} | environment
+    given = {"GITHUB_TOKEN": TOKEN, "ANSWER": "200 repo", "KUBECONFIG": str(desk.home / "kubeconfig")}
+    given |= {"BUDGET_EMAIL": "ann@example.com"} | environment
     return desk.run("../inside", f"scripts/{script}", *CALLS[script], timeout=90, **given)
 
 
@@ -100,6 +106,12 @@ def said(done: CompletedProcess[str], line: str) -> bool:
 
 def assert_all(good: dict[str, bool]) -> None:
     assert [script for script, is_good in good.items() if not is_good] == []
+
+
+def test_no_script_is_forgotten() -> None:
+    """together.sh itself needs no file but that of its commands' output."""
+    common = [path for path in (ROOT / "scripts").rglob("*.sh") if "source scripts/lib/common.sh\n" in path.read_text()]
+    assert {str(path.relative_to(ROOT / "scripts")) for path in common} - {"build/together.sh"} == set(CALLS)
 
 
 def test_unwritable_tmpdir(desk: Desk, figure: Figure) -> None:

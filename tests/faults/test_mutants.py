@@ -160,6 +160,24 @@ def test_what_notices_a_mutant_has_to_pass_without_it() -> None:
         check(Reports(FAILED), results)
 
 
+LEAVES = """
+import pathlib, subprocess
+def test_leaves_a_process():
+    subprocess.Popen(["setsid", "sleep", "1000"])
+def test_finds_none():
+    found = [path.read_text() for path in pathlib.Path("/proc").glob("[0-9]*/comm")]
+    assert "sleep\\n" not in found
+"""
+
+
+def test_what_a_mutant_leaves_running_is_ended(tmp_path: Path) -> None:
+    """Once, a mutant of together.sh started twenty thousand processes."""
+    with Copy(tmp_path, *CONFINED) as copy:
+        (copy.checkout / "tests" / "test_leaves.py").write_text(LEAVES)
+        ran = [copy.run([f"tests/test_leaves.py::{name}"], 60) for name in ("test_leaves_a_process", "test_finds_none")]
+    assert ran == [0, 0]
+
+
 def sample() -> list[tuple[Mutant, str]]:
     drawn = random.Random(SEED).sample(list(every_mutant()), SAMPLE)  # noqa: S311 - not a secret
     return [(mutant, text) for mutant, text in drawn if is_fit(mutant.file, (ROOT / mutant.file).read_text(), text)]

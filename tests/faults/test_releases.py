@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shlex
 import subprocess
 import time
@@ -12,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rehearsal.kubernetes.node import Node
@@ -26,6 +28,7 @@ from tests.support.transcripts import FILE as TRANSCRIPTS
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(300)]
 
+APP = "hello-world"
 BOUND = 120.0  # seconds from the start of a release to the end of its rollback
 NODES = (Node(1), Node(2))
 
@@ -130,6 +133,75 @@ def test_release_that_fails_to_start_is_rolled_back(releases: Releases, figure: 
         run = releases.deploy(image, fault.edits)
     assert_rolled_back(run, fault.says)
     figure("a release that fails to start is rolled back", f"~{run.seconds:.0f} s, {load}")
+
+
+def answering(*code: str) -> tuple[str, ...]:
+    """Return lines of a Dockerfile that add Python to the app, which starts and becomes ready as before."""
+    lines = ("import time", "from flask import request", "from app import app", *code)
+    write = "RUN printf '%s\\n' " + " ".join(f'"{line}"' for line in lines) + " > wrong.py"
+    return ("USER root", write, "USER 10001:10001", 'CMD ["gunicorn", "wrong:app"]')
+
+
+def at_version(statement: str) -> tuple[str, ...]:
+    return ("@app.before_request", "def fail():", f"    if request.path == '/version': {statement}")
+
+
+WRONG_ANSWERS = {
+    "version": Fault("The answer is not 111122223333.dkr.ecr.", answering("app.config['IMAGE'] = 'another'")),
+    "error": Fault("RuntimeError: no database", answering(*at_version("raise RuntimeError('no database')"))),
+    "silence": Fault("No answer within 10 seconds", answering(*at_version("time.sleep(60)"))),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("version"), *(pytest.param(each, marks=pytest.mark.slow) for each in ("error", "silence"))]
+)
+def test_release_that_answers_wrongly_is_rolled_back(releases: Releases, name: str) -> None:
+    """Its pods are ready, and visitors get an answer."""
+    fault = WRONG_ANSWERS[name]
+    before, image = releases.live(), releases.image(name, *fault.lines)
+    releases.settle()
+    with Load(releases.address()) as load:
+        run = releases.deploy(image)
+    assert "Waiting for deployment" in run.log or "successfully rolled out" in run.log
+    assert "==> Ask hello-world:http/version" in run.log
+    assert_rolled_back(run, fault.says)
+    assert releases.live() == before
+    load.assert_none_lost()
+
+
+def test_settings_and_secrets_outlast_releases(releases: Releases) -> None:
+    """They reach the pods by a restart, whose annotation is in the way of no later release or rollback, and no log."""
+    password = secrets.token_hex()
+    restarted = "{.spec.template.metadata.annotations.kubectl\\.kubernetes\\.io/restartedAt}"
+
+    def state(path: str) -> str:
+        return releases.kubectl("get", "deployment", APP, f"--output=jsonpath={path}")
+
+    def restart() -> None:
+        releases.kubectl("rollout", "restart", f"deployment/{APP}")
+        releases.settle()
+
+    releases.kubectl("create", "configmap", APP, "--from-literal=GREETING=Hello, settings!")
+    releases.kubectl("create", "secret", "generic", APP, "--from-file=PASSWORD=/dev/stdin", stdin=password)
+    try:
+        restart()
+        before, since = state("{.metadata.annotations.deployment\\.kubernetes\\.io/revision}"), state(restarted)
+        assert since
+        assert releases.kubectl("exec", f"deployment/{APP}", "--", "printenv", "PASSWORD").strip() == password
+        unchanged = releases.deploy(releases.live())
+        assert unchanged.code == 0, unchanged.log
+        assert state("{.metadata.annotations.deployment\\.kubernetes\\.io/revision}") == before
+        failed = releases.deploy(releases.live(), SOON | {"path: /readyz": "path: /missing"})
+        assert_rolled_back(failed, f"Roll back {APP} to revision {before}")
+        assert state(restarted) == since
+        releases.settle()
+        assert httpx.get(releases.address(), trust_env=False).text.startswith("Hello, settings!\n")
+        assert password not in unchanged.log + failed.log
+        assert "Hello, settings!" not in failed.log
+    finally:
+        releases.kubectl("delete", "configmap,secret", APP)
+        restart()
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import pytest
 
 from rehearsal.load import Load
-from rehearsal.tutorial import APP
 from rehearsal.waiting import until
 from tests.support.fixtures import Figure, Rehearsal
+from tests.support.names import APP
 from tests.support.releases import Releases
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(300)]

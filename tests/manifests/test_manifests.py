@@ -155,6 +155,7 @@ def test_deployers_rights() -> None:
         ("autoscaling", "horizontalpodautoscalers"): {"get", "create", "patch"},
         ("", "pods"): {"get", "list"},
         ("", "pods/log"): {"get"},
+        ("", "services/proxy"): {"get"},
         ("", "events"): {"list"},
     }
     rbac = "rbac.authorization.k8s.io"
@@ -162,9 +163,24 @@ def test_deployers_rights() -> None:
     assert BINDING["subjects"] == [{"apiGroup": rbac, "kind": "Group", "name": "deployers"}]
 
 
-def test_image_is_named_once() -> None:
+def test_image_is_named_where_it_runs_and_where_it_is_asked_for() -> None:
+    """The app answers with its variable IMAGE, and the only Service that the pipeline may ask is the one that it asks."""
     uses = [line for line in (ROOT / "deployment.yml").read_text().splitlines() if not line.lstrip().startswith("#")]
-    assert [line.strip() for line in uses if "CONTAINER_IMAGE" in line] == ["image: CONTAINER_IMAGE"]
+    assert [line.strip() for line in uses if "CONTAINER_IMAGE" in line] == [
+        "release-check/answer: CONTAINER_IMAGE",
+        "image: CONTAINER_IMAGE",
+        "value: CONTAINER_IMAGE",
+    ]
+    assert CONTAINER["env"] == [{"name": "IMAGE", "value": IMAGE}]
+    service, _, path = DEPLOYMENT["metadata"]["annotations"]["release-check/url"].partition("/")
+    assert service == f"{SERVICE['metadata']['name']}:{SERVICE['spec']['ports'][0]['name']}"
+    assert f"/{path}" in {rule.rule for rule in app.url_map.iter_rules()}
+    assert [rule["resourceNames"] for rule in ROLE["rules"] if "resourceNames" in rule] == [[service]]
+
+
+def test_settings_and_secrets_are_optional() -> None:
+    name = {"name": "hello-world", "optional": True}
+    assert CONTAINER["envFrom"] == [{"configMapRef": name}, {"secretRef": name}]
 
 
 def test_buildspec_phases() -> None:
@@ -190,9 +206,9 @@ def test_buildspec_order() -> None:
     assert places == sorted(places)
     assert "--target test" in PHASES["build"]
     # Until the tests have passed, layers are pushed only under the cache's tag, which is never deployed.
-    pushed = [re.findall(r"docker push --quiet (\S+)", phase) for phase in PHASES.values()]
-    cache, commit, files = (f'"$ECR_REPOSITORY_URI:{tag}"\'' for tag in ("cache", "$VERSION", "$CONTENT"))
-    assert pushed == [[], [], [cache], [commit, files]]
+    pushed = [re.findall(r'docker push --quiet ("[^"]+")', phase) for phase in PHASES.values()]
+    cache, commit, others = (f'"$ECR_REPOSITORY_URI:{tag}"' for tag in ("cache", "$VERSION", "$tag"))
+    assert pushed == [[], [], [cache], [commit, others]]
 
 
 def test_post_build_first_checks_that_the_build_succeeded() -> None:

@@ -172,7 +172,7 @@ NAMES = {
         ("scripts/lib/mapping.sh", r"add:(\w+)\$'\\t'"),
     ],
     "policy of the kubectl role": [
-        (name, r"-policy .*--policy-name ([\w-]+)") for name in ("scripts/create-role.sh", "scripts/teardown.sh", "README.md")
+        (name, r"-policy .*--policy-name ([\w-]+)") for name in ("scripts/create-role.sh", "scripts/lib/deletion.sh", "README.md")
     ],
     "node group": [
         ("scripts/create-cluster.sh", r"managedNodeGroups:\n +- name: (\w+)"),

@@ -29,6 +29,13 @@ CALL = re.compile(r"\baws ([a-z0-9-]+) ([a-z-]+)(?: ([a-z-]+))?")
 
 #: The permissions of AWS CLI commands that are not named after them; None if they need no permission.
 RIGHT_OF = {
+    "budgets create-budget": "budgets:ModifyBudget",
+    "budgets create-notification": "budgets:ModifyBudget",
+    "budgets delete-budget": "budgets:ModifyBudget",
+    "budgets describe-budget": "budgets:ViewBudget",
+    "budgets describe-subscribers-for-notification": "budgets:ViewBudget",
+    "budgets update-budget": "budgets:ModifyBudget",
+    "budgets update-subscriber": "budgets:ModifyBudget",
     "s3api delete-objects": "s3:DeleteObject",
     "s3api list-buckets": "s3:ListAllMyBuckets",
     "s3api list-object-versions": "s3:ListBucketVersions",
@@ -68,6 +75,7 @@ OTHER_USES = {
     "codepipeline:ListActionExecutions": "the console, the pipeline's history",
     "codepipeline:PutApprovalResult": "the documents, the approval",
     "codepipeline:RetryStageExecution": "the console, to retry a stage",
+    "codepipeline:RollbackStage": "the documents, to return production to an earlier image",
     "codepipeline:StartPipelineExecution": "the documents, to start the pipeline by hand",
     "s3:DeleteObjectVersion": "teardown.sh, whose delete-objects names the versions",
     "iam:PassRole": "CloudFormation, which passes each service its role",

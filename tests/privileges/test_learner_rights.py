@@ -28,6 +28,7 @@ CALLED = ("StackRolesToServices", "StackResources", "StackAsk")
 #: Every form of the stack, by parameters, one after another.
 UPDATES: tuple[dict[str, str], ...] = (
     {"KubectlRoleName": OTHER_ROLE, "NotificationEmail": "ann@example.com", "ApprovalRequired": "true"},
+    {"NotificationEmail": "ann@example.com", "Staging": "true"},
     {"NotificationEmail": "bob@example.com", "GitBranch": "main", "CodeBuildDockerImage": "aws/codebuild/standard:7.0"},
     {"GitHubToken": "", "ConnectionArn": CONNECTION},
     {"GitHubToken": "", "ConnectionArn": OLD_CONNECTION},

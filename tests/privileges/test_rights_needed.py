@@ -47,6 +47,7 @@ FIRST, AGAIN, CHANGE, FAILURE = "first", "again", "change", "failure"
 SHOWN_BY = {
     "pods get": FAILURE,
     "pods/log get": FAILURE,
+    "services/proxy get": AGAIN,
     "deployments list": AGAIN,
     "create": FIRST,
     "get": FIRST,
@@ -314,6 +315,8 @@ ELSEWHERE = {
     ),
     "scripts/authorize-role.sh, in a cluster of mode API": ("eks:*AccessEntry", "arn:aws:eks:*:access-entry/*"),
     "the documents, the approval": ("codepipeline:PutApprovalResult", "arn:aws:codepipeline:*:aws-pipeline/*"),
+    "the documents, staging": ("codepipeline:RollbackStage",),
+    "scripts/budget.sh": ("budgets:ModifyBudget",),
     "the documents and the console, the connection": ("codeconnections:*",),
     "scripts/preflight.sh, the account's plan": ("freetier:GetAccountPlanState",),
     "the console, the upload of the template": (

@@ -253,16 +253,28 @@ FORBIDDEN = (
     # secrets, and the ways to them
     ("GET", f"{CORE}/secrets"),
     ("GET", f"{CORE}/secrets/token"),
+    ("GET", f"{CORE}/secrets/hello-world"),
+    ("GET", f"{CORE}/secrets?watch=1"),
+    ("PATCH", f"{CORE}/secrets/hello-world"),
+    ("DELETE", f"{CORE}/secrets/hello-world"),
     ("POST", f"{CORE}/secrets"),
     ("POST", f"{CORE}/serviceaccounts/default/token"),
     ("GET", f"{CORE}/configmaps"),
+    ("GET", f"{CORE}/configmaps/hello-world"),
     # a shell, a proxy, another pod
     ("POST", f"{CORE}/pods/hello-world/exec?command=sh&stdin=true&stdout=true"),
     ("GET", f"{CORE}/pods/hello-world/exec?command=sh&stdin=true&stdout=true"),
     ("POST", f"{CORE}/pods/hello-world/attach?stdin=true"),
     ("POST", f"{CORE}/pods/hello-world/portforward?ports=8080"),
     ("PATCH", f"{CORE}/pods/hello-world/ephemeralcontainers"),
+    ("GET", f"{CORE}/pods/hello-world/proxy/version"),
     ("GET", f"{CORE}/services/hello-world/proxy/"),
+    ("GET", f"{CORE}/services/hello-world:80/proxy/version"),
+    ("GET", f"{CORE}/services/another:http/proxy/version"),
+    ("POST", f"{CORE}/services/hello-world:http/proxy/version"),
+    ("PUT", f"{CORE}/services/hello-world:http/proxy/version"),
+    ("DELETE", f"{CORE}/services/hello-world:http/proxy/version"),
+    ("GET", "/api/v1/namespaces/default/services/hello-world:http/proxy/version"),
     ("POST", f"{CORE}/pods"),
     ("DELETE", f"{CORE}/pods/hello-world"),
     ("POST", f"{CORE}/pods/hello-world/eviction"),
@@ -310,6 +322,7 @@ ALLOWED = (
     f"{CORE}/services/hello-world",
     f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/hello-world",
     f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/hello-world",
+    f"{CORE}/services/hello-world:http/proxy/version",  # once a pod is ready
 )
 
 #: ``kubectl auth can-i --list`` of the deployer in its namespace, without what every authenticated user has.
@@ -322,6 +335,7 @@ pods [] [] [get list]
 pods/log [] [] [get]
 replicasets.apps [] [] [list]
 services [] [] [get create patch]
+services/proxy [] [hello-world:http] [get]
 """
 
 

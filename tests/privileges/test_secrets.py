@@ -53,6 +53,8 @@ def test_no_command_line_or_output_has_a_secret(whole_rehearsal: WholeRehearsal,
     )
     assert found == []
     assert not containing(processes.secrets, (done.stdout + done.stderr).encode())
+    for file in whole_rehearsal.replay.parent.iterdir():
+        assert not containing(processes.secrets, file.read_bytes()), file
 
 
 @pytest.fixture(name="released", scope="module")

@@ -19,6 +19,16 @@ from tests.support.queries import queries
 from tests.support.shapes import check_answers, deviations
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
+BUDGET = {
+    "BudgetName": "shop",
+    "BudgetType": "COST",
+    "TimeUnit": "MONTHLY",
+    "BudgetLimit": {"Amount": "1", "Unit": "USD"},
+}
+ALARM: dict[str, Any] = {
+    "Notification": {"NotificationType": "ACTUAL", "ComparisonOperator": "GREATER_THAN", "Threshold": 50},
+    "Subscribers": [{"SubscriptionType": "EMAIL", "Address": "a@b.example"}],
+}
 
 #: The calls whose answers scripts and pages parse, in an order in which each has something to answer.
 CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -37,6 +47,13 @@ CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("eks", "list_addons", {"clusterName": "demo"}),
     ("eks", "describe_addon", {"clusterName": "demo", "addonName": "vpc-cni"}),
     ("eks", "describe_addon_versions", {"addonName": "vpc-cni"}),
+    ("budgets", "create_budget", {"AccountId": ACCOUNT, "Budget": BUDGET, "NotificationsWithSubscribers": [ALARM]}),
+    ("budgets", "describe_budget", {"AccountId": ACCOUNT, "BudgetName": "shop"}),
+    (
+        "budgets",
+        "describe_subscribers_for_notification",
+        {"AccountId": ACCOUNT, "BudgetName": "shop", "Notification": ALARM["Notification"]},
+    ),
     ("freetier", "get_account_plan_state", {}),
     ("service-quotas", "get_service_quota", {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}),
     ("ecr", "create_repository", {"repositoryName": "shop"}),
@@ -50,6 +67,8 @@ CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 #: Services whose answers test_codepipeline.py gets.
 ELSEWHERE = ("codepipeline", "codeconnections")
+#: Of which test_emulator.py gets each answer.
+SCAN = ("ecr", "describe_image_scan_findings")
 
 
 def test_every_parsed_answer_is_tried() -> None:
@@ -57,7 +76,7 @@ def test_every_parsed_answer_is_tried() -> None:
     parsed = {(service, operation.replace("-", "_")) for _, service, operation, _ in queries() if service != "s3api"}
     in_json = {one for one in parsed if "json" in session.get_service_model(one[0]).metadata["protocol"]}
     here = {(service, operation) for service, operation in in_json if service not in ELSEWHERE}
-    assert here <= {(service, operation) for service, operation, _ in CALLS}
+    assert here <= {(service, operation) for service, operation, _ in CALLS} | {SCAN}
 
 
 @pytest.mark.services

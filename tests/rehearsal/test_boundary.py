@@ -29,8 +29,9 @@ LAYERS = (
     ("caches", "check", "codebuild", "learner"),
     ("codepipeline",),
     ("aws",),
-    ("once", "readiness", "without_cluster"),
+    ("once", "readiness", "replay", "without_cluster"),
     ("rehearse",),
+    ("practice",),
     ("__main__",),
 )
 

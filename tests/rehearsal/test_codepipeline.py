@@ -6,13 +6,16 @@ import contextlib
 import hashlib
 import hmac
 import io
+import itertools
 import json
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from rehearsal.executions import FINAL, follow
 from tests.support import loopback
 from tests.support.loopback import Loopback, eventually
 from tests.support.names import ACCOUNT, REGION
+from tests.support.paths import ROOT
 
 Json = dict[str, Any]
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
@@ -32,6 +36,15 @@ WEAK_TOKEN = "ghp_" + "b" * 36
 SECRET = "a webhook's secret"
 QUICK = "version: 0.2\nphases: {build: {commands: [cat app.txt]}}\n"
 BAD = "version: 0.2\nphases: {build: {commands: ['echo because >&2; exit 7']}}\n"
+#: The tutorial's own check, before what stands for the deployment.
+CHECKED = """\
+version: 0.2
+phases:
+  post_build:
+    commands:
+      - bash scripts/build/check-findings.sh "IMAGE" HIGH
+      - echo now live
+"""
 WHOLE = """\
 version: 0.2
 env:
@@ -122,6 +135,11 @@ def template(name: str, **changes: Any) -> Json:
     stages = [{"Name": "Source", "Actions": [changes.get("source", source)]}]
     stages += [approve] if changes.get("approval") else []
     stages += [{"Name": "Build", "Actions": [build]}]
+    if changes.get("staged"):
+        image = json.dumps([{"name": "IMAGE", "value": "#{Release.IMAGE}"}])
+        first = build | {"Namespace": "Release"}
+        last = build | {"Name": "Deploy", "Configuration": build["Configuration"] | {"EnvironmentVariables": image}}
+        stages[-1:] = [{"Name": "Staging", "Actions": [first]}, {"Name": "Production", "Actions": [last]}]
     resources: Json = {
         "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": f"{name}-bucket"}},
         "Log": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"/builds/{name}"}},
@@ -130,6 +148,7 @@ def template(name: str, **changes: Any) -> Json:
             [
                 allow(["logs:CreateLogStream", "logs:PutLogEvents"], logs),
                 allow(["s3:GetObject", "s3:PutObject"], objects),
+                *changes.get("build_rights", []),
             ],
             {
                 "ArnEquals": {"aws:SourceArn": changes.get("trusted", project)},
@@ -463,6 +482,120 @@ def test_queued_executions_keep_their_order(aws: Loopback, make: Callable[..., S
         assert stack.ended(identifier)["status"] == "Succeeded"
 
 
+#: Takes the image of staging, or makes one; fails with ``bad`` in staging; waits while there is a file ``hold``.
+STAGED = """\
+version: 0.2
+env: {exported-variables: [IMAGE]}
+phases:
+  build:
+    commands:
+      - 'if [ -z "$IMAGE" ] && grep bad app.txt; then exit 1; fi'
+      - 'while [ -n "$IMAGE" ] && [ -e %s ]; do sleep 0.1; done'
+      - '[ -n "$IMAGE" ] || IMAGE="image of $(cat app.txt)"'
+      - 'echo "runs $IMAGE"'
+"""
+
+
+@pytest.fixture
+def staged(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> tuple[Stack, Callable[[str], str], Path]:
+    """Create a pipeline with staging and production; return it, a function that pushes, and the file that holds production."""
+    hold = tmp_path / "hold"
+
+    def pushes(text: str) -> str:
+        return push(aws, tmp_path / "work", STAGED % hold, text)
+
+    pushes("zero")
+    stack = make(f"staged-{tmp_path.name[:20].strip('_').replace('_', '-')}", staged=True)
+    assert stack.ended()["status"] == "Succeeded"
+    return stack, pushes, hold
+
+
+def images(stack: Stack, execution: Json) -> list[str]:
+    """Return the image of each stage of an execution, the last stage first."""
+    details = stack.pipelines.list_action_executions(
+        pipelineName=stack.name, filter={"pipelineExecutionId": execution["pipelineExecutionId"]}
+    )["actionExecutionDetails"]
+    return [one["output"]["outputVariables"]["IMAGE"] for one in details if one["stageName"] != "Source"]
+
+
+def test_production_takes_the_image_of_staging(staged: tuple[Stack, Callable[[str], str], Path]) -> None:
+    stack, pushes, _ = staged
+    execution = stack.of_commit(pushes("one"))
+    assert execution["status"] == "Succeeded"
+    assert images(stack, execution) == ["image of one", "image of one"]
+    builds = stack.pipelines.list_action_executions(pipelineName=stack.name)["actionExecutionDetails"]
+    assert {one["input"]["configuration"].get("ProjectName") for one in builds} == {None, stack.name}
+
+
+def test_red_staging_does_not_reach_production(staged: tuple[Stack, Callable[[str], str], Path]) -> None:
+    stack, pushes, _ = staged
+    execution = stack.of_commit(pushes("bad"))
+    assert execution["status"] == "Failed"
+    details = stack.pipelines.list_action_executions(
+        pipelineName=stack.name, filter={"pipelineExecutionId": execution["pipelineExecutionId"]}
+    )["actionExecutionDetails"]
+    assert [one["stageName"] for one in details] == ["Staging", "Source"]
+
+
+def test_each_stage_runs_one_execution_and_both_run_at_once(
+    staged: tuple[Stack, Callable[[str], str], Path],
+) -> None:
+    """While production is busy, staging continues; the newest of those that wait for production is the next one."""
+    stack, pushes, hold = staged
+    hold.touch()
+    pushes("one")
+    first = eventually(lambda: _within(stack, "Production"))
+    pushes("two")
+    second = eventually(lambda: _inbound(stack, "Production"))
+    assert _within(stack, "Production") == first
+    third = pushes("three")
+    assert stack.ended(second)["status"] == "Superseded"
+    hold.unlink()
+    assert stack.ended(first)["status"] == "Succeeded"
+    last = stack.of_commit(third)
+    assert images(stack, last) == ["image of three", "image of three"]
+    runs = [
+        (one["startTime"], one["lastUpdateTime"])
+        for one in stack.pipelines.list_action_executions(pipelineName=stack.name)["actionExecutionDetails"]
+        if one["stageName"] == "Production"
+    ]
+    runs.sort()
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(runs))
+
+
+def test_rollback_promotes_an_earlier_image(staged: tuple[Stack, Callable[[str], str], Path]) -> None:
+    stack, pushes, hold = staged
+    good, newer = stack.of_commit(pushes("good")), stack.of_commit(pushes("newer"))
+    roll_back = partial(stack.pipelines.rollback_stage, pipelineName=stack.name)
+    to = {"targetPipelineExecutionId": good["pipelineExecutionId"]}
+    done = stack.ended(roll_back(stageName="Production", **to)["pipelineExecutionId"])
+    assert (done["status"], done["executionType"]) == ("Succeeded", "ROLLBACK")
+    assert done["rollbackMetadata"] == {"rollbackTargetPipelineExecutionId": good["pipelineExecutionId"]}
+    assert done["trigger"]["triggerType"] == "ManualRollback"
+    assert done["sourceRevisions"] == good["sourceRevisions"]
+    assert images(stack, done) == ["image of good"], "one stage runs, and nothing is built"
+    suitable = stack.pipelines.list_pipeline_executions(
+        pipelineName=stack.name, filter={"succeededInStage": {"stageName": "Production"}}
+    )["pipelineExecutionSummaries"]
+    assert [one["pipelineExecutionId"] for one in suitable][:3] == [
+        one["pipelineExecutionId"] for one in (done, newer, good)
+    ]
+    with pytest.raises(ClientError, match="UnableToRollbackStage"):
+        roll_back(stageName="Source", **to)
+    with pytest.raises(ClientError, match="UnableToRollbackStage"):
+        roll_back(stageName="Production", targetPipelineExecutionId=done["pipelineExecutionId"])
+    hold.touch()
+    running = roll_back(stageName="Production", **to)["pipelineExecutionId"]
+    eventually(lambda: _within(stack, "Production"))
+    with pytest.raises(ClientError, match="UnableToRollbackStage"):
+        roll_back(stageName="Production", **to)
+    hold.unlink()
+    stack.ended(running)
+    stack.update(staged=True, mode="QUEUED")
+    with pytest.raises(ClientError, match="PipelineExecutionOutdated"):
+        roll_back(stageName="Production", **to)
+
+
 def test_stop_waits_for_running_actions_unless_it_abandons_them(
     aws: Loopback, make: Callable[..., Stack], tmp_path: Path
 ) -> None:
@@ -641,3 +774,35 @@ def _within(stack: Stack, name: str) -> str:
         if one["stageName"] == name and one.get("latestExecution", {}).get("status") == "InProgress":
             return str(one["latestExecution"]["pipelineExecutionId"])
     return ""
+
+
+def test_findings_stop_a_build_before_it_deploys(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
+    """With the right that the template gives its builds; the image is fixed, and the next build deploys it."""
+    ecr, work = aws.client("ecr"), tmp_path / "work"
+    repository = ecr.create_repository(repositoryName="shop", imageScanningConfiguration={"scanOnPush": True})[
+        "repository"
+    ]
+
+    def pushed(number: int) -> str:
+        manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": [], "annotations": {"number": str(number)}})
+        image = ecr.put_image(repositoryName="shop", imageManifest=manifest, imageTag=str(number))["image"]
+        name = f"{repository['repositoryUri']}@{image['imageId']['imageDigest']}"
+        return push(aws, work, CHECKED.replace("IMAGE", name), str(number), "checked")
+
+    aws.git("clone", "--quiet", "https://github.com/me/app.git", str(work))
+    shutil.copytree(ROOT / "scripts", work / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "settings.sh", work)
+    attributes = [{"key": "package_name", "value": "zlib"}, {"key": "package_version", "value": "1.3"}]
+    finding = {"name": "CVE-2026-0001", "severity": "CRITICAL", "attributes": attributes}
+    scan = aws.run / "scan.json"
+    scan.write_text(json.dumps({"findings": [finding]}))
+    commit = pushed(1)
+    right = allow(["ecr:DescribeImageScanFindings"], repository["repositoryArn"])
+    stack = make("checked", branch="checked", build_rights=[right])
+    assert follow(stack.pipelines, "checked", commit, 120)["status"] == "Failed", stack.log()
+    assert "    CRITICAL  CVE-2026-0001  zlib 1.3\nnot deployed, because of the findings above: " in stack.log()
+    assert "now live" not in stack.log()
+    scan.unlink()
+    assert follow(stack.pipelines, "checked", pushed(2), 120)["status"] == "Succeeded", stack.log()
+    assert "==> Nothing of severity HIGH or worse; found: nothing\n" in stack.log()
+    assert "\nnow live\n" in stack.log()

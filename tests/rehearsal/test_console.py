@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import json
-import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,169 +27,33 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from starlette.types import ASGIApp
 
 from rehearsal.console import program, screenshot
-from rehearsal.console.__main__ import serve_until
 from rehearsal.console.answers import Memory, Visitor
 from rehearsal.console.app import application, events
 from rehearsal.console.cluster import Kubernetes, describe
 from rehearsal.console.pipeline import Aws
-from rehearsal.console.screenshot import CHROMIUM, DRIVER, browser, emulate, resize, wait_until
+from rehearsal.console.screenshot import browser, emulate, resize, wait_until
 from rehearsal.console.snapshot import (
-    Answer,
-    Build,
     Cluster,
-    Execution,
-    Pipeline,
-    Pod,
     clean,
-    no_build,
-    no_cluster,
-    no_pipeline,
 )
 from rehearsal.console.watch import Watch
+from tests.support.console_page import (
+    HOSTILE,
+    NEW,
+    OLD,
+    Scripted,
+    answer,
+    browser_log,
+    execution,
+    needs_chromium,
+    pod,
+    serving,
+    shows,
+    stage,
+)
 
-OLD, NEW = "1f0c9a7e5b3d2846a9c1e07f5d3b2a4968c7e1f0", "5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f80"
-HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 START = datetime(2026, 11, 23, 20, 0, tzinfo=UTC)
 AN_END = START.timestamp() + 42
-
-
-class Scripted:
-    """A world that the test defines."""
-
-    def __init__(self) -> None:
-        self.pipeline: Pipeline = no_pipeline("No pipeline yet. It appears with the stack.")
-        self.build: Build = no_build("No build yet.")
-        self.now: Cluster = no_cluster("No cluster yet.")
-        self.versions = [OLD]
-        self.reads = 0
-
-    async def aws(self) -> tuple[Pipeline, Build]:
-        """Return the pipeline and the build that the test set."""
-        self.reads += 1
-        return self.pipeline, self.build
-
-    async def cluster(self) -> Cluster:
-        """Return a copy of the cluster that the test set."""
-        return json.loads(json.dumps(self.now))  # type: ignore[no-any-return]
-
-    async def app(self, _address: str) -> Answer:
-        """Answer with each version in turn; an empty version is a failed request."""
-        self.versions.append(self.versions.pop(0))
-        return answer(self.versions[0], at=time.time())
-
-    def deployed(self) -> None:
-        """Set up two nodes with a pod of the first version each."""
-        self.now = {
-            **no_cluster(""),
-            "version": "v1.36.3",
-            "address": "10.250.1.1",
-            "rollout": "rolled out: 2 of 2 available",
-            "nodes": [
-                {
-                    "name": f"node-{number}",
-                    "address": f"10.250.0.1{number}",
-                    "ready": True,
-                    "schedulable": True,
-                    "pods": [pod(f"hello-world-6f9c7d8b5-{OLD[number : number + 5]}", "sha256:" + OLD)],
-                    "others": 2,
-                }
-                for number in (1, 2)
-            ],
-        }
-
-    def pushed(self) -> None:
-        """Set up a running build of a new commit."""
-        began = time.time() - 14
-        self.pipeline = {
-            "note": "",
-            "name": "aws-pipeline",
-            "stages": [
-                stage("Source", "Succeeded", summary="Say good morning instead", revision=NEW, since=began + 2),
-                stage("Build", "InProgress", since=began + 3),
-            ],
-            "executions": [
-                execution(NEW, "InProgress", "Say good morning instead", began),
-                execution(OLD, "Succeeded", "Answer with the commit and the pod", began - 400, began - 361),
-                execution("9b1d4c", "Failed", "Break a test on purpose", began - 900, began - 880),
-            ],
-        }
-        phases = [("DOWNLOAD_SOURCE", 0.4), ("INSTALL", 1.2), ("PRE_BUILD", 4.8), ("BUILD", None)]
-        self.build = {
-            **no_build(""),
-            "id": "aws-pipeline:8f1c",
-            "status": "IN_PROGRESS",
-            "started": began + 3,
-            "phases": [
-                {"name": name, "status": "SUCCEEDED" if seconds else "IN_PROGRESS", "seconds": seconds}
-                for name, seconds in phases
-            ],
-            "lines": [
-                "[Container] 2026/11/23 20:00:05 Entering phase PRE_BUILD",
-                "==> Test the image",
-                *(f"tests/test_app.py::test_{name} PASSED" for name in ("hello", "json", "healthz", "readyz", "stops")),
-                "[Container] 2026/11/23 20:00:09 Phase complete: PRE_BUILD State: SUCCEEDED",
-                "[Container] 2026/11/23 20:00:09 Entering phase BUILD",
-                "==> Build the image",
-                *(f"#{number} [{number}/6] RUN step {number}" for number in range(1, 7)),
-            ],
-        }
-
-    def failed(self) -> None:
-        """Let the build fail, with markup in its log."""
-        self.pipeline["stages"][1] = stage("Build", "Failed", error="Build terminated with state: FAILED")
-        self.pipeline["executions"][0].update({"status": "Failed", "ended": time.time()})
-        self.build.update(
-            {
-                "status": "FAILED",
-                "ended": time.time(),
-                "error": "BUILD FAILED: Error while executing command: scripts/build/deploy.sh. Reason: exit status 1",
-                "lines": [*self.build["lines"], clean(HOSTILE), "E   AssertionError: expected good morning"],
-            }
-        )
-        self.build["phases"][-1].update({"status": "FAILED", "seconds": 8.1})
-
-
-def answer(version: str = OLD, at: float = 0.0, by: str = "hello-world-6f9c7d8b5-f0c9a") -> Answer:
-    """Return an answer with ``version``, or a failed request if it is empty."""
-    error = "" if version else "ConnectError: connection refused"
-    return {
-        "at": at,
-        "status": 200 if version else 0,
-        "milliseconds": 2.5,
-        "version": version,
-        "pod": by,
-        "error": error,
-    }
-
-
-def execution(revision: str, status: str, message: str, started: float, ended: float | None = None) -> Execution:
-    """Return an execution of the pipeline."""
-    return {
-        "id": f"e-{revision}",
-        "status": status,
-        "revision": revision,
-        "message": message,
-        "trigger": "Webhook",
-        "started": started,
-        "ended": ended,
-    }
-
-
-def stage(name: str, status: str, **action: Any) -> Any:
-    """Return a stage with one action of the same name."""
-    empty = {"summary": "", "revision": "", "url": "", "since": None, "error": "", "approval": False}
-    return {
-        "name": name,
-        "status": status,
-        "open": True,
-        "queued": 0,
-        "actions": [{"name": name, "status": status, **empty, **action}],
-    }
-
-
-def pod(name: str, image: str, status: str = "Running", ready: bool = True) -> Pod:
-    """Return a pod whose version is not known yet."""
-    return {"name": name, "image": image, "version": "", "status": status, "ready": ready, "restarts": 0}
 
 
 # --- Text -------------------------------------------------------------------------------------------------------
@@ -352,11 +214,14 @@ def test_shows_a_waiting_approval_without_its_token(aws: tuple[Aws, dict[str, St
 # --- Kubernetes -----------------------------------------------------------------------------------------------------
 
 
-def kube_pod(name: str, node: str = "node-1", own: bool = True, **status: Any) -> dict[str, Any]:
+def kube_pod(name: str, node: str = "node-1", namespace: str = "shop", **status: Any) -> dict[str, Any]:
     """Return a pod as in the API server's answers."""
-    labels = {"labels": {"app.kubernetes.io/name": "hello-world"}} if own else {}
     spec = {"containers": [{"image": "r/a@sha256:1"}], **({"nodeName": node} if node else {})}
-    return {"metadata": {"name": name, **labels}, "spec": spec, "status": {"phase": "Running", **status}}
+    return {"metadata": meta(name, namespace), "spec": spec, "status": {"phase": "Running", **status}}
+
+
+def meta(name: str, namespace: str = "shop") -> dict[str, Any]:
+    return {"name": name, "namespace": namespace}
 
 
 def kube_answers(*pods: dict[str, Any]) -> dict[str, Any]:
@@ -369,12 +234,15 @@ def kube_answers(*pods: dict[str, Any]) -> dict[str, Any]:
     ]
     balancer = {"loadBalancer": {"ingress": [{"ip": "10.250.1.1"}]}}
     services = [
-        {"metadata": {"name": "kubernetes"}, "spec": {"type": "ClusterIP"}, "status": {}},
-        {"metadata": {"name": "another"}, "spec": {"type": "LoadBalancer"}, "status": {}},
-        {"metadata": {"name": "hello-world"}, "spec": {"type": "LoadBalancer"}, "status": balancer},
+        {"metadata": meta("kubernetes", "default"), "spec": {"type": "ClusterIP"}, "status": {}},
+        {"metadata": meta("another"), "spec": {"type": "LoadBalancer"}, "status": {}},
+        {"metadata": meta("my-shop"), "spec": {"type": "LoadBalancer"}, "status": balancer},
     ]
     replicas = {"replicas": 3, "updatedReplicas": 1, "availableReplicas": 2}
-    deployments = [{"metadata": {"name": "hello-world"}, "spec": {"replicas": 2}, "status": replicas}]
+    deployments = [
+        {"metadata": meta("coredns", "kube-system"), "spec": {"replicas": 2}, "status": {}},
+        {"metadata": meta("my-shop"), "spec": {"replicas": 2}, "status": replicas},
+    ]
     return {
         "/version": {"gitVersion": "v1.36.3"},
         "/api/v1/nodes": {"items": nodes},
@@ -385,7 +253,7 @@ def kube_answers(*pods: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_describes_the_nodes_with_their_pods() -> None:
-    """Nodes are sorted by name; pods of other apps are counted, and pods without a node are listed separately."""
+    """Nodes are sorted by name; Kubernetes' own pods are counted, and pods without a node are listed separately."""
     crashing = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 3}]
     leaving = kube_pod("c", conditions=[{"type": "Ready", "status": "True"}])
     leaving["metadata"]["deletionTimestamp"] = "2026-11-23T20:00:00Z"
@@ -394,7 +262,7 @@ def test_describes_the_nodes_with_their_pods() -> None:
         kube_pod("a", conditions=[{"type": "Ready", "status": "True"}]),
         leaving,
         kube_pod("late", node="", phase="Pending"),
-        kube_pod("coredns", own=False),
+        kube_pod("coredns", namespace="kube-system"),
     ]
     cluster = describe(*kube_answers(*pods).values())
     first, second = cluster["nodes"]
@@ -408,6 +276,23 @@ def test_describes_the_nodes_with_their_pods() -> None:
     assert [one["name"] for one in cluster["waiting"]] == ["late"]
     assert cluster["address"] == "10.250.1.1"
     assert cluster["rollout"] == "rolling out: 1 of 2 updated, 2 available"
+
+
+def test_shows_production_before_staging() -> None:
+    """The page asks production for its version; the pods of staging are marked."""
+    answers = kube_answers(kube_pod("a"), kube_pod("b"))
+    pods, services, deployments = (answers[path]["items"] for path in list(answers)[2:])
+    pods[1]["metadata"]["namespace"] = "hello-world-staging"
+    for items in (services, deployments):
+        staging = copy.deepcopy(items[-1])
+        staging["metadata"]["namespace"] = "hello-world-staging"
+        items.insert(0, staging)
+    services[0]["status"]["loadBalancer"]["ingress"][0]["ip"] = "10.250.1.2"
+    cluster = describe(*answers.values())
+    assert cluster["address"] == "10.250.1.1"
+    assert [one["staging"] for one in cluster["nodes"][0]["pods"]] == [False, True]
+    progress = "rolling out: 1 of 2 updated, 2 available"
+    assert cluster["rollout"] == f"{progress} · staging {progress}"
 
 
 def serve_in_thread(answers: dict[str, Any]) -> ThreadingHTTPServer:
@@ -622,34 +507,6 @@ def test_runs_as_a_module_in_the_hosts_network_namespace() -> None:
 
 # --- The page in a browser ------------------------------------------------------------------------------------------
 
-in_browser = [
-    pytest.mark.rehearsal,
-    pytest.mark.skipif(
-        not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
-        reason="needs Debian's chromium and chromium-driver",
-    ),
-]
-
-
-@contextmanager
-def serving(world: Scripted, port: int = 0) -> Iterator[str]:
-    """Serve the page for ``world``, with ten reads a second, and yield its URL."""
-    listener = socket.create_server(("127.0.0.1", port))
-    stop = threading.Event()
-
-    async def stopped() -> None:
-        await asyncio.to_thread(stop.wait)
-
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    bind = f"fd://{listener.detach()}"  # the server closes it
-    thread = threading.Thread(target=lambda: asyncio.run(serve_until(application(world, 0.1), bind, stopped)))
-    thread.start()
-    try:
-        yield url
-    finally:
-        stop.set()
-        thread.join(10)
-
 
 @pytest.fixture
 def served() -> Iterator[tuple[str, Scripted]]:
@@ -666,20 +523,10 @@ def chromium() -> Iterator[Chrome]:
         yield driver
 
 
-def shows(driver: Chrome, selector: str, text: str) -> None:
-    """Wait until an element shows ``text``."""
-    wait_until(driver, f"document.querySelector({json.dumps(selector)})?.innerText.includes({json.dumps(text)})")
-
-
-def browser_log(driver: Chrome) -> list[str]:
-    """Return the browser's log: errors of the page and violations of its policy."""
-    return [entry["message"] for entry in driver.get_log("browser")]  # type: ignore[no-untyped-call]
-
-
+@pytest.mark.rehearsal
+@needs_chromium
 class TestPage:
     """The page in a browser; each test scripts its own world."""
-
-    pytestmark = in_browser
 
     def test_shows_a_push_going_live(self, chromium: Chrome, served: tuple[str, Scripted]) -> None:
         """From an empty page to an app whose answer changes, without reloading."""

@@ -354,6 +354,10 @@ def test_front_does_not_serve_unknown_paths(aws: Aws) -> None:
     assert aws.https("dl.k8s.io").get("/release/v1.30.0/bin/linux/amd64/kubectl").status_code == 404
 
 
+def test_learner_finds_their_address_as_the_load_balancer_sees_it(aws: Aws) -> None:
+    assert aws.https("checkip.amazonaws.com").get("/").text == f"{aws.settings.region_ip}\n"
+
+
 def test_release_serves_the_built_kubectl_with_its_checksum(aws: Aws) -> None:
     aws.settings.bin.mkdir(parents=True, exist_ok=True)
     (aws.settings.bin / "kubectl").write_bytes(b"program")
@@ -731,6 +735,41 @@ def test_deleting_a_repository_with_kms_needs_the_right_to_retire_grants(aws: Aw
         cleaner.delete_repository(repositoryName="kms")
     retirer = aws.client("ecr", aws.role("retirer", allow(["ecr:DeleteRepository", "kms:RetireGrant"])))
     retirer.delete_repository(repositoryName="kms")
+
+
+def test_scan_of_an_image_is_what_the_file_says(aws: Aws) -> None:
+    ecr = aws.client("ecr")
+    manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": []})
+    for name, scanned in (("scanned", True), ("unscanned", False)):
+        ecr.create_repository(repositoryName=name, imageScanningConfiguration={"scanOnPush": scanned})
+        ecr.put_image(repositoryName=name, imageManifest=manifest, imageTag="one")
+    (image,) = ecr.describe_images(repositoryName="scanned")["imageDetails"]
+    asked = {"repositoryName": "scanned", "imageId": {"imageDigest": image["imageDigest"]}}
+    finding = {"name": "CVE-2026-0001", "severity": "HIGH", "attributes": [{"key": "package_name", "value": "zlib"}]}
+    file = aws.settings.run / "scan.json"
+    file.write_text(json.dumps({"findings": [finding]}))
+    with pytest.raises(ecr.exceptions.ScanNotFoundException):
+        ecr.describe_image_scan_findings(**asked)
+    assert ecr.describe_image_scan_findings(**asked)["imageScanStatus"]["status"] == "IN_PROGRESS"
+    done = ecr.describe_image_scan_findings(**asked)
+    assert done["imageScanStatus"]["status"] == "COMPLETE"
+    assert done["imageScanFindings"]["findings"] == [finding]
+    assert done["imageScanFindings"]["findingSeverityCounts"] == {"HIGH": 1}
+    file.write_text(json.dumps({"status": "UNSUPPORTED_IMAGE"}))
+    assert ecr.describe_image_scan_findings(**asked)["imageScanStatus"]["status"] == "UNSUPPORTED_IMAGE"
+    file.unlink()
+    assert ecr.describe_image_scan_findings(**asked)["imageScanFindings"]["findings"] == []
+    for _ in range(2):
+        with pytest.raises(ecr.exceptions.ScanNotFoundException):
+            ecr.describe_image_scan_findings(**asked | {"repositoryName": "unscanned"})
+    with pytest.raises(ecr.exceptions.ImageNotFoundException):
+        ecr.describe_image_scan_findings(repositoryName="scanned", imageId={"imageTag": "two"})
+    prefix = f"arn:aws:ecr:{aws.settings.region}:{aws.settings.account}:repository/"
+    action = "ecr:DescribeImageScanFindings"
+    own = aws.client("ecr", aws.role("scan-reader", allow(action, f"{prefix}scanned")))
+    assert own.describe_image_scan_findings(**asked)["imageScanStatus"]["status"] == "COMPLETE"
+    with pytest.raises(ClientError, match=action):
+        own.describe_image_scan_findings(**asked | {"repositoryName": "unscanned"})
 
 
 def test_account_plan_and_the_types_that_it_starts(aws: Aws) -> None:

@@ -34,7 +34,7 @@ from rehearsal.kubernetes import (
 )
 from rehearsal.kubernetes.cluster import kubelet_hint
 from rehearsal.kubernetes.node import Node
-from rehearsal.sandbox import entry, lifecycle, supervisor
+from rehearsal.sandbox import entry, lifecycle, network, supervisor
 from rehearsal.settings import settings
 from tests.support.paths import ROOT
 
@@ -373,6 +373,33 @@ def test_pods_on_both_nodes_answer_at_the_load_balancers_address(address: str) -
 
 
 @pytest.mark.rehearsal
+def test_only_clients_in_the_source_ranges_are_answered(address: str) -> None:
+    """This host and the Docker Engine are two clients with addresses of their own."""
+    ip = address.removeprefix("http://").rstrip("/")
+    route = ["ip", "-n", network.ENGINE, "route", "replace", f"{ip}/32", "via", Node(1).address]
+    host, engine = f"{settings.region_ip}/32", f"{settings.engine_ip}/32"
+
+    def answers(client: str | None) -> bool:
+        command = ["curl", "-fsS", "--noproxy", "*", "--max-time", "2", address]
+        return entry.run(command, netns=client, check=False, capture_output=True).returncode == 0
+
+    def allow(ranges: list[str], *, answered: tuple[bool, bool]) -> None:
+        patch = {"spec": {"loadBalancerSourceRanges": ranges or None}}
+        kubectl("patch", "service", "serve", "-n", "serve", "--patch", json.dumps(patch))
+        waiting.until(lambda: (answers(None), answers(network.ENGINE)) == answered, 20, f"an answer for {ranges} alone")
+
+    entry.run(route)
+    try:
+        allow([host], answered=(True, False))
+        allow([engine], answered=(False, True))
+        allow([host, engine], answered=(True, True))
+        allow(["203.0.113.7/32"], answered=(False, False))
+    finally:
+        allow([], answered=(True, True))
+        entry.run(["del" if word == "replace" else word for word in route])
+
+
+@pytest.mark.rehearsal
 def test_restricted_namespace_rejects_privileged_pod(address: str) -> None:
     assert address
     with pytest.raises(subprocess.CalledProcessError) as refused:
@@ -391,6 +418,14 @@ def test_pod_reaches_api_server_and_no_other_port_of_the_host(address: str) -> N
         reached[port] = done.returncode == 0
     assert reached == {settings.api_port: True, settings.ports.pull: False, settings.ports.proxy: False,
                        settings.ports.metrics: False}  # fmt: skip
+
+
+@pytest.mark.rehearsal
+def test_api_server_proxies_requests_to_pods(address: str) -> None:
+    assert address
+    proxy = "/api/v1/namespaces/serve/services/serve:80/proxy/"
+    answers = {kubectl("get", "--raw", proxy).strip() for _ in range(10)}
+    assert answers <= set(kubectl("get", "pods", "-n", "serve", "-o", "jsonpath={.items[*].metadata.name}").split())
 
 
 @pytest.mark.rehearsal

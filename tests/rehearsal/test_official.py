@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import io
 import json
 import random
 import re
 import socket
 import subprocess
 import sys
-import tarfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -26,25 +23,11 @@ from rehearsal.settings import settings
 from tests.support import release_server
 from tests.support.fixtures import Figure
 from tests.support.paths import ROOT
-from tests.support.release_server import ReleaseServer
+from tests.support.release_server import ReleaseServer, archive, sha256
 
 SIZE = 300_000
 #: Seconds within which a network without the files has to be recognized.
 FAST = 10.0
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def archive(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 @dataclasses.dataclass
@@ -271,17 +254,9 @@ def test_programs_of_real_size_arrive_at_100_mbit_per_second(
     """The files of official.toml, with this machine's programs in them."""
     monkeypatch.undo()
     build.build(lambda _: None)
-    text = official.PINS.read_text()
     published.server.files.clear()
-    for source in official.sources(settings.architecture):
-        url, content = publish(published.server, source)
-        section = re.compile(
-            rf'(?ms)^(\[{source.name}\]\n.*?^url = )"[^"]*"(.*?^sha256.amd64 = )"\w*"(\nsha256.arm64 = )"\w*"'
-        )
-        text, found = section.subn(rf'\g<1>"{url}"\g<2>"{sha256(content)}"\g<3>"{sha256(content)}"', text)
-        assert found == 1, source.name
     pins = published.stage.with_name("real.toml")
-    pins.write_text(text)
+    pins.write_text(release_server.publish_all(published.server))
     monkeypatch.setattr(official, "PINS", pins)
     monkeypatch.setattr(official, "settings", dataclasses.replace(settings, cache=published.stage.parent))
     published.server.rate = 100e6 / 8
@@ -292,20 +267,6 @@ def test_programs_of_real_size_arrive_at_100_mbit_per_second(
     size = sum(len(content) for content in published.server.files.values())
     assert took < 120
     figure("published programs arrive at 100 Mbit/s", f"~{size / 1e6:.0f} MB in ~{took:.0f} s")
-
-
-def publish(server: ReleaseServer, source: official.Source) -> tuple[str, bytes]:
-    """Put a source with this machine's programs on the server; returns its URL and what its checksum is of."""
-    files = {path: (settings.bin / name).read_bytes() for name, path in source.programs.items()}
-    content = files[""] if "" in files else archive(files)
-    if not source.is_image:
-        server.files[f"/{source.name}"] = content
-        return f"{server.url}/{source.name}", content
-    repository = f"/v2/{source.name}"
-    manifest = json.dumps({"layers": [{"digest": f"sha256:{sha256(content)}"}]}).encode()
-    server.files[f"{repository}/blobs/sha256:{sha256(content)}"] = content
-    server.files[f"{repository}/manifests/sha256:{sha256(manifest)}"] = manifest
-    return f"{server.url}{repository}/manifests/v{{version}}", manifest
 
 
 # What the build makes of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -158,6 +159,36 @@ def test_prepares_a_copy_and_leaves_the_directory_as_it_is(tmp_path: Path) -> No
     assert (copy / "buildspec.yml").read_bytes() == (ROOT / "buildspec.yml").read_bytes()
     assert not (copy / "app.py").exists()
     assert any(line.startswith("Dockerfile: the tutorial's") for line in taken)
+    assert "release-check/" not in (copy / "deployment.yml").read_text()
+
+
+def test_folder_that_the_tutorial_has_too_is_copied_without_the_tutorials_files(tmp_path: Path) -> None:
+    """Once, such a folder was left out of the image without a word."""
+    own = {"docs/my guide.md": "mine", "docs/api/a.html": "a", "scripts/__init__.py": "", "tests/test_shop.py": ""}
+    shop = made(tmp_path / "shop", dict.fromkeys(own, "mine") | {"README.md": "mine", "LICENSE": "mine"})
+    taken = "\n".join(directory.prepare(directory.read(shop), tmp_path / "copy"))
+    assert "COPY docs docs\nCOPY scripts scripts\nCOPY tests tests\n" in (tmp_path / "copy/Dockerfile").read_text()
+    lines = (tmp_path / "copy/.dockerignore").read_text().splitlines()
+    assert {f"!{name}" for name in own} <= set(lines)
+    assert not {"!docs", "!scripts", "!tests"} & set(lines)
+    assert "not in the image: LICENSE, README.md, because the tutorial has files of these names" in taken
+    assert "the pipeline runs no other tests" in taken
+    assert all((tmp_path / "copy" / name).read_text() == "mine" for name in own)
+    assert (tmp_path / "copy/scripts/teardown.sh").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("LICENSE/a.txt", "LICENSE is the name of one of the tutorial's files, and here of a folder"),
+        ("scripts", "scripts is the name of one of the tutorial's folders, and here of a file"),
+        ("docs/what?.md", "docs/what?.md has a name that .dockerignore does not take"),
+    ],
+)
+def test_refuses_a_name_that_cannot_be_next_to_the_tutorials(tmp_path: Path, name: str, said: str) -> None:
+    shop = made(tmp_path / "shop", {name: "mine"})
+    with pytest.raises(directory.Refused, match=re.escape(said)):
+        directory.prepare(directory.read(shop), tmp_path / "copy")
 
 
 def test_names_a_package_without_a_wheel(tmp_path: Path) -> None:
@@ -187,8 +218,9 @@ def test_container_runs_as_deployment_yml_says() -> None:
 
 def test_environment_and_volumes_reach_the_container(tmp_path: Path) -> None:
     text = (ROOT / "deployment.yml").read_text()
-    mount = "          volumeMounts: [{name: data, mountPath: /data}]\n          env: [{name: A, value: b c}]\n"
+    mount = "          volumeMounts: [{name: data, mountPath: /data}]\n"
     text = text.replace("          ports:\n", mount + "          ports:\n", 1)
+    text = text.replace("          env:\n", "          env:\n            - {name: A, value: b c}\n", 1)
     text = text.replace("      containers:\n", "      volumes: [{name: data, emptyDir: {}}]\n      containers:\n", 1)
     (tmp_path / "deployment.yml").write_text(text)
     options = read_manifest(tmp_path / "deployment.yml").docker_options()
@@ -350,34 +382,28 @@ def test_only_an_app_that_answers_is_released() -> None:
 
 # The run, with nothing started
 
+RELEASE = ["push_all", "setup_cluster", "create_stack", "cluster"]
 
-@pytest.mark.parametrize(
-    ("changes", "done", "code"),
-    [
-        ({}, ["begin", "container", "push_all", "setup_cluster", "create_stack", "cluster", "stop"], 0),
-        ({"stopped": 24.0}, ["begin", "container", "push_all", "setup_cluster", "create_stack", "cluster", "stop"], 1),
-        ({"started": None}, ["begin", "container", "stop"], 1),
-    ],
-)
-def test_app_is_released_only_if_it_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], done: list[str], code: int
-) -> None:
-    seen, steps = good(), []
-    seen.trial = replace(seen.trial, **changes)  # type: ignore[arg-type]  # each is one field's type
+
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace what starts, examines and stops by notes of it."""
+    steps: list[str] = []
 
     class Tutorial:
         def __getattr__(self, name: str) -> object:
             return lambda *_: steps.append(name)
 
-    def begin(_progress: object, source: Path) -> tuple[None, Tutorial]:
+    def begin(_progress: object, source: Path) -> tuple[str, Tutorial]:
         assert (source / "app.py").read_text() == APP
         assert (source / "buildspec.yml").exists()
         steps.append("begin")
-        return None, Tutorial()
+        (tmp_path / "run").mkdir()
+        return "before", Tutorial()
 
-    def one_container(*_: object) -> report.Observations:
-        steps.append("container")
-        return seen
+    def in_cluster(_progress: object, _tutorial: object, seen: report.Observations) -> None:
+        steps.append("cluster")
+        seen.address = "http://10.250.0.9/"
 
     monkeypatch.setattr(rehearse, "LOGS", tmp_path / "logs")
     monkeypatch.setattr(rehearse, "settings", replace(settings, cache=tmp_path))  # none is kept there
@@ -385,7 +411,53 @@ def test_app_is_released_only_if_it_answers(
     monkeypatch.setattr(rehearse, "_refuse_if_kept", lambda: None)
     monkeypatch.setattr(rehearse.lifecycle, "exclusive", contextlib.nullcontext)
     monkeypatch.setattr(rehearse.lifecycle, "stop", lambda: steps.append("stop"))
-    monkeypatch.setattr(rehearse.examine, "one_container", one_container)
-    monkeypatch.setattr(rehearse.examine, "in_cluster", lambda *_: steps.append("cluster"))
-    assert rehearse.run_app(made(tmp_path / "shop"), keep=False, verbose=False) == code
-    assert steps == ["stop", *done]
+    monkeypatch.setattr(rehearse.examine, "in_cluster", in_cluster)
+    monkeypatch.setattr(rehearse.footprint, "snapshot", lambda: "after")
+    monkeypatch.setattr(rehearse.footprint, "difference", lambda *_: [])
+    return steps
+
+
+def run_app(monkeypatch: pytest.MonkeyPatch, directory: Path, *, keep: bool = False, **changes: object) -> int:
+    """Rehearse a made-up app of which good observations, with some of the trial's fields changed, are made."""
+    seen = good()
+    seen.trial = replace(seen.trial, **changes)  # type: ignore[arg-type]  # each is one field's type
+    monkeypatch.setattr(rehearse.examine, "one_container", lambda *_: seen)
+    return rehearse.run_app(made(directory), keep=keep, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "released", "code"),
+    [({}, RELEASE, 0), ({"stopped": 24.0}, RELEASE, 1), ({"started": None}, [], 1)],
+)
+def test_app_is_released_only_if_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str], changes: dict[str, object], released: list[str], code: int
+) -> None:  # fmt: skip
+    assert run_app(monkeypatch, tmp_path / "shop", **changes) == code
+    assert steps == ["stop", "begin", *released, "stop"]
+
+
+def test_rehearsal_of_an_app_ends_with_the_check_that_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def difference(before: str, after: str) -> list[str]:
+        assert (before, after) == ("before", "after")
+        assert steps[-1] == "stop"
+        return ["process 4711: sleep 60"]
+
+    monkeypatch.setattr(rehearse.footprint, "difference", difference)
+    assert run_app(monkeypatch, tmp_path / "shop") == 1
+    said = capsys.readouterr().out
+    assert "process 4711: sleep 60" in said
+    assert "✓ a drain" in said, "the report is printed in any case"
+
+
+def test_kept_rehearsal_of_an_app_says_how_to_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rehearse.footprint, "difference", lambda *_: ["a kept rehearsal"])
+    assert run_app(monkeypatch, tmp_path / "shop", keep=True) == 0
+    assert steps == ["stop", "begin", *RELEASE]
+    said = capsys.readouterr().out
+    assert 'scripts/rehearse.sh env)"' in said
+    assert f"http://127.0.0.1:{settings.ports.console}/" in said
+    assert "The app answers at http://10.250.0.9/" in said

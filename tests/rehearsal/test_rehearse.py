@@ -121,6 +121,16 @@ def test_without_cluster_runs_its_part_and_lists_the_rest(tmp_path: Path) -> Non
         (["stop", "--app", "."], "stop takes no options"),
         (["--from", "/nowhere", "--app", "shop"], "rehearse.sh: /nowhere/shop is not a directory"),
         (["stop", "--keep"], "stop takes no options"),
+        (["stop", "--record", "x"], "stop takes no options"),
+        (
+            ["--keep", "--record", "x"],
+            "--record records the whole tutorial, without --app, --keep and --without-cluster",
+        ),
+        (
+            ["--record", "/nowhere/x"],
+            "rehearse.sh: --record: /nowhere/x is not a file in a directory that you can write to",
+        ),
+        (["--record", "."], "is not a file in a directory that you can write to"),
         (["start"], "invalid choice: 'start'"),
     ],
 )

@@ -30,6 +30,10 @@ from tests.support.shell_syntax import arrays, aws_calls, shell_texts
 #: What the calls use that settings.sh does not set.
 VALUES = {
     "ACCOUNT_ID": "111122223333",
+    "BACK": "00000000-0000-0000-0000-000000000001",
+    "BEFORE": "00000000-0000-0000-0000-000000000000",
+    "BUDGET_AMOUNT": "20",
+    "BUDGET_EMAIL": "ann@example.com",
     "CONNECTION_ARN": f"arn:aws:codeconnections:us-east-2:111122223333:connection/{'0' * 36}",
     "CONTENT": "files-0",
     "ECR_REPOSITORY_URI": "111122223333.dkr.ecr.us-east-2.amazonaws.com/app",
@@ -38,6 +42,15 @@ VALUES = {
     "KUBECONFIG": "kubeconfig",
     "TOKEN": "0" * 36,
     "VERSION": "0" * 40,
+    "account": "111122223333",
+    "alarm": "NotificationType=ACTUAL,ComparisonOperator=GREATER_THAN,ThresholdType=PERCENTAGE,Threshold=",
+    "budget": "aws-pipeline-budget",
+    "found": "aws-pipeline-budget",
+    "image": f"aws-pipeline@sha256:{'0' * 64}",
+    "limit": "BudgetName=aws-pipeline-budget,BudgetType=COST,TimeUnit=MONTHLY,BudgetLimit={Amount=20,Unit=USD}",
+    "old": "bob@example.com",
+    "repository": "aws-pipeline",
+    "subscriber": "SubscriptionType=EMAIL,Address=ann@example.com",
     "by_cluster": "Name=tag-key,Values=x",
     "by_stack": "Name=tag-key,Values=x",
     "cluster": "eksctl-demo",
@@ -51,6 +64,7 @@ VALUES = {
 }
 #: The arguments of the function that a call is in. The names of the operations are also valid names of stacks and buckets.
 ARGUMENTS = {
+    '"$alarm$1"': ["50"],
     '"$@"': ["sts get-caller-identity"],
     'cloudformation "$1"': ["create-stack", "update-stack"],
     '"$1"': ["create-stack"],

@@ -31,6 +31,7 @@ def test_every_setting_argument_and_document_has_cases() -> None:
         "GITHUB_TOKEN",
         "CONNECTION_ARN",
         "CODEBUILD_IMAGE",
+        "STAGING",
         "APPROVAL_REQUIRED",
         "NOTIFICATION_EMAIL",
     }
@@ -81,7 +82,8 @@ def test_setting_that_a_script_does_not_use_may_be_wrong(script: str, tmp_path: 
     desk = Desk(tmp_path / "desk")
     desk.answer_as_if_present()
     others = dict.fromkeys(set(REMEDY) - set(USED[script]), "a b")
-    done = desk.run(script, *{"teardown.sh": ["--yes"], "learner-policy.sh": ["stack"]}.get(script, []), **others)
+    arguments = {"teardown.sh": ["--yes"], "learner-policy.sh": ["stack"]}.get(script, [])
+    done = desk.run(script, *arguments, **others, BUDGET_EMAIL="a@b.example")
     assert done.returncode != 2, done.stderr
     assert not re.search(f"^({'|'.join(others)}) is ", done.stderr, re.MULTILINE)
     assert desk.calls() or script == "check-github.sh"

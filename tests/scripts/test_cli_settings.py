@@ -80,9 +80,7 @@ def stand_in(home: Path, configured: str) -> None:
 @pytest.mark.parametrize("configured", RECORDED)
 def test_absence_is_recognised_in_any_error_format(configured: str, tmp_path: Path) -> None:
     stand_in(tmp_path, configured)
-    code = (
-        "source scripts/lib/common.sh; work=$(mktemp -d); lookup NoSuchEntity aws iam get-role --role-name R; echo on"
-    )
+    code = "source scripts/lib/common.sh; work=$(mktemp -d); lookup NoSuchEntity aws iam get-role --role-name R; echo on; end"
     done = subprocess.run(
         ["bash", "-euc", code, "scripts/create-role.sh"], cwd=ROOT, capture_output=True, text=True, timeout=60,
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}, check=False,
@@ -106,12 +104,17 @@ def test_every_call_has_the_settings_that_the_scripts_need(script: str, tmp_path
         script,
         *{"teardown.sh": ["--yes"], "learner-policy.sh": ["stack"]}.get(script, []),
         CONNECTION_ARN=arn,
+        BUDGET_EMAIL="a@b.example",
         **HOSTILE,
     )
     lines = (desk.home / "seen").read_text().splitlines()
     seen = [dict([line.split("=", 1)]) for line in lines if line.startswith(tuple(FIXED))]
     assert seen
     assert all(FIXED.items() >= each.items() for each in seen), seen
+    # preflight.sh, with which setup-cluster.sh ends here, fails early rather than wait long.
+    attempts = 3 if script in ("preflight.sh", "setup-cluster.sh") else 8
+    retries = {line for line in lines if line.startswith(("AWS_RETRY_MODE=", "AWS_MAX_ATTEMPTS="))}
+    assert retries == {"AWS_RETRY_MODE=standard", f"AWS_MAX_ATTEMPTS={attempts}"}
     history = {line for line in lines if line.startswith("AWS_CLI_HISTORY_FILE=")}
     assert history
     assert all(line.startswith(f"AWS_CLI_HISTORY_FILE={desk.home}/tmp.") for line in history), "deleted at the end"
@@ -136,7 +139,7 @@ def test_scripts_work_with_any_configuration(desk: Desk, aws: Aws) -> None:
     assert "==> The stack is CREATE_COMPLETE" in good("create-stack.sh")
     (stack,) = aws.root("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
     assert {"ParameterKey": "ApprovalRequired", "ParameterValue": "true"} in stack["Parameters"]
-    desk.answer("aws", "list-pipeline-executions", stdout=json.dumps([["Succeeded", 1.7e9, "abc", "one"]]))
+    desk.answer("aws", "list-pipeline-executions", stdout=json.dumps([["Succeeded", 1.7e9, "abc", "one", 1.7e9]]))
     shown = good("status.sh")
     assert f"{STACK}, CREATE_COMPLETE" in shown
     assert "2023-11-14T22:13:20+00:00" in shown

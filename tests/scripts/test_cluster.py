@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.desk import IDENTITY, Desk, copy_of_checkout
+from tests.support.desk import IDENTITY, NO_STAGING, Desk, copy_of_checkout
 from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import FAKES, ROOT
 
@@ -39,6 +39,7 @@ def desk(tmp_path: Path) -> Desk:
     nodes(desk, "Ready", "Ready,SchedulingDisabled")
     addons(desk, "coredns", "kube-proxy", "metrics-server", "vpc-cni")
     desk.answer("kubectl", "get namespace", stdout="hello-world restricted")
+    desk.answer("kubectl", NO_STAGING, stdout="")
     desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
     desk.answer("aws", "describe-access-entry", stderr=ABSENT, code=254)
     return desk
@@ -193,6 +194,22 @@ def test_no_stack_is_deleted_if_the_cluster_cannot_be_read(desk: Desk) -> None:
     assert [line for line in changing(desk) if "delete-stack" in line or "eksctl create" in line] == []
 
 
+def test_no_stack_is_deleted_if_the_cluster_has_been_created_meanwhile(desk: Desk) -> None:
+    """The first question finds no cluster, and the second, once the stack is settled, does."""
+    program = desk.home / "describe"
+    program.write_text(
+        f'#!/bin/sh\n[ -e "$0.asked" ] && echo ACTIVE && exit\n: >"$0.asked"\necho "{ABSENT}" >&2\nexit 254\n'
+    )
+    program.chmod(0o755)
+    desk.answer("aws", "describe-stacks", stdout="CREATE_COMPLETE\n")
+    desk.answer("aws", "describe-cluster ", real=str(program))
+    done = desk.run("create-cluster.sh")
+    assert (done.returncode, done.stderr) == (
+        1, "cluster eksctl-demo has just been created by someone else: run this again\n"
+    )  # fmt: skip
+    assert [line for line in changing(desk) if "delete-stack" in line or "eksctl create" in line] == []
+
+
 def test_node_group_in_progress_is_awaited(desk: Desk) -> None:
     interrupted(desk, "CREATE_IN_PROGRESS", "CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
     done = desk.run("create-cluster.sh")
@@ -322,7 +339,7 @@ def test_conflict_is_retried(desk: Desk) -> None:
     desk.answer("kubectl", " patch ", real=str(spy))
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
-    assert "someone else changed aws-auth at the same time: fetching it again" in done.stderr
+    assert "someone else changed aws-auth at the same time: fetching it again" in done.stderr.splitlines()
     assert sum("get configmap/aws-auth" in line for line in commands(desk)) == 3, "two to edit it, and one to confirm"
 
 
@@ -548,6 +565,16 @@ def test_teardown_deletes_in_order(desk: Desk) -> None:
     ]
     assert done.returncode == 1  # the stand-in still lists the context, so it counts as left
     assert "kubeconfig context: arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo" in done.stdout
+
+
+@pytest.mark.parametrize("status", ["CREATING", "UPDATING", "DELETING"])
+def test_teardown_waits_for_an_operation_of_the_cluster(status: str, desk: Desk) -> None:
+    settled, states = desk.home / "settled", desk.home / "states"
+    states.write_text(f"#!/bin/sh\n[ -e {settled} ] && echo ACTIVE && exit\ntouch {settled}\necho {status}\n")
+    states.chmod(0o755)
+    desk.answer("aws", "describe-cluster .*status", real=str(states))
+    desk.run("teardown.sh", "--yes")
+    assert any("delete namespace hello-world" in line for line in commands(desk))
 
 
 def test_teardown_of_nothing_changes_nothing(desk: Desk) -> None:

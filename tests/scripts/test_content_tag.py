@@ -6,6 +6,7 @@ What Docker sees is tried with a real Docker Engine in tests/rehearsal/test_dock
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import pytest
 
 from tests.support.desk import copy_of_checkout
 from tests.support.paths import FAKES, ROOT
+
+TAGS = re.compile(r"content-[0-9a-f]{32}\nfiles-[0-9a-f]{32}\n")
 
 
 @pytest.fixture
@@ -40,8 +43,8 @@ def run(copy: Path, script: str = "content-tag.sh", **environment: str) -> subpr
 def content_tag(copy: Path, **environment: str) -> str:
     done = run(copy, **environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("content-")
-    return done.stdout.strip()
+    assert TAGS.fullmatch(done.stdout)
+    return done.stdout.split()[0]
 
 
 def append(name: str, text: str = "# another line\n") -> Callable[[Path], None]:
@@ -113,7 +116,26 @@ def test_target_of_a_link_changes_the_tag(copy: Path) -> None:
 
 def test_base_image_changes_the_tag(copy: Path) -> None:
     """A tag such as 3.13-slim moves with every fix of its packages."""
-    assert content_tag(copy, BASE="one") != content_tag(copy, BASE="two")
+    one, two = (run(copy, BASE=base).stdout.split() for base in ("one", "two"))
+    assert one[0] != two[0]
+    assert one[1] == two[1]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_without_the_base_images_registry_the_files_have_a_tag(copy: Path, name: str) -> None:
+    """Once, a push of documents failed if public.ecr.aws was down."""
+    (copy.parent / "bin" / "docker").unlink()
+    program = f'#!/bin/sh\ncase "$*" in pull* | *inspect*) exit 1 ;; esac\nexec {FAKES}/docker.sh "$@"\n'
+    for tool, text in (("docker", program), ("sleep", "#!/bin/sh\n")):
+        (copy.parent / "bin" / tool).write_text(text)
+        (copy.parent / "bin" / tool).chmod(0o755)
+    before = run(copy)
+    assert re.fullmatch(r"files-[0-9a-f]{32}\n", before.stdout)
+    assert before.stderr.splitlines()[-1] == (
+        "the registry of the base image does not answer: the last image of the same files is deployed, if there is one"
+    )
+    CHANGES[name](copy)
+    assert run(copy).stdout != before.stdout
 
 
 def test_build_argument_changes_the_tag(copy: Path) -> None:

@@ -173,7 +173,7 @@ def test_other_rejections_are_failures(desk: Desk) -> None:
 
 def library(code: str, tmp_path: Path, bound: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code with the scripts' functions."""
-    text = f"set -euo pipefail; source scripts/lib/common.sh; begin ''; {code}"
+    text = f"set -euo pipefail; source scripts/lib/common.sh; begin ''; {code}\nend"
     base = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "GITHUB_USER": "learner"}
     return subprocess.run(
         ["bash", "-c", text, "scripts/create-role.sh"], cwd=ROOT, env=base | environment, stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import yaml
 
 from tests.support.builds import Build
 from tests.support.desk import copy_of_checkout
+from tests.support.names import ECR_HOSTS
 from tests.support.paths import ROOT
 
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:" + "a" * 64
@@ -70,11 +71,21 @@ def test_deploys_and_waits(build: Build) -> None:
     assert [call.split()[0:2] for call in verbs(build)] == [
         ["get", "deployment/hello-world"],
         ["apply", "--filename"],
+        ["get", "deployment/hello-world"],
         ["rollout", "status"],
+        ["get", "--raw"],
     ]
     expected = (ROOT / "deployment.yml").read_text().replace("CONTAINER_IMAGE", IMAGE)
     assert (build.notes / "applied").read_text() == expected
     assert done.stdout.splitlines()[-1] == f"==> Live: {IMAGE}"
+
+
+@pytest.mark.parametrize("host", ECR_HOSTS)
+def test_image_of_any_partition_is_deployed(build: Build, host: str) -> None:
+    image = f"{host}/aws-pipeline@sha256:{'a' * 64}"
+    done = build.run("build/deploy.sh", image)
+    assert done.returncode == 0, done.stderr
+    assert f"image: {image}\n" in (build.notes / "applied").read_text()
 
 
 def test_failed_rollout_is_explained_and_rolled_back(build: Build) -> None:
@@ -102,6 +113,118 @@ def test_failed_rollout_is_explained_and_rolled_back(build: Build) -> None:
         f"logs new-3 {every}",
         f"logs new-3 {every} --previous",
     ]
+
+
+# What the app answers
+
+ASK = "get --raw /api/v1/namespaces/hello-world/services/hello-world:http/proxy/version"
+BY_APP = {
+    "another version": (f"1234567 {OLD_IMAGE}", 0, f"The answer is not {IMAGE}: 1234567 {OLD_IMAGE}"),
+    "nothing": ("", 0, f"The answer is not {IMAGE}: "),
+    "control characters": ("\\033[2Jok", 0, f"The answer is not {IMAGE}:  [2Jok"),
+    "silence": ("", 124, "No answer within 10 seconds"),
+    "404": ("Error from server (NotFound): the server could not find the requested resource", 1, "(NotFound): "),
+    "500": ('Error from server (InternalError): an error on the server ("x") has prevented the request', 1, "(InternalError): "),
+    "503": ("Error from server (ServiceUnavailable): the server is currently unable to handle the request", 1, "(Serv"),
+    "401": ("error: You must be logged in to the server (Unauthorized)", 1, "You must be logged in"),
+    "refused": ("Error from server (ServiceUnavailable): error trying to reach service: dial tcp 10.0.0.3:8080: connect: connection refused", 1, "refused"),
+}  # fmt: skip
+
+
+def test_live_only_if_the_app_answers_for_the_release(build: Build) -> None:
+    runs(build)
+    build.answer(ASK, f"1234567 {IMAGE}\n")
+    done = build.run("build/deploy.sh", IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-3:] == [
+        "==> Ask hello-world:http/version",
+        f"Answered: 1234567 {IMAGE}",
+        f"==> Live: {IMAGE}",
+    ]
+    assert len([call for call in verbs(build) if call == ASK]) == 1
+
+
+@pytest.mark.parametrize("answer", BY_APP)
+def test_release_that_answers_wrongly_is_rolled_back(build: Build, answer: str) -> None:
+    text, code, says = BY_APP[answer]
+    runs(build)
+    build.answer(ASK, text, code)
+    build.answer("{.metadata.name} {.status", "old-1 True\nnew-1 True\n")
+    build.answer("logs new-1", "KeyError: 'DATABASE_URL'\n")
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert failed.returncode == 1
+    assert says in failed.stderr
+    assert "KeyError: 'DATABASE_URL'" in failed.stderr
+    assert "logs old-1" not in "".join(build.calls)
+    assert last(failed).endswith("was rolled back to revision 3 of hello-world: see the errors above")
+    assert undone(build) == ["rollout undo deployment/hello-world --to-revision=3"]
+    assert "Live" not in failed.stdout
+    assert len([call for call in verbs(build) if call == ASK]) == 4
+
+
+@pytest.mark.parametrize("answer", BY_APP)
+def test_app_is_asked_again(build: Build, answer: str) -> None:
+    """A pod that is being stopped may still get requests, and a single error may pass."""
+    text, code, _ = BY_APP[answer]
+    runs(build)
+    build.answer(ASK, text, code, "once")
+    done = build.run("build/deploy.sh", IMAGE)
+    assert (done.returncode, undone(build)) == (0, []), done.stderr
+
+
+@pytest.mark.parametrize("answer", BY_APP)
+def test_no_verdict_on_the_app_while_the_cluster_does_not_answer(build: Build, answer: str) -> None:
+    """kubectl prints an error of the app like one of the API server."""
+    text, code, _ = BY_APP[answer]
+    build.answer("--output=name", NO_VERDICT["503"], 1)
+    runs(build)
+    build.answer(ASK, text, code)
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert last(failed).startswith("not known what hello-world:http/version answers: the cluster gave no answer, ")
+    assert (failed.returncode, undone(build)) == (1, [])
+
+
+def test_right_to_ask_is_missing(build: Build) -> None:
+    """A cluster that was set up before has an older Role."""
+    runs(build)
+    build.answer(
+        ASK,
+        'Error from server (Forbidden): services "hello-world:http" is forbidden: User "build" cannot get resource "services/proxy"',
+        1,
+    )
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert last(failed) == (
+        "the pipeline may not ask hello-world:http, so nothing was rolled back: "
+        "name it in deployer-rbac.yml, run scripts/authorize-role.sh, then retry the build"
+    )
+    assert (failed.returncode, undone(build)) == (1, [])
+
+
+def asking(made: dict[str, Any], **check: str) -> dict[str, Any]:
+    """Return the Deployment with these annotations for the check."""
+    made["metadata"]["annotations"] = {f"release-check/{name}": value for name, value in check.items()}
+    return made
+
+
+def test_another_app_names_what_is_asked(build: Build) -> None:
+    edited(build, asking(deployment("x", "CONTAINER_IMAGE"), url="shop:80/about?as=text", answer="ready | set"))
+    build.answer("services/shop:80/proxy/about?as=text", "We are ready | set\n")
+    done = build.run("build/deploy.sh", IMAGE)
+    assert (done.returncode, done.stdout.splitlines()[-2]) == (0, "Answered: We are ready | set"), done.stderr
+
+
+def test_any_answer_will_do_without_a_text(build: Build) -> None:
+    edited(build, asking(deployment("x", "CONTAINER_IMAGE"), url="shop:http/"))
+    build.answer("services/shop:http/proxy/", "")
+    assert build.run("build/deploy.sh", IMAGE).returncode == 0
+
+
+def test_app_that_names_nothing_is_not_asked(build: Build) -> None:
+    edited(build, deployment("my-shop", "CONTAINER_IMAGE"))
+    done = build.run("build/deploy.sh", IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert not any("--raw" in call for call in build.calls)
+    assert "Ask" not in done.stdout
 
 
 # Pods that are stuck
@@ -145,6 +268,8 @@ def test_stuck_rollout_is_rolled_back_before_its_deadline(
     assert f"new-2: {reason}, {message}" in failed.stderr.splitlines()
     assert last(failed).endswith("was rolled back to revision 3 of hello-world: see the errors above")
     assert len([call for call in build.calls if WAIT in call]) == 1
+    (states,) = [call for call in build.calls if STATES in call]
+    assert '={.metadata.ownerReferences[0].name}{"\\t"}{.metadata.annotations.deployment' in states
 
 
 CRASHING = ("9", "CrashLoopBackOff", "back-off 5m0s restarting failed container")
@@ -208,7 +333,31 @@ def test_later_deployment_is_not_rolled_back(build: Build) -> None:
     build.answer(WAIT, VERDICT, 1)
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
-    assert "not rolled back, because someone deployed another image in the meantime" in last(failed)
+    assert "not rolled back, because someone changed it in the meantime" in last(failed)
+    assert not undone(build)
+
+
+@pytest.mark.parametrize(("now", "undo"), [("{env: applied}", True), ("{env: of another}", False)])
+def test_change_of_the_same_image_by_someone_else_is_not_rolled_back(build: Build, now: str, undo: bool) -> None:
+    """Once, only the images were compared, so that a release or a hand that changed other fields was undone too."""
+    build.answer("|{.spec.template}", f"3|{IMAGE}|{{env: before}}", often="once")
+    build.answer("|{.spec.template}", f"{IMAGE}|{{env: applied}}", often="once")
+    build.answer("|{.spec.template}", f"{IMAGE}|{now}")
+    runs(build)
+    build.answer(WAIT, VERDICT, 1)
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert failed.returncode == 1
+    assert bool(undone(build)) == undo
+    assert ("because someone changed it in the meantime" in last(failed)) != undo
+
+
+def test_refused_change_of_the_same_image_is_not_undone(build: Build) -> None:
+    build.answer("|{.spec.template}", f"3|{IMAGE}|{{env: before}}", often="once")
+    build.answer("|{.spec.template}", f"{IMAGE}|{{env: before}}")
+    runs(build)
+    build.answer("apply", REFUSALS[next(iter(REFUSALS))], 1)
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert last(failed) == "the cluster refused the change, and the earlier release runs: see the errors above"
     assert not undone(build)
 
 
@@ -289,7 +438,16 @@ REFUSALS = {
     "no kind": 'error: resource mapping not found for name: "x" namespace: "": no matches for kind "X" in version "v1"',
     "with a lost connection": f"{NO_VERDICT['EOF']}\\nError from server (Forbidden): no",
 }
-CALLS = {"before": BEFORE, "apply": " apply ", "wait": WAIT, "now": NOW, "undo": "rollout undo", "health": HEALTH}
+ANSWER = "get --raw"
+CALLS = {
+    "before": BEFORE,
+    "answer": ANSWER,
+    "apply": " apply ",
+    "wait": WAIT,
+    "now": NOW,
+    "undo": "rollout undo",
+    "health": HEALTH,
+}
 
 
 @pytest.mark.parametrize("error", NO_VERDICT)
@@ -313,10 +471,12 @@ def test_transient_error_changes_nothing(build: Build, call: str, error: str) ->
         ("before", "cannot read deployment/hello-world in hello-world, so nothing was changed: "),
         ("apply", "not known whether all of deployment.yml was applied: the cluster gave no answer, see the last error above; "),
         ("wait", "not known whether deployment/hello-world is rolled out: the cluster gave no answer, see the last error above; "),
+        ("answer", "not known what hello-world:http/version answers: the cluster gave no answer, see the last error above; "),
     ],
 )  # fmt: skip
 def test_lasting_error_is_no_verdict(build: Build, call: str, said: str) -> None:
-    edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=0))
+    app = deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=0)
+    edited(build, asking(app, url="hello-world:http/version", answer="CONTAINER_IMAGE"))
     runs(build)
     (build.notes / "rules").write_text("")
     build.answer(CALLS[call], NO_VERDICT["handshake"], 1)
@@ -365,6 +525,19 @@ if [[ "$*" == *--timeout=10s ]]; then
   exit 1
 fi
 """
+
+
+def test_waits_twice_the_deadline_without_visible_progress(build: Build) -> None:
+    """kubectl does not show all progress, from which the Deployment counts its deadline; 5 seconds are for the network."""
+    edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=10))
+    runs(build)
+    silent = PROGRESS.replace('  echo "Waiting: ${#steps} of 5"\n', "").replace("${#steps} < 5", "${#steps} < 2")
+    silent = silent.replace("sleep 2", "sleep 7")
+    build.install(
+        "kubectl", silent + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/usr/bin/env bash\n")
+    )
+    done = build.run("build/deploy.sh", IMAGE)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("error", REFUSALS)
@@ -421,6 +594,14 @@ def test_renamed_app_is_waited_for_and_undone(build: Build) -> None:
     assert "hello-world" not in "".join(verbs(build)).replace(IMAGE, "")
 
 
+def test_manifest_may_have_windows_line_ends(build: Build) -> None:
+    """Once, its image line was not found, and the message said that there had to be one."""
+    edited(build, text=(ROOT / "deployment.yml").read_text().replace("\n", "\r\n"))
+    done = build.run("build/deploy.sh", IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert f"image: {IMAGE}\r\n" in (build.notes / "applied").read_bytes().decode()
+
+
 SHOP = (
     deployment("my-shop", "envoy:1", "CONTAINER_IMAGE", init=("CONTAINER_IMAGE",)),
     *MANIFEST[1:],
@@ -473,6 +654,14 @@ def of_kind(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
 TEMPLATE = deployment("x", "CONTAINER_IMAGE")["spec"]
 RUNS_PODS = "runs pods, but only the rollout of a Deployment can be waited for and undone: leave it out"
 REFUSED = {
+    "another address": (
+        (asking(deployment("x", "CONTAINER_IMAGE"), url="http://hello-world/version"),),
+        "release-check/url must be SERVICE:PORT/PATH, as in shop:http/version, not http://hello-world/version",
+    ),
+    "an answer to nothing": (
+        (asking(deployment("x", "CONTAINER_IMAGE"), answer="ok"),),
+        "release-check/url must be SERVICE:PORT/PATH, as in shop:http/version, not ''",
+    ),
     "a pod": ((MANIFEST[0], of_kind("Pod", TEMPLATE["template"]["spec"])), f"Pod x {RUNS_PODS}"),
     "a job": ((MANIFEST[0], of_kind("Job", TEMPLATE)), f"Job x {RUNS_PODS}"),
     "a cron job": ((MANIFEST[0], of_kind("CronJob", {"jobTemplate": {"spec": TEMPLATE}})), f"CronJob x {RUNS_PODS}"),

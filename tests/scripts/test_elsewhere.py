@@ -54,7 +54,9 @@ def test_walk_in_another_region_with_the_rights_of_the_pages(tmp_path: Path) -> 
         run = there.run("teardown.sh", "--yes", **learner)
         assert (run.code, run.output.splitlines()[-1]) == (0, "==> Nothing is left"), run.output
     assert [
-        name for name in DEFAULTS if re.search(rf"\b{name}\b", made.replace("metadata.name: hello-world", ""))
+        name
+        for name in DEFAULTS
+        if re.search(rf"\b{name}\b", re.sub("metadata.name: hello-world|hello-world:http", "", made))
     ] == []
     assert all(
         OTHER[name] in made

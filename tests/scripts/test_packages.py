@@ -219,6 +219,21 @@ def test_failed_installation_shows_the_end_of_its_output(machine: Machine) -> No
     assert {path.name for path in machine.home.iterdir()} == {"bin"}, "the log is removed"
 
 
+@pytest.mark.parametrize("works", [False, True])
+def test_failed_update_is_named_if_the_installation_fails_too(machine: Machine, works: bool) -> None:
+    """Once, it was ignored: the installation then asks for versions that the mirror no longer has."""
+    git = f"cp {machine.home}/bin/curl {machine.home}/bin/git" if works else "exit 100"
+    machine.program("apt-get", f"[ $1 = install ] || exit 100; PATH=/usr/bin; {git}")
+    machine.has(everything("minimal"))
+    (machine.home / "bin" / "git").unlink()
+    done = machine.run("minimal")
+    line = (
+        "packages.sh: apt-get could not install git, after apt-get update failed (check the network and the package "
+        "sources): see its output above\n"
+    )
+    assert (done.returncode, done.stderr) == ((0, "") if works else (1, line))
+
+
 #: The programs of packages with another name, where docker.io has no client, as since Debian 13.
 SPLIT = {"docker.io": "dockerd", "docker-cli": "docker", "iproute2": "ip", "procps": "ps", "docker-buildx": "buildx"}
 WHOLE = {**SPLIT, "docker.io": "dockerd docker"}

@@ -15,7 +15,7 @@ from tests.support.desk import Desk
 from tests.support.paths import ROOT
 from tests.support.shell_syntax import nodes, tree
 
-#: Only Linux machines and CodeBuild run scripts/build, scripts/dev and the rehearsal.
+#: Only Linux machines and CodeBuild run scripts/build, with answer.sh, scripts/dev and the rehearsal.
 SCRIPTS = sorted(
     path
     for path in [
@@ -24,7 +24,7 @@ SCRIPTS = sorted(
         *ROOT.glob("scripts/*.sh"),
         *ROOT.glob("scripts/lib/*.sh"),
     ]
-    if path.name not in ("rehearse.sh", "test.sh")
+    if path.name not in ("rehearse.sh", "test.sh", "answer.sh")
 )
 #: Later syntax of bash, and what GNU's tools have alone: the pattern, and a line that it must find.
 RULES = {
@@ -136,6 +136,41 @@ needs_it = pytest.mark.skipif(not OLD, reason="there is no bash 3.2: set BASH_3_
 def test_bash_3_2_reads_it(script: Path) -> None:
     if script.name != "aws":
         subprocess.run([OLD[0], "-n", script], check=True)
+
+
+# After an unset variable, the EXIT trap of bash 3.2 sees status 0. So status 0 counts only after a call of end.
+
+COMMON = [path for path in (ROOT / "scripts").rglob("*.sh") if "source scripts/lib/common.sh\n" in path.read_text()]
+LAST = re.compile(r"(end|die .*|continue_as)\n")
+
+
+@pytest.mark.parametrize("script", COMMON, ids=lambda path: path.name)
+def test_script_says_that_it_has_come_to_its_end(script: Path) -> None:
+    lines = script.read_text(encoding="utf-8").splitlines(keepends=True)
+    assert LAST.fullmatch(lines[-1])
+    assert [line for line in lines if re.search(r"\bexit( 0)?\s*($|[;&|}#])", line)] == []
+
+
+def run_in(bash: str, last: str) -> tuple[int, str]:
+    script = f"set -euo pipefail\nself=/scripts/x.sh\nsource scripts/lib/common.sh\n{last}\n"
+    done = subprocess.run([bash, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("bash", [*OLD, "bash"])
+def test_script_that_does_not_come_to_its_end_fails(bash: str) -> None:
+    assert run_in(bash, "end") == (0, "")
+    code, said = run_in(bash, ":")
+    assert code == 1
+    assert "fix the error above, then run it again" in said
+
+
+@needs_it
+@pytest.mark.parametrize("last", ['echo "$nope"', 'f() { echo "$nope"; }; f'])
+def test_unset_variable_in_bash_3_2_fails(last: str) -> None:
+    code, said = run_in(OLD[0], f"{last}\nend")
+    assert code == 1
+    assert "nope: unbound variable" in said
 
 
 @needs_it

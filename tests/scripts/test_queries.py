@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Any
 
 import botocore.session
+import jmespath
 import jmespath.parser
 import pytest
 from botocore import xform_name
@@ -65,6 +66,12 @@ def test_fields_exist_in_the_answer(file: str, service: str, operation: str, que
     assert (ROOT / file).exists()
     parsed = jmespath.parser.Parser().parse(query).parsed
     follow(parsed, model(service, operation).output_shape)
+
+
+@pytest.mark.parametrize("query", sorted({query for _, _, _, query in queries() if query.endswith(" ''")}))
+def test_an_empty_text_replaces_what_is_missing(query: str) -> None:
+    """The AWS CLI prints None otherwise, which the scripts take for an answer that is not from AWS."""
+    assert jmespath.search(query, {"Stacks": [{}]}) == ""
 
 
 def test_all_queries_are_found() -> None:

@@ -245,7 +245,9 @@ SETTING = {
     "ConnectionArn": "CONNECTION_ARN",
     "NotificationEmail": "NOTIFICATION_EMAIL",
     "CodeBuildDockerImage": "CODEBUILD_IMAGE",
+    "Staging": "STAGING",
     "ApprovalRequired": "APPROVAL_REQUIRED",
+    "FailOnSeverity": "FAIL_ON_SEVERITY",
 }
 CHECK = """\
 refuse() { exit 2; }
@@ -257,7 +259,7 @@ while IFS= read -r -d '' name && IFS= read -r -d '' value; do
     printf -v "$name" %s "$value"
     case $name in
       GITHUB_TOKEN | CONNECTION_ARN) check_source ;;
-      CODEBUILD_IMAGE | APPROVAL_REQUIRED | NOTIFICATION_EMAIL) check_stack_options ;;
+      CODEBUILD_IMAGE | STAGING | APPROVAL_REQUIRED | FAIL_ON_SEVERITY | NOTIFICATION_EMAIL) check_stack_options ;;
       *) check_setting "$name" ;;
     esac
   ) && echo accepted || echo refused
@@ -303,7 +305,15 @@ def samples() -> list[tuple[str, str]]:
         found += [(name, with_typo(pick.choice(good), character, pick)) for character in TYPOS for _ in range(2)]
     images = [*SUPPORTED_IMAGES, "aws/codebuild/standard:4.0", "ubuntu", "aws/codebuild/standard:8x0", *HOSTILE]
     found += [("CodeBuildDockerImage", image) for image in images]
-    found += [("ApprovalRequired", value) for value in ["true", "false", "True", "yes", "1", *HOSTILE]]
+    found += [
+        (name, value)
+        for name in ("ApprovalRequired", "Staging")
+        for value in ["true", "false", "True", "yes", "1", *HOSTILE]
+    ]
+    found += [
+        ("FailOnSeverity", value)
+        for value in ["NONE", "LOW", "MEDIUM", "HIGH", "CRITICAL", "high", "INFORMATIONAL", *HOSTILE]
+    ]
     return [(name, value) for name, value in found if value and "\0" not in value]
 
 

@@ -22,6 +22,7 @@ from rehearsal.codebuild.buildspec import PHASES, parse
 from rehearsal.codebuild.shell import Shell
 from tests.support.desk import FAKE, Desk, copy_of_checkout
 from tests.support.image_stages import stages
+from tests.support.names import ECR_HOSTS
 from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import FAKES, ROOT
 
@@ -30,7 +31,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DIGEST = "sha256:" + "d" * 64
 PASSWORD = "the-registry-password"
 #: Scripts of a build that use the cluster or the network.
-OUTSIDE = ("connect", "install-kubectl", "deploy")
+OUTSIDE = ("connect", "install-kubectl", "check-findings", "deploy")
 DEPLOYS = f"deploy {REPOSITORY}"
 
 
@@ -39,19 +40,21 @@ class Build:
     """A build of a commit for which no image exists yet."""
 
     desk: Desk
+    repository: str = REPOSITORY
 
-    def run(self) -> bool:
-        """Run all phases and return whether the build succeeded."""
+    def run(self, **given: str) -> bool:
+        """Run all phases, with the variables of the pipeline's action, and return whether the build succeeded."""
         (self.desk.home / "rules.json").write_text(json.dumps(self.desk.rules), encoding="utf-8")
         spec = parse((self.desk.checkout / "buildspec.yml").read_text(encoding="utf-8"))
         environment = {
             "PATH": f"{self.desk.home / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self.desk.home),
             "FAKES": str(self.desk.home),
-            "ECR_REPOSITORY_URI": REPOSITORY,
+            "ECR_REPOSITORY_URI": self.repository,
             "EKS_CLUSTER_NAME": "eksctl-demo",
             "EKS_KUBECTL_ROLE_ARN": ROLE,
             "CODEBUILD_RESOLVED_SOURCE_VERSION": COMMIT,
+            **given,
         }
         with (self.desk.home / "log").open("wb") as log:
             shell = Shell(
@@ -115,11 +118,36 @@ def test_commit_is_tested_built_pushed_and_deployed_by_digest(build: Build) -> N
     images = [line for line in lines if line.startswith("docker build") and f"--build-arg VERSION={COMMIT} " in line]
     assert (len(tests), len(images)) == (1, 1)
     pushed = {tag_of(line): number for number, line in enumerate(lines) if line.startswith("docker push")}
-    assert {tag.partition("-")[0] for tag in pushed} == {COMMIT, "content", "cache"}
+    assert {tag.partition("-")[0] for tag in pushed} == {COMMIT, "content", "files", "cache"}
     assert all(number > tests[0] for tag, number in pushed.items() if tag != "cache")
     assert build.calls("deploy") == ["deploy --check", f"deploy {REPOSITORY}@{DIGEST}"]
     assert lines.index("deploy --check") < tests[0]
     assert lines.index(f"deploy {REPOSITORY}@{DIGEST}") > max(pushed.values())
+
+
+@pytest.mark.parametrize("host", ECR_HOSTS)
+def test_registry_of_any_partition(build: Build, host: str) -> None:
+    build.repository = f"{host}/aws-pipeline"
+    build.desk.answer("docker", "^image inspect", stdout=f"{build.repository}@{DIGEST}\n")
+    assert build.run()
+    assert build.calls("deploy")[-1] == f"deploy {host}/aws-pipeline@{DIGEST}"
+    assert build.calls("docker login") == [f"docker login --username AWS --password-stdin {host}"]
+    assert build.calls("docker logout") == [f"docker logout {host}"]
+    (lookup,) = build.calls("aws ecr batch-get-image")
+    assert "--repository-name aws-pipeline " in lookup
+
+
+def test_findings_are_checked_before_the_deployment_if_the_stack_says_so(build: Build) -> None:
+    assert build.run(FAIL_ON_SEVERITY="HIGH")
+    wanted = [f"check-findings {REPOSITORY}@{DIGEST} HIGH", f"deploy {REPOSITORY}@{DIGEST}"]
+    assert build.calls("check-findings", f"deploy {REPOSITORY}") == wanted
+    build.desk.forget()
+    build.desk.answer("check-findings", "", code=1)
+    assert not build.run(FAIL_ON_SEVERITY="HIGH")
+    assert build.calls(f"deploy {REPOSITORY}") == []
+    build.desk.forget()
+    assert build.run()
+    assert build.calls("check-findings") == []
 
 
 def test_settings_of_the_tools() -> None:
@@ -145,13 +173,14 @@ def test_image_is_looked_up_by_the_commit_and_by_its_files(build: Build) -> None
 def test_image_and_tests_are_built_from_the_cached_layers_and_pushed(build: Build) -> None:
     assert build.run()
     cache, wanted = f"{REPOSITORY}:cache", built(build)
-    (content,) = {tag_of(line) for line in wanted if tag_of(line).startswith("content-")}
+    derived = {tag_of(line) for line in wanted if tag_of(line).startswith(("content-", "files-"))}
+    assert len(derived) == 2
     assert sorted(wanted) == sorted([
         f"docker build --target test --cache-from {cache} .",
         f"docker build --build-arg VERSION={COMMIT} --build-arg BUILDKIT_INLINE_CACHE=1 --cache-from {cache} --tag {cache} .",
         f"docker push --quiet {cache}",
-        *(f"docker tag {cache} {REPOSITORY}:{tag}" for tag in (COMMIT, content)),
-        *(f"docker push --quiet {REPOSITORY}:{tag}" for tag in (COMMIT, content)),
+        *(f"docker tag {cache} {REPOSITORY}:{tag}" for tag in (COMMIT, *derived)),
+        *(f"docker push --quiet {REPOSITORY}:{tag}" for tag in (COMMIT, *derived)),
     ])  # fmt: skip
 
 
@@ -198,8 +227,20 @@ def test_base_image_that_cannot_be_pulled_fails_the_build(build: Build) -> None:
     build.desk.answer("sleep", "")
     (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
     assert not build.run()
-    assert len(build.calls("docker pull")) == 5
     assert [*built(build), *build.calls(DEPLOYS)] == []
+    assert "image | cannot pull public.ecr.aws/" in (build.desk.home / "log").read_text()
+
+
+def test_registry_that_does_not_answer_fails_no_push_of_documents(build: Build) -> None:
+    """The tag of the files alone finds their last image; it is not asked for while the base image is known."""
+    build.desk.answer("docker", "^(pull|image inspect)", stderr="no\n", code=1)
+    build.desk.answer("sleep", "")
+    (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
+    build.desk.answer("aws", "batch-get-image .*imageTag=files-", stdout=f"{DIGEST}\n")
+    assert build.run(), (build.desk.home / "log").read_text()
+    assert built(build) == []
+    assert build.calls(DEPLOYS) == [f"deploy {REPOSITORY}@{DIGEST}"]
+    assert "image | the registry of the base image does not answer: " in (build.desk.home / "log").read_text()
 
 
 def test_image_of_the_same_files_is_reused(build: Build) -> None:
@@ -207,6 +248,16 @@ def test_image_of_the_same_files_is_reused(build: Build) -> None:
     assert build.run()
     assert built(build) == []
     assert build.calls(DEPLOYS) == [f"deploy {REPOSITORY}@{DIGEST}"]
+
+
+def test_image_that_is_given_is_deployed_and_nothing_is_built(build: Build) -> None:
+    """Production deploys what staging ran, whatever image ECR has for the commit now."""
+    staged = f"{REPOSITORY}@sha256:{'e' * 64}"
+    build.desk.answer("aws", "batch-get-image", stdout=f"{DIGEST}\n")
+    assert build.run(IMAGE=staged), (build.desk.home / "log").read_text()
+    assert build.calls(DEPLOYS) == [f"deploy {staged}"]
+    assert build.calls("aws") == []
+    assert {line.split()[1] for line in build.calls("docker")} == {"logout"}
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,11 @@ class TestStackWithDefaults:
         assert len(secret) == 64
         assert secret.isalnum()
 
-    def test_only_the_cache_tag_is_mutable(self, aws: Aws, stack: dict[str, str]) -> None:
+    def test_only_the_tags_that_are_never_deployed_by_name_are_mutable(self, aws: Aws, stack: dict[str, str]) -> None:
         name = stack["EcrRepositoryUri"].partition("/")[2]
         (repository,) = aws.root("ecr").describe_repositories(repositoryNames=[name])["repositories"]
         assert repository["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
-        assert [each["filter"] for each in repository["imageTagMutabilityExclusionFilters"]] == ["cache"]
+        assert [each["filter"] for each in repository["imageTagMutabilityExclusionFilters"]] == ["cache", "files-*"]
 
     def test_second_update_changes_nothing(self, aws: Aws) -> None:
         with pytest.raises(ClientError, match="No updates are to be performed"):
@@ -113,7 +113,20 @@ class TestStackWithDefaults:
         assert aws.change("update", "aws-pipeline", GitBranch="main", ApprovalRequired="true") == "UPDATE_COMPLETE"
         stages = json.loads(aws.records.read_text(encoding="utf-8"))["AWS::CodePipeline::Pipeline"]["Stages"]
         assert [stage["Name"] for stage in stages] == ["Source", "Approve", "Build"]
+        assert "EnvironmentVariables" not in stages[-1]["Actions"][0]["Configuration"]
         assert aws.trust() == held(stack["CodeBuildRoleArn"])
+
+    def test_update_adds_staging(self, aws: Aws) -> None:
+        assert aws.change("update", "aws-pipeline", Staging="true", ApprovalRequired="true") == "UPDATE_COMPLETE"
+        stages = json.loads(aws.records.read_text(encoding="utf-8"))["AWS::CodePipeline::Pipeline"]["Stages"]
+        assert [stage["Name"] for stage in stages] == ["Source", "Staging", "Approve", "Production"]
+        variables = [
+            json.loads(stages[number]["Actions"][0]["Configuration"]["EnvironmentVariables"]) for number in (1, 3)
+        ]
+        assert variables == [
+            [{"name": "APP_NAMESPACE", "value": "hello-world-staging"}],
+            [{"name": "IMAGE", "value": "#{Staging.IMAGE}"}],
+        ]
 
     def test_update_moves_the_trust_to_another_role(self, aws: Aws, stack: dict[str, str]) -> None:
         aws.make_role(OTHER_ROLE)
@@ -305,6 +318,7 @@ def test_delete_succeeds_without_the_role(aws: Aws) -> None:
         ({"GitHubUser": "-"}, "GitHub user"),
         ({"CodeBuildDockerImage": "aws/codebuild/standard:4.0"}, "CodeBuildDockerImage"),
         ({"ApprovalRequired": "yes"}, "ApprovalRequired"),
+        ({"Staging": "yes"}, "Staging"),
     ],
 )
 def test_wrong_parameters_create_nothing(aws: Aws, given: dict[str, str], message: str) -> None:

@@ -10,12 +10,14 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 import pytest
 
+from rehearsal.codebuild.buildspec import parse
 from tests.support.names import CONNECTION, OLD_CONNECTION, TOKEN
 from tests.support.parameter_values import ACCEPTED, HOSTILE, REFUSED, SUPPORTED_IMAGES
 from tests.support.paths import ROOT
@@ -24,7 +26,8 @@ from tests.support.template import FILE, TEMPLATE, refused, resources, text
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 BY_TOKEN = {"GitHubUser": "octocat", "GitHubToken": TOKEN}
 BY_CONNECTION = {"GitHubUser": "octocat", "ConnectionArn": CONNECTION}
-EVERYTHING = BY_TOKEN | {"ApprovalRequired": "true", "NotificationEmail": "ann@example.com"}
+STAGED = {"Staging": "true"}
+EVERYTHING = BY_TOKEN | {"ApprovalRequired": "true", "FailOnSeverity": "HIGH", "NotificationEmail": "ann@example.com"}
 
 KUBECTL_ROLE = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${KubectlRoleName}"}
 OBJECTS = {"Fn::Sub": "${ArtifactBucket.Arn}/*"}
@@ -60,6 +63,7 @@ RIGHTS = [
     ("PipelineRole", {"s3:GetBucketVersioning"}, BUCKET),
     ("PipelineRole", {"codebuild:StartBuild", "codebuild:BatchGetBuilds"}, PROJECT),
 ]
+FINDINGS_RIGHT = ("CodeBuildRole", {"ecr:DescribeImageScanFindings"}, REPOSITORY)
 CONNECTION_RIGHT = ("PipelineRole", {"codeconnections:UseConnection"}, {"Ref": "ConnectionArn"})
 
 #: Who may assume each role, and under which condition.
@@ -144,7 +148,9 @@ def test_parameters_and_their_defaults() -> None:
         "KubectlRoleName": "UdacityFlaskDeployCBKubectlRole",
         "KubectlRoleId": "",
         "ConnectionArn": "",
+        "Staging": "false",
         "ApprovalRequired": "false",
+        "FailOnSeverity": "NONE",
         "NotificationEmail": "",
     }
     assert {each["Type"] for each in PARAMETERS.values()} == {"String"}
@@ -265,6 +271,7 @@ def test_webhook_has_its_own_secret() -> None:
     assert webhook["RegisterWithThirdParty"] is True
     assert webhook["Filters"] == [{"JsonPath": "$.ref", "MatchEquals": {"Fn::Sub": "refs/heads/${GitBranch}"}}]
     assert webhook["TargetPipeline"] == {"Ref": "Pipeline"}
+    assert webhook["TargetPipelineVersion"] == {"Fn::GetAtt": ["Pipeline", "Version"]}
     assert webhook["TargetAction"] == made["Pipeline"]["Properties"]["Stages"][0]["Actions"][0]["Name"]
     generated = made["WebhookSecret"]["Properties"]["GenerateSecretString"]
     assert 32 <= generated["PasswordLength"] <= 100
@@ -277,6 +284,8 @@ def test_webhook_has_its_own_secret() -> None:
 def test_rights_are_exactly_the_listed_ones() -> None:
     assert sorted(rights(**BY_TOKEN)) == sorted(expected(RIGHTS))
     assert sorted(rights(**BY_CONNECTION)) == sorted(expected([*RIGHTS, CONNECTION_RIGHT]))
+    checked = BY_TOKEN | {"FailOnSeverity": "HIGH"}
+    assert Counter(rights(**checked)) == Counter(expected([*RIGHTS, FINDINGS_RIGHT]))
     by_old = BY_CONNECTION | {"ConnectionArn": OLD_CONNECTION}
     old_right = ("PipelineRole", {"codestar-connections:UseConnection"}, {"Ref": "ConnectionArn"})
     assert sorted(rights(**by_old)) == sorted(expected([*RIGHTS, old_right])), (
@@ -317,6 +326,16 @@ def test_function_keeps_its_right_on_the_old_role_while_the_name_changes() -> No
 # --- Resources -------------------------------------------------------------------------------------------------------
 
 
+def test_builds_learn_of_the_severity_only_if_one_is_set() -> None:
+    def given(**values: str) -> dict[str, Any]:
+        project = resources(**BY_TOKEN, **values)["CodeBuildProject"]
+        return {each["Name"]: each["Value"] for each in project["Properties"]["Environment"]["EnvironmentVariables"]}
+
+    assert set(given(FailOnSeverity="HIGH")) - set(given()) == {"FAIL_ON_SEVERITY"}
+    assert given(FailOnSeverity="HIGH")["FAIL_ON_SEVERITY"] == {"Ref": "FailOnSeverity"}
+    assert set(given()) == {"ECR_REPOSITORY_URI", "EKS_CLUSTER_NAME", "APP_NAMESPACE", "EKS_KUBECTL_ROLE_ARN"}
+
+
 def test_each_option_adds_only_its_resources() -> None:
     least = set(resources(**BY_CONNECTION))
     assert set(resources(**BY_TOKEN)) - least == {"Webhook", "WebhookSecret"}
@@ -335,19 +354,62 @@ def test_each_option_adds_only_its_resources() -> None:
         (BY_CONNECTION, ["Source", "Build"]),
         (BY_TOKEN | {"ApprovalRequired": "true"}, ["Source", "Approve", "Build"]),
         (BY_CONNECTION | {"ApprovalRequired": "true"}, ["Source", "Approve", "Build"]),
+        (BY_TOKEN | STAGED, ["Source", "Staging", "Production"]),
+        (EVERYTHING | STAGED, ["Source", "Staging", "Approve", "Production"]),
     ],
 )
 def test_stages(given: dict[str, str], stages: list[str]) -> None:
     pipeline = resources(**given)["Pipeline"]["Properties"]
+    assert pipeline["Name"] == {"Ref": "AWS::StackName"}, "the scripts ask for this name"
     assert [stage["Name"] for stage in pipeline["Stages"]] == stages
     assert all(len(stage["Actions"]) == 1 for stage in pipeline["Stages"])
-    source, build = pipeline["Stages"][0]["Actions"][0], pipeline["Stages"][-1]["Actions"][0]
-    assert build["InputArtifacts"] == source["OutputArtifacts"]
-    assert build["ActionTypeId"] == {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"}
-    assert build["Configuration"] == {"ProjectName": {"Ref": "CodeBuildProject"}}
+    source = pipeline["Stages"][0]["Actions"][0]
+    builds = [stage["Actions"][0] for stage in pipeline["Stages"] if stage["Name"] not in ("Source", "Approve")]
+    for build in builds:
+        assert build["InputArtifacts"] == source["OutputArtifacts"]
+        assert build["ActionTypeId"] == {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"}
+        assert build["Configuration"]["ProjectName"] == {"Ref": "CodeBuildProject"}
     assert (pipeline["PipelineType"], pipeline["ExecutionMode"]) == ("V2", "SUPERSEDED")
     assert pipeline["ArtifactStore"] == {"Type": "S3", "Location": {"Ref": "ArtifactBucket"}}
     assert pipeline["RoleArn"] == {"Fn::GetAtt": ["PipelineRole", "Arn"]}
+
+
+def test_without_staging_one_action_builds_and_deploys() -> None:
+    """An existing stack whose owner chooses nothing keeps its pipeline."""
+    assert resources(**BY_TOKEN)["Pipeline"]["Properties"]["Stages"][1:] == [
+        {
+            "Name": "Build",
+            "Actions": [
+                {
+                    "Name": "BuildAndDeploy",
+                    "ActionTypeId": {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"},
+                    "Configuration": {"ProjectName": {"Ref": "CodeBuildProject"}},
+                    "InputArtifacts": [{"Name": "Source"}],
+                }
+            ],
+        }
+    ]
+
+
+def test_production_gets_the_image_of_staging() -> None:
+    """Staging builds, for a namespace of its own; what it exports is in the namespace of variables that production reads."""
+    _, staging, production = (
+        each["Actions"][0] for each in resources(**BY_TOKEN, **STAGED)["Pipeline"]["Properties"]["Stages"]
+    )
+    project = {"ProjectName": {"Ref": "CodeBuildProject"}}
+    namespace = {"Fn::Sub": '[{"name": "APP_NAMESPACE", "value": "${AppNamespace}-staging"}]'}
+    assert staging["Configuration"] == project | {"EnvironmentVariables": namespace}
+    image = f'[{{"name": "IMAGE", "value": "#{{{staging["Namespace"]}.IMAGE}}"}}]'
+    assert production["Configuration"] == project | {"EnvironmentVariables": image}
+    buildspec = parse((ROOT / "buildspec.yml").read_text(encoding="utf-8"))
+    assert "IMAGE" in buildspec.exported
+
+
+def test_staging_adds_no_resource_and_no_right() -> None:
+    changed = {
+        name for name, each in resources(**BY_TOKEN, **STAGED).items() if each != resources(**BY_TOKEN).get(name)
+    }
+    assert changed == {"Pipeline"}
 
 
 def test_source_by_token() -> None:
@@ -377,6 +439,12 @@ def test_source_by_connection() -> None:
         "OutputArtifactFormat": "CODE_ZIP",
         "DetectChanges": True,
     }
+
+
+def test_approval_says_what_it_lets_through() -> None:
+    for given, words in (({}, "build this commit"), (STAGED, "deploy to production what staging runs")):
+        stages = {each["Name"]: each for each in resources(**EVERYTHING, **given)["Pipeline"]["Properties"]["Stages"]}
+        assert words in stages["Approve"]["Actions"][0]["Configuration"]["CustomData"]
 
 
 def test_approval_is_manual() -> None:
@@ -421,8 +489,9 @@ def test_repository() -> None:
     excluded = [
         each["ImageTagMutabilityExclusionFilterValue"] for each in repository["ImageTagMutabilityExclusionFilters"]
     ]
-    assert excluded == ["cache"]
+    assert excluded == ["cache", "files-*"]
     assert '"$ECR_REPOSITORY_URI:cache"' in (ROOT / "buildspec.yml").read_text(encoding="utf-8")
+    assert "files-" in (ROOT / "scripts" / "build" / "content-tag.sh").read_text(encoding="utf-8")
     assert repository["EmptyOnDelete"] is True
     assert repository["EncryptionConfiguration"] == {"EncryptionType": "AES256"}, "KMS takes kms:RetireGrant to delete"
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}

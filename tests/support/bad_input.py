@@ -111,7 +111,9 @@ OPTIONS = [
     ("GITHUB_TOKEN", f'{TOKEN}"', "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
     ("GITHUB_TOKEN", f'"\nurl = "https://x/{TOKEN}', "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"),
     ("CONNECTION_ARN", "aws-pipeline", "CONNECTION_ARN is aws-pipeline: set it to a connection's ARN, in settings.sh or the environment"),
+    ("STAGING", "yes", "STAGING is yes: set it to true or false, in settings.sh or the environment"),
     ("APPROVAL_REQUIRED", "yes", "APPROVAL_REQUIRED is yes: set it to true or false, in settings.sh or the environment"),
+    ("FAIL_ON_SEVERITY", "high", "FAIL_ON_SEVERITY is high: set it to NONE, LOW, MEDIUM, HIGH or CRITICAL, in settings.sh or the environment"),
     ("NOTIFICATION_EMAIL", "me", "NOTIFICATION_EMAIL is me: set it to one email address, in settings.sh or the environment"),
     ("NOTIFICATION_EMAIL", "a@b.c,d@e.f", r"NOTIFICATION_EMAIL is a@b.c\,d@e.f: set it to one email address, in settings.sh or the environment"),
     ("CODEBUILD_IMAGE", "ubuntu:24.04", "CODEBUILD_IMAGE is ubuntu:24.04: set it to an image that the template lists, such as aws/codebuild/standard:8.0, in settings.sh or the environment"),
@@ -141,6 +143,18 @@ CERTIFY = [
     ("CONNECTION_ARN", ARN, "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"),
 ]
 
+ADDRESS = "set it to one email address, in settings.sh or the environment"
+DOLLARS = "set it to whole US dollars a month, such as 20, in settings.sh or the environment"
+#: Setting, value and message of checks that only budget.sh makes; the address is set.
+BUDGET = [
+    ("BUDGET_EMAIL", "", f"BUDGET_EMAIL is '': {ADDRESS}"),
+    ("BUDGET_EMAIL", "me", f"BUDGET_EMAIL is me: {ADDRESS}"),
+    ("BUDGET_EMAIL", "a@b.c,Address=d@e.f", rf"BUDGET_EMAIL is a@b.c\,Address=d@e.f: {ADDRESS}"),
+    ("BUDGET_AMOUNT", "0", f"BUDGET_AMOUNT is 0: {DOLLARS}"),
+    ("BUDGET_AMOUNT", "$20", rf"BUDGET_AMOUNT is \$20: {DOLLARS}"),
+    ("BUDGET_AMOUNT", "20.5", f"BUDGET_AMOUNT is 20.5: {DOLLARS}"),
+]
+
 #: Script, arguments and message.
 CONNECT = "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
 DEPLOY = "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
@@ -148,7 +162,7 @@ GROUPS = "name one of the groups uv, scripts, rehearsal, dev, benchmarks, checko
 ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     *[(script, ("--force",), f"unexpected argument --force: see scripts/{script} -h")
       for script in ("setup-cluster.sh", "create-cluster.sh", "create-role.sh", "create-stack.sh", "status.sh", "preflight.sh",
-                     "check-github.sh", "leftovers.sh", "test.sh", "build/content-tag.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh",
+                     "check-github.sh", "leftovers.sh", "budget.sh", "test.sh", "build/content-tag.sh", "build/deploy.sh", "build/connect.sh", "build/install-kubectl.sh",
                      "build/pull-base.sh")],
     ("authorize-role.sh", ("--remove", "--force"), "unexpected argument --force: see scripts/authorize-role.sh -h"),
     ("authorize-role.sh", ("--remove=yes",), "unexpected argument --remove=yes: see scripts/authorize-role.sh -h"),
@@ -332,6 +346,9 @@ def cases() -> Iterator[Case]:
         yield Case(
             f"certify.sh {name}={value[:20]!r}", "certify.sh", line, environment={"GITHUB_TOKEN": TOKEN, name: value}
         )
+    for name, value, line in BUDGET:
+        given = {"BUDGET_EMAIL": "a@b.example", name: value}
+        yield Case(f"budget.sh {name}={value[:20]!r}", "budget.sh", line, environment=given)
     line = "settings.sh has Windows line ends: save it with Unix line ends (LF), and set git config --global core.autocrlf input"
     yield Case(
         "settings.sh with CRLF", "status.sh", line, file="settings.sh", edit=lambda before: before.replace("\n", "\r\n")

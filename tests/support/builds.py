@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.support.paths import FAKES, ROOT
 
-# Records the call and the manifest, and answers by the first rule whose words are in the call.
+# Records the call and the manifest, and answers by the first rule whose words are in the call. Without one, the app's
+# answer contains all that was applied.
 STAND_IN = """\
 #!/usr/bin/env bash
 call="${0##*/} $*"
@@ -25,6 +26,7 @@ while IFS=$'\\t' read -r words code often text; do
   if ((code)); then printf '%b\\n' "$text" >&2; else printf '%b' "$text"; fi
   exit "$code"
 done <"$NOTES/rules"
+[[ $call != *" --raw "* ]] || cat "$NOTES/applied"
 """
 
 

@@ -25,6 +25,8 @@ SCRIPTS = sorted(
 )
 
 IDENTITY = ("aws", "get-caller-identity", {"stdout": "arn:aws:iam::111122223333:user/learner\n"})
+#: The question whether there is a namespace of staging, which there is only on request.
+NO_STAGING = r"get namespace .*\.metadata\.name\}$"
 #: What the tools answer where everything is there: tool, pattern, output. The last rule that matches wins.
 PRESENT = (
     (*IDENTITY[:2], str(IDENTITY[2]["stdout"])),
@@ -40,6 +42,7 @@ PRESENT = (
     ("aws", "list-addons", "coredns\tkube-proxy\tmetrics-server\tvpc-cni\n"),
     ("kubectl", "get nodes --no-headers", "node-1   Ready   <none>   1m   v1.36.3\nnode-2   Ready   <none>   1m   v1.36.3\n"),
     ("kubectl", "get namespace", "hello-world restricted"),
+    ("kubectl", NO_STAGING, ""),
 )  # fmt: skip
 
 

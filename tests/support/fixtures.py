@@ -29,8 +29,9 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class WholeRehearsal:
-    """The output of a whole rehearsal, the processes seen during it, and what it left on this machine."""
+    """The output of a whole rehearsal, the processes seen during it, what it left on this machine, and its replay."""
 
     done: subprocess.CompletedProcess[str]
     processes: ProcessList
     left: list[str]
+    replay: Path

@@ -9,6 +9,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from tests.support.names import ACCOUNT
+
 #: Random suffixes of the names that CloudFormation generates, and ids of roles.
 RANDOM = re.compile(r"(?<=-)[0-9A-Fa-f]{13}\b|\bAROA[0-9A-Z]+")
 
@@ -27,6 +29,7 @@ def inventory(client: Callable[[str], Any]) -> Inventory:
         "stacks": _stacks(client),
         "roles": [_role(client, each["RoleName"]) for each in client("iam").list_roles()["Roles"]],
         "policies": [each["Arn"] for each in client("iam").list_policies(Scope="Local")["Policies"]],
+        "budgets": _budgets(client),
         "clusters": [_cluster(client, name) for name in client("eks").list_clusters()["clusters"]],
         "buckets": [each["Name"] for each in client("s3").list_buckets()["Buckets"]],
         "functions": [each["FunctionName"] for each in client("lambda").list_functions()["Functions"]],
@@ -38,6 +41,21 @@ def inventory(client: Callable[[str], Any]) -> Inventory:
         "rules": [each["Name"] for each in client("events").list_rules()["Rules"]],
     }
     return {kind: sorted(RANDOM.sub("*", name) for name in names) for kind, names in lists.items()}
+
+
+def _budgets(client: Callable[[str], Any]) -> list[str]:
+    budgets = client("budgets")
+    found = budgets.describe_budgets(AccountId=ACCOUNT).get("Budgets", [])
+    return [f"{each['BudgetName']} {_alarms(budgets, each['BudgetName'])} {each['BudgetLimit']}" for each in found]
+
+
+def _alarms(budgets: Any, name: str) -> list[str]:
+    named = {"AccountId": ACCOUNT, "BudgetName": name}
+    return [
+        f"{alarm['NotificationType']} {alarm['Threshold']:g}% {each['Address']}"
+        for alarm in budgets.describe_notifications_for_budget(**named)["Notifications"]
+        for each in budgets.describe_subscribers_for_notification(**named, Notification=alarm)["Subscribers"]
+    ]
 
 
 def _stacks(client: Callable[[str], Any]) -> list[str]:

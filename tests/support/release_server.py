@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
+import json
+import re
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
+
+from rehearsal.kubernetes import official
+from rehearsal.settings import settings
 
 #: Bytes that are sent at once.
 PIECE = 1 << 16
@@ -95,3 +103,46 @@ def running() -> Iterator[ReleaseServer]:
         finally:
             server.shutdown()
             thread.join(5)
+
+
+def sha256(content: bytes) -> str:
+    """Return a checksum as official.toml writes it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """Return a compressed archive of files by their paths."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def publish_all(server: ReleaseServer) -> str:
+    """Put this machine's programs on the server as official.toml has them; return that file with its addresses."""
+    text = official.PINS.read_text(encoding="utf-8")
+    for source in official.sources(settings.architecture):
+        url, content = _publish(server, source)
+        section = re.compile(
+            rf'(?ms)^(\[{source.name}\]\n.*?^url = )"[^"]*"(.*?^sha256.amd64 = )"\w*"(\nsha256.arm64 = )"\w*"'
+        )
+        text, found = section.subn(rf'\g<1>"{url}"\g<2>"{sha256(content)}"\g<3>"{sha256(content)}"', text)
+        assert found == 1, source.name
+    return text
+
+
+def _publish(server: ReleaseServer, source: official.Source) -> tuple[str, bytes]:
+    """Put a source with this machine's programs on the server; returns its URL and what its checksum is of."""
+    files = {path: (settings.bin / name).read_bytes() for name, path in source.programs.items()}
+    content = files[""] if "" in files else archive(files)
+    if not source.is_image:
+        server.files[f"/{source.name}"] = content
+        return f"{server.url}/{source.name}", content
+    repository = f"/v2/{source.name}"
+    manifest = json.dumps({"layers": [{"digest": f"sha256:{sha256(content)}"}]}).encode()
+    server.files[f"{repository}/blobs/sha256:{sha256(content)}"] = content
+    server.files[f"{repository}/manifests/sha256:{sha256(manifest)}"] = manifest
+    return f"{server.url}{repository}/manifests/v{{version}}", manifest

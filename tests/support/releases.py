@@ -15,9 +15,10 @@ from rehearsal import executions
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root
 from rehearsal.settings import settings
-from rehearsal.tutorial import APP, NAMESPACE, PIPELINE
+from rehearsal.tutorial import NAMESPACE, PIPELINE
 from rehearsal.waiting import until
 from tests.support.fixtures import Rehearsal
+from tests.support.names import APP
 from tests.support.paths import ROOT
 
 #: Timeout of everything that a release does, in seconds.

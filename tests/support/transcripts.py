@@ -40,6 +40,7 @@ MORE = (
     ("aws", "get-role .*CreateDate", "2026-01-01T00:00:00+00:00\n"),
     ("kubectl", "get nodes --output name", "node/node-1\nnode/node-2\n"),
     ("kubectl", "get-contexts", f"{CONTEXT}\n"),
+    ("kubectl", "get --raw", f"1234567 {IMAGE}\n"),
 )  # fmt: skip
 
 #: What a call begins with.

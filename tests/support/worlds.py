@@ -20,9 +20,17 @@ from tests.support.names import ACCOUNT, CLUSTER, NAMESPACE, REGION, ROLE, STACK
 from tests.support.paths import FAKES, ROOT
 from tests.support.tracing import Endpoint, Run, Tracer, warm_aws
 
-PARTS = ("cluster", "namespace", "role", "mapping", "stack")
+PARTS = ("cluster", "namespace", "role", "mapping", "stack", "budget")
 #: The stack's parameters that come from the scripts' settings.
 GIVEN = {"GitHubUser": "learner", "GitHubToken": TOKEN}
+
+
+BUDGET = {
+    "BudgetName": f"{STACK}-budget",
+    "BudgetType": "COST",
+    "TimeUnit": "MONTHLY",
+    "BudgetLimit": {"Amount": "20", "Unit": "USD"},
+}
 
 
 @dataclass
@@ -64,6 +72,8 @@ class World:
             self.aws.make_role()
         if "stack" in parts:
             self.aws.create(STACK, **GIVEN)
+        if "budget" in parts:
+            self.aws.root("budgets").create_budget(AccountId=ACCOUNT, Budget=BUDGET)
 
     def empty(self) -> None:
         """Remove everything."""
@@ -77,6 +87,9 @@ class World:
             iam.delete_role(RoleName=role["RoleName"])
         for name in eks.list_clusters()["clusters"]:
             eks.delete_cluster(name=name)
+        budgets = self.aws.root("budgets")
+        for budget in budgets.describe_budgets(AccountId=ACCOUNT).get("Budgets", []):
+            budgets.delete_budget(AccountId=ACCOUNT, BudgetName=budget["BudgetName"])
         for file in (self.state_file, self.kubeconfig):
             file.unlink(missing_ok=True)
 

@@ -1,4 +1,6 @@
-// Draws each snapshot. All text is inserted as text, never as markup, because logs and commits are untrusted.
+// Draws a snapshot, whether live.js got it from the server or player.js from a recording. All text is inserted as text,
+// never as markup, because logs and commits are untrusted.
+"use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
 const STATUS = {
@@ -7,7 +9,9 @@ const STATUS = {
   stopped: ["none", "Stopped"], stopping: ["wait", "Stopping"], superseded: ["none", "Superseded"],
   cancelled: ["none", "Cancelled"], abandoned: ["none", "Abandoned"], "": ["none", "Not run yet"],
 };
-const SILENCE = 15; // seconds without a heartbeat, after which the page warns that it may be out of date
+
+// What a recording has of its own: its time, in seconds since the epoch, and addresses that no longer answer.
+const page = { now: () => Date.now() / 1000, links: true };
 
 const $ = (id) => document.getElementById(id);
 
@@ -46,7 +50,7 @@ function duration(seconds) {
 // A duration that keeps counting until its end is known.
 function elapsed(started, ended) {
   if (!started) return "";
-  return ended ? duration(ended - started) : el("span", { "data-since": started }, duration(Date.now() / 1000 - started));
+  return ended ? duration(ended - started) : el("span", { "data-since": started }, duration(page.now() - started));
 }
 
 // Each version keeps its colour while the page is open.
@@ -74,7 +78,7 @@ function part(name, state, draw) {
 
 function drawAction(action) {
   const revision = action.revision && mono(short(action.revision), action.revision);
-  const link = action.url && revision ? el("a", { href: action.url, rel: "noreferrer", target: "_blank" }, revision) : revision;
+  const link = action.url && revision && page.links ? el("a", { href: action.url, rel: "noreferrer", target: "_blank" }, revision) : revision;
   const running = action.status === "InProgress";
   return el("div", { class: "action" },
     el("p", {}, action.approval ? "Waiting for approval" : action.summary || action.name),
@@ -131,7 +135,8 @@ function drawApp(app) {
   const last = app.answers.at(-1);
   $("app-link").hidden = !app.url;
   $("app-link").textContent = app.url;
-  $("app-link").href = app.url || "#";
+  if (app.url && page.links) $("app-link").href = app.url;
+  else $("app-link").removeAttribute("href");
   $("answer").hidden = !last;
   if (!last) return;
   const good = last.status >= 200 && last.status < 400;
@@ -168,8 +173,8 @@ function drawPod(pod) {
   const image = pod.image.split(/[@:]/).at(-1).slice(0, 7);
   return el("div", { class: `pod ${pod.status === "Terminating" ? "leaving" : ""}` },
     dot(pod.version),
-    mono(pod.name.replace(/^hello-world-/, ""), pod.name),
-    el("small", {}, pod.version ? mono(short(pod.version)) : `image ${image}`, pod.restarts ? ` ↻ ${pod.restarts}` : ""),
+    mono(pod.name.split("-").slice(-2).join("-"), pod.name),
+    el("small", {}, pod.staging ? "staging " : "", pod.version ? mono(short(pod.version)) : `image ${image}`, pod.restarts ? ` ↻ ${pod.restarts}` : ""),
     pill(kind, pod.ready ? "Ready" : pod.status === "Running" ? "Not ready" : pod.status));
 }
 
@@ -188,7 +193,7 @@ function drawCluster(cluster) {
 let before;
 function news(now) {
   const say = (text) => {
-    $("news").textContent = `${clock(Date.now() / 1000)} ${text}`;
+    $("news").textContent = `${clock(page.now())} ${text}`;
     document.title = `${text} · Push to live`;
   };
   if (before) {
@@ -204,6 +209,13 @@ function news(now) {
   before = now;
 }
 
+// Without a snapshot before the next one, there is no news.
+function forget() {
+  before = undefined;
+  $("news").textContent = "";
+  document.title = "Push to live";
+}
+
 function draw(now) {
   $("where").textContent = [now.pipeline.name, now.region].filter(Boolean).join(" in ");
   const { executions, ...pipeline } = now.pipeline;
@@ -215,7 +227,6 @@ function draw(now) {
   news(now);
 }
 
-let heard = 0;
 function connection(kind, words) {
   const pillElement = $("connection");
   if (pillElement.dataset.kind === kind) return;
@@ -224,31 +235,12 @@ function connection(kind, words) {
   pillElement.replaceChildren(icon(kind), words);
 }
 
-function hear() {
-  heard = Date.now();
-  connection("ok", "Connected");
-}
-
-function listen() {
-  const events = new EventSource("/api/events");
-  events.addEventListener("snapshot", (event) => {
-    hear();
-    draw(JSON.parse(event.data));
-  });
-  events.addEventListener("heartbeat", hear);
-  events.addEventListener("error", () => {
-    connection("fail", "Disconnected: this page is out of date");
-    // EventSource reconnects automatically, except after an answer that is not a stream.
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
-  });
-}
-
-setInterval(() => {
+// Updates the durations that are still counting.
+function tick() {
   for (const element of document.querySelectorAll("[data-since]")) {
-    element.textContent = duration(Date.now() / 1000 - Number(element.dataset.since));
+    element.textContent = duration(page.now() - Number(element.dataset.since));
   }
-  if (heard && Date.now() - heard > SILENCE * 1000) connection("fail", "No updates: this page may be out of date");
-}, 1000);
+}
 
 function scrollToEnd() {
   if ($("follow").checked) $("log").scrollTop = $("log").scrollHeight;
@@ -261,5 +253,3 @@ $("log").addEventListener("scroll", () => {
 });
 $("follow").addEventListener("change", scrollToEnd);
 new ResizeObserver(scrollToEnd).observe($("log"));
-connection("wait", "Connecting");
-listen();

@@ -6,6 +6,7 @@ and a timeout, and answers each with pytest's exit code.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -31,14 +32,28 @@ def forked(work: Callable[[], int], patience: float) -> int:
             os.dup2(silence, descriptor)
         os._exit(work())
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return TOO_LONG
+    try:
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.01)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return TOO_LONG
+    finally:
+        end_the_others()
+
+
+def end_the_others() -> None:
+    """End what a test has left running, if this is the first process of a namespace, which only the tests use."""
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def prepare() -> None:

@@ -41,6 +41,8 @@ def row(each: dict[str, Any]) -> str:
         " ".join(str(container["name"]) for container in containers(spec)),
         " ".join(str(container["image"]) for container in used if "image" in container),
     ]
+    annotations = each["metadata"].get("annotations") or {}
+    fields += [annotations.get(f"release-check/{name}", "") for name in ("url", "answer")]
     return "|".join(map(str, fields))
 
 

@@ -1,0 +1,31 @@
+# What the commands of an exercise can call. They run with bash's -euo pipefail, as the learner, in the learner's checkout.
+# shellcheck shell=bash
+
+colleague_pushes() { # colleague_pushes SUBJECT COMMAND...: run COMMAND in a clone of its own, commit what it changed, push
+  local subject=$1 clone origin
+  shift
+  origin=$(git remote get-url origin)
+  clone=$(mktemp -d)
+  git clone --quiet "$origin" "$clone"
+  (
+    cd "$clone" || exit
+    "$@"
+    git -c user.name=Kim -c user.email=kim@example.com commit --quiet --all --allow-empty --message "$subject"
+    git push --quiet
+  )
+  rm -rf "$clone"
+}
+
+pipeline_ends() { # wait until the pipeline has ended with the newest commit of the branch
+  local commit state query
+  git fetch --quiet origin HEAD
+  commit=$(git rev-parse FETCH_HEAD)
+  query="pipelineExecutionSummaries[?sourceRevisions[0].revisionId=='$commit'] | [0].status"
+  for _ in {1..120}; do
+    state=$(aws codepipeline list-pipeline-executions --pipeline-name aws-pipeline --output text --query "$query")
+    case $state in Succeeded | Failed | Stopped | Superseded | Cancelled) return ;; esac
+    sleep 2
+  done
+  echo "the pipeline has not ended with ${commit:0:7} within 4 minutes" >&2
+  return 1
+}

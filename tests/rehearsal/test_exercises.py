@@ -1,0 +1,69 @@
+"""Every exercise in a real rehearsal: broken, not solved by doing nothing or by three wrong repairs, solved by its solution."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import subprocess
+
+import pytest
+from rich.console import Console
+
+from rehearsal.practice import exercise, facts, practice, session
+from rehearsal.progress import Progress
+from rehearsal.tutorial import Tutorial
+from tests.support.fixtures import Rehearsal
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def tutorial(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Tutorial:
+    found = Tutorial(Progress(tmp_path_factory.mktemp("steps")), stack.env, stack.checkout)
+    found.first_release()
+    return found
+
+
+class Desk:
+    """What the learner of an exercise does and sees."""
+
+    def __init__(self, tutorial: Tutorial, exercise: exercise.Exercise) -> None:
+        self.tutorial, self.exercise = tutorial, exercise
+        self.screen = io.StringIO()
+        self.console = Console(file=self.screen, width=200)
+
+    def begin(self) -> session.Session:
+        practice.begin(self.console, self.tutorial, self.exercise)
+        started = session.current()
+        assert started
+        return started
+
+    def reset(self) -> None:
+        practice.reset(self.console, self.tutorial)
+
+    def repair(self, commands: str) -> None:
+        # A wrong repair may fail at once.
+        with contextlib.suppress(subprocess.CalledProcessError):
+            practice.run(commands, self.tutorial, self.tutorial.env)
+
+
+@pytest.mark.parametrize("each", exercise.every(), ids=lambda each: each.name)
+def test_exercise(each: exercise.Exercise, tutorial: Tutorial) -> None:
+    desk = Desk(tutorial, each)
+    started = desk.begin()
+    try:
+        assert practice.verdict(started), "not broken, or solved by doing nothing"
+        for commands in each.wrong:
+            broken = facts.collect()[0], practice.head()
+            desk.repair(commands)
+            assert practice.verdict(started), f"solved by {commands}"
+            if broken != (facts.collect()[0], practice.head()):
+                desk.reset()
+                started = desk.begin()
+        desk.repair(each.solution)
+        assert practice.verdict(started) == []
+        assert practice.check(desk.console)
+        assert "Solved" in desk.screen.getvalue()
+    finally:
+        if session.current():
+            desk.reset()

@@ -1,0 +1,110 @@
+"""The practice: its exercises as files, the facts that it compares, and its commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from rehearsal.practice import exercise, facts
+from tests.support.paths import ROOT
+
+EXERCISES = exercise.every()
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+SCRIPTS = [(each.name, text) for each in EXERCISES for text in (each.breaks, each.solution, *each.wrong)]
+
+
+def test_exercises_cover_the_chain() -> None:
+    assert len(EXERCISES) >= 15
+    assert sum(each.causes == 2 for each in EXERCISES) >= 3
+    assert {each.level for each in EXERCISES} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("each", EXERCISES, ids=lambda each: each.name)
+def test_exercise_is_complete(each: exercise.Exercise) -> None:
+    assert len(each.hints) >= 3
+    assert len(each.wrong) == 3
+    assert each.row in PAGE
+    assert all([each.title, each.story, each.breaks, each.solution, each.explanation])
+
+
+@pytest.mark.parametrize(("name", "script"), SCRIPTS, ids=[name for name, _ in SCRIPTS])
+def test_shellcheck_finds_nothing_in_an_exercise(name: str, script: str) -> None:
+    text = f"set -euo pipefail\n. {exercise.FUNCTIONS}\n{script}\n"
+    # 1091: the functions are checked as a file; 2312: pipefail shows what fails in a pipe; 2292: as in the README.
+    command = [f"{sys.exec_prefix}/bin/shellcheck", "--shell=bash", "--exclude=SC1091,SC2312,SC2292", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "", name
+
+
+def deployment(**changes: Any) -> dict[str, Any]:
+    container = {"name": "a", "image": "r/a@sha256:" + "0" * 64}
+    spec = {"replicas": 2, "template": {"metadata": {"annotations": {}}, "spec": {"containers": [container]}}} | changes
+    return {"kind": "Deployment", "metadata": {"name": "a", "uid": "1"}, "spec": spec, "status": {"replicas": 2}}
+
+
+def test_facts_do_not_have_what_changes_on_its_own() -> None:
+    other = deployment(replicas=5)
+    other["metadata"] |= {"uid": "2", "annotations": {"deployment.kubernetes.io/revision": "7"}}
+    other["spec"]["template"]["metadata"]["annotations"] = {"kubectl.kubernetes.io/restartedAt": "now"}
+    other["spec"]["template"]["spec"]["containers"][0]["image"] = "r/a@sha256:" + "1" * 64
+    assert facts.cluster_fact(deployment()) == facts.cluster_fact(other)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        deployment(paused=True),
+        deployment() | {"metadata": {"name": "a", "labels": {"a": "b"}}},
+        deployment(template={"metadata": {}, "spec": {"containers": [{"name": "a", "image": "other/a:1"}]}}),
+    ],
+    ids=["field", "label", "image"],
+)
+def test_facts_have_what_someone_decided(item: dict[str, Any]) -> None:
+    assert facts.cluster_fact(deployment()) != facts.cluster_fact(item)
+
+
+def test_facts_of_a_service_are_not_its_addresses() -> None:
+    def service(address: str, port: int, target: str) -> dict[str, Any]:
+        ports = [{"port": 80, "nodePort": port, "targetPort": target}]
+        spec = {"clusterIP": address, "clusterIPs": [address], "ports": ports}
+        return facts.cluster_fact({"kind": "Service", "metadata": {"name": "a"}, "spec": spec})
+
+    assert service("10.0.0.1", 30001, "http") == service("10.0.0.2", 30002, "http")
+    assert service("10.0.0.1", 30001, "http") != service("10.0.0.1", 30001, "web")
+
+
+def test_entries_of_aws_auth_have_no_order() -> None:
+    def aws_auth(text: str) -> dict[str, Any]:
+        return facts.cluster_fact({"kind": "ConfigMap", "metadata": {"name": "aws-auth"}, "data": {"mapRoles": text}})
+
+    assert aws_auth("- a: 1\n- b: 2\n") == aws_auth("# both\n- b: 2\n- a: 1\n")
+    assert aws_auth("- a: 1\n- b: 2\n") != aws_auth("- a: 1\n")
+    assert aws_auth("- a: 1\n\tb: 2\n") == {
+        "labels": {},
+        "annotations": {},
+        "data": {"mapRoles": "- a: 1\n\tb: 2\n"},
+        "spec": {},
+    }
+
+
+def test_differences_are_named() -> None:
+    assert facts.differences({"a": 1, "b": 2, "c": 3}, {"b": 2, "c": 4, "d": 5}) == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hint"], "no exercise is in progress: begin one with scripts/rehearse.sh practice"),
+        (["check"], "no exercise is in progress: begin one with scripts/rehearse.sh practice"),
+        (["nothing"], "no exercise is called nothing: scripts/rehearse.sh practice list shows them all"),
+    ],
+)
+def test_refuses_in_one_line(words: list[str], said: str, tmp_path: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rehearsal", "practice", *words], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={"XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, f"rehearse.sh: {said}\n")
