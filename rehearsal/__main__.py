@@ -63,7 +63,8 @@ def _run(given: argparse.Namespace) -> int:
     if given.without_cluster:
         return rehearse.run_without_cluster(verbose=given.verbose)
     record = given.record and (given.caller / given.record).resolve()
-    return rehearse.run(keep=given.keep, verbose=given.verbose, record=record)
+    keep = rehearse.leave_to_the_learner if given.keep else None
+    return rehearse.run(keep=keep, verbose=given.verbose, record=record)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

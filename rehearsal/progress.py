@@ -48,7 +48,6 @@ class Progress:
     verbose: bool = False
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
     started: float = field(default_factory=time.monotonic)
-    number: int = 0
     #: All steps so far.
     steps: list[Step] = field(default_factory=list)
     #: Number of the first step that failed, or 0.
@@ -72,6 +71,11 @@ class Progress:
         self.running: set[subprocess.Popen[str]] = set()
         self._stopping = False
 
+    @property
+    def number(self) -> int:
+        """How many steps have begun."""
+        return len(self.steps)
+
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         """Run a block as the next numbered step; yields a function that shows what it is doing.
@@ -81,8 +85,7 @@ class Progress:
         """
         with self.lock:
             self.check_not_stopping()
-            self.number += 1
-            step = Step(self, self.number, title)
+            step = Step(self, self.number + 1, title)
             self.steps.append(step)
             self.live.start()
         mark, colour = "✓", "green"

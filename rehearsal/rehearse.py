@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -40,10 +40,11 @@ class NotPossible(Exception):
     """The rehearsal cannot run here or now; the message is one line with the remedy."""
 
 
-def run(*, keep: bool, verbose: bool, record: Path | None = None) -> int:
-    """Rehearse the whole tutorial, or with ``keep`` start the services and leave the steps to the learner.
+def run(*, keep: Callable[[Progress, Tutorial], object] | None, verbose: bool, record: Path | None = None) -> int:
+    """Rehearse the whole tutorial; return the exit code.
 
-    With ``record``, a replay is written to that file.
+    With ``keep``, start the services, call it, and leave everything running. With ``record``, a replay is written to that
+    file.
     """
     if record and (record.is_dir() or not os.access(record.parent, os.W_OK)):
         raise NotPossible(f"--record: {record} is not a file in a directory that you can write to")
@@ -54,10 +55,8 @@ def run(*, keep: bool, verbose: bool, record: Path | None = None) -> int:
             try:
                 before, tutorial = begin(progress)
                 if keep:
+                    keep(progress, tutorial)
                     (settings.run / "kept").touch()
-                    _print_how_to_enter(
-                        progress.console, "and follow the README from the step with\nscripts/preflight.sh"
-                    )
                     return 0
                 with recorder.recording(progress, record) if record else contextlib.nullcontext():
                     push = walk(progress, tutorial)
@@ -66,21 +65,6 @@ def run(*, keep: bool, verbose: bool, record: Path | None = None) -> int:
         if not _nothing_left(progress, before):
             return 1
     _report(progress, push)
-    return 0
-
-
-def keep_after_first_release(*, verbose: bool = False) -> int:
-    """Rehearse until the first commit is live, and leave everything running; return the exit code."""
-    progress = Progress(LOGS / "steps", verbose=verbose, started=_began())
-    with lifecycle.exclusive():
-        _refuse_if_kept()
-        with _alone():
-            try:
-                _, tutorial = begin(progress)
-                walk_to_first_release(progress, tutorial)
-                (settings.run / "kept").touch()
-            except FAILURES as error:
-                return _fail(progress, error)
     return 0
 
 
@@ -108,7 +92,7 @@ def run_app(directory: Path, *, keep: bool, verbose: bool) -> int:
         clean = keep or _nothing_left(progress, before)
     ready = report.show(progress.console, directory.name, seen)
     if keep:
-        _print_how_to_enter(progress.console, "to change the app and push it")
+        print_how_to_enter(progress.console, "to change the app and push it")
         progress.console.print(f"The app answers at {seen.address}" if seen.address else "The app was not released")
     return 0 if ready and clean else 1
 
@@ -291,7 +275,13 @@ def _refuse_if_kept() -> None:
         raise NotPossible("a rehearsal is kept on this machine; stop it with scripts/rehearse.sh stop")
 
 
-def _print_how_to_enter(console: Console, purpose: str) -> None:
+def leave_to_the_learner(progress: Progress, _tutorial: Tutorial) -> None:
+    """Say how to take the tutorial's steps by hand."""
+    print_how_to_enter(progress.console, "and follow the README from the step with\nscripts/preflight.sh")
+
+
+def print_how_to_enter(console: Console, purpose: str) -> None:
+    """Say how to enter what is left running, and what for."""
     console.print(
         f"\nEverything is running. Enter it in this or another terminal, {purpose}:\n"
         f'\n    eval "$({settings.root}/scripts/rehearse.sh env)"\n    cd "$REHEARSAL_CHECKOUT"\n'

@@ -3,9 +3,9 @@
 The counterpart of the AWS cloud provider's service controller. This host routes an address of the load balancers'
 range over the nodes that are ready, and kube-proxy there forwards it to the pods, as behind an AWS load balancer with
 instance targets. It also drops packets from outside of the Service's ``loadBalancerSourceRanges``, because they arrive with
-the client's address; on AWS, the load balancer's security group does that. Cordoned nodes stay targets, so that a drain cuts no connection
-(https://github.com/kubernetes/enhancements/issues/3458). Because of a finalizer, deleting a Service waits until its
-route is gone.
+the client's address; on AWS, the load balancer's security group does that. Cordoned nodes stay targets, so that a drain
+cuts no connection (https://github.com/kubernetes/enhancements/issues/3458). Because of a finalizer, deleting a Service
+waits until its route is gone.
 
 Differs from AWS: an address instead of a DNS name, at once instead of after minutes; no health checks of its own; one
 node per client, because the kernel distributes addresses and not connections; annotations are ignored.

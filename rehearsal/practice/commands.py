@@ -27,25 +27,19 @@ def run(what: str | None) -> int:
     console = Console(highlight=False)
     if what == "list":
         practice.listed(console)
-    elif what in ("hint", "solution", "check", "reset"):
-        return _continue(console, what)
-    else:
-        exercise = practice.chosen(what)
-        if not lifecycle.is_running() and rehearse.keep_after_first_release() != 0:
-            return 1
-        _bounded(lambda: practice.begin(console, _tutorial(console), exercise))
-    return 0
-
-
-def _continue(console: Console, what: str) -> int:
-    if what == "hint":
+    elif what == "hint":
         practice.hint(console)
     elif what == "solution":
         practice.solution(console)
     elif what == "check":
         return 0 if practice.check(console) else 1
-    else:
+    elif what == "reset":
         _bounded(lambda: practice.reset(console, _tutorial(console)))
+    else:
+        exercise = practice.chosen(what)
+        if not lifecycle.is_running() and rehearse.run(keep=rehearse.walk_to_first_release, verbose=False) != 0:
+            return 1
+        _bounded(lambda: practice.begin(console, _tutorial(console), exercise))
     return 0
 
 

@@ -17,7 +17,7 @@ from rehearsal.practice import facts, session
 from rehearsal.practice.exercise import Exercise
 from rehearsal.practice.restore import restore
 from rehearsal.practice.session import Session
-from rehearsal.settings import settings
+from rehearsal.rehearse import print_how_to_enter
 from rehearsal.tutorial import NAMESPACE, PIPELINE, Tutorial
 
 #: Requests of a check, so many that a pod in ten that answers wrongly is seen.
@@ -76,11 +76,10 @@ def begin(console: Console, tutorial: Tutorial, exercise: Exercise) -> None:
     started.broken = facts.differences(before, facts.collect()[0])
     started.save()
     console.print(f"\n{exercise.story}\n")
+    print_how_to_enter(console, "and find out why and fix it with the real tools")
     console.print(
-        "Find out why and fix it with the real tools. Enter the rehearsal in this or another terminal:\n"
-        f'\n    eval "$({settings.root}/scripts/rehearse.sh env)"\n    cd "$REHEARSAL_CHECKOUT"\n'
-        f"\nThe pipeline is at http://127.0.0.1:{settings.ports.console}/. "
-        "scripts/rehearse.sh practice check says whether it is\nsolved, hint helps a step further, solution shows one, and reset gives up.",
+        "scripts/rehearse.sh practice check says whether it is solved, hint helps a step further, solution shows one, and "
+        "reset gives up.",
         soft_wrap=True,
     )
 

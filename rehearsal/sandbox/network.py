@@ -221,9 +221,9 @@ def next_hops(gateways: Sequence[str]) -> list[str]:
 def guard(namespace: str, pods: str, api_port: int) -> None:
     """Let a node's pods reach the API server on the region's address, and nothing else on this host or the engine.
 
-    They may answer it: the API server connects to a pod to proxy a request. Also drop packets to a load balancer's address that kube-proxy does not know yet. If the node forwarded one,
-    conntrack would record the connection without translation, and its retransmitted packets could not arrive either.
-    The rules are in the node's namespace; the host's do not change.
+    They may answer it: the API server connects to a pod to proxy a request. Also drop packets to a load balancer's address
+    that kube-proxy does not know yet. If the node forwarded one, conntrack would record the connection without translation,
+    and its retransmitted packets could not arrive either. The rules are in the node's namespace; the host's do not change.
     """
     opened = ["-m", "conntrack", "!", "--ctstate", "ESTABLISHED"]
     rules = (

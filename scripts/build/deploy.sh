@@ -49,7 +49,8 @@ read_manifest() { # sets names, deadlines, images, urls and answers, one of each
     done
     [[ -z $url$answer || $url =~ ^[a-z]([a-z0-9-]*[a-z0-9])?:[a-z0-9-]+/[!-~]*$ ]] ||
       refuse "deployment.yml: release-check/url must be SERVICE:PORT/PATH, as in shop:http/version, not $(printf %q "$url")"
-    names+=("$name") deadlines+=("${deadline:-600}") images+=("${used//CONTAINER_IMAGE/$image}") urls+=("$url") answers+=("${answer//CONTAINER_IMAGE/$image}") # 600 is Kubernetes' default
+    names+=("$name") deadlines+=("${deadline:-600}") images+=("${used//CONTAINER_IMAGE/$image}") # 600 is Kubernetes' default
+    urls+=("$url") answers+=("${answer//CONTAINER_IMAGE/$image}")
   done <<<"$objects"
   ((${#names[@]})) || refuse "deployment.yml has no Deployment: add one whose image is CONTAINER_IMAGE"
   [[ -n $placed ]] || refuse "deployment.yml: no container of a Deployment has the image CONTAINER_IMAGE, where the digest goes: set it"

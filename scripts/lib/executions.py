@@ -1,4 +1,4 @@
-"""Show the latest executions of a pipeline, or how well it delivers. docs/delivery.md defines the figures.
+"""Show the latest executions of a pipeline, or how well it delivers. docs/figures.md defines the figures.
 
     executions.py list <executions.json
     executions.py delivery <executions.json

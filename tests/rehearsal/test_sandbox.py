@@ -180,7 +180,7 @@ def test_rehearsal_that_leaves_something_fails_and_names_it(
     monkeypatch.setattr(rehearse, "LOGS", tmp_path)
     monkeypatch.setattr(rehearse, "begin", lambda _: ({"file": []}, None))
     monkeypatch.setattr(rehearse, "walk", lambda *_: None)
-    assert rehearse.run(keep=False, verbose=False) == 1
+    assert rehearse.run(keep=None, verbose=False) == 1
     assert "new file: /etc/left" in capsys.readouterr().out
 
 

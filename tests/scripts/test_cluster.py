@@ -93,6 +93,14 @@ def changing(desk: Desk) -> list[str]:
     ]
 
 
+def in_turn(desk: Desk, tool: str, pattern: str, first: str, then: str) -> None:
+    """Let a tool run one command of sh at the first such call, and another one at each later call."""
+    program = desk.home / "in-turn"
+    program.write_text(f'#!/bin/sh\nif [ -e "$0.asked" ]; then {then}; exit; fi\n: >"$0.asked"\n{first}\n')
+    program.chmod(0o755)
+    desk.answer(tool, pattern, real=str(program))
+
+
 def test_absent_cluster_is_created_from_a_config_file(desk: Desk) -> None:
     desk.answer("aws", "describe-cluster", stderr=ABSENT, code=254)
     seen = desk.home / "config.yml"
@@ -182,27 +190,16 @@ def test_no_node_group_is_made_if_the_nodes_cannot_be_read(desk: Desk) -> None:
 
 def test_no_stack_is_deleted_if_the_cluster_cannot_be_read(desk: Desk) -> None:
     """The first question finds no cluster, and the second fails: once, the stack of a cluster could be deleted."""
-    missing = "An error occurred (ResourceNotFoundException) when calling the DescribeCluster operation: no"
-    program = desk.home / "describe"
-    program.write_text(
-        f'#!/bin/sh\n[ -e "$0.asked" ] && echo "$0: EOF" >&2 && exit 255\n: >"$0.asked"\necho "{missing}" >&2\nexit 254\n'
-    )
-    program.chmod(0o755)
     desk.answer("aws", "describe-stacks", stdout="CREATE_COMPLETE\n")
-    desk.answer("aws", "describe-cluster ", real=str(program))
+    in_turn(desk, "aws", "describe-cluster ", f"echo '{ABSENT.strip()}' >&2; exit 254", 'echo "$0: EOF" >&2; exit 255')
     assert desk.run("create-cluster.sh").returncode == 1
     assert [line for line in changing(desk) if "delete-stack" in line or "eksctl create" in line] == []
 
 
 def test_no_stack_is_deleted_if_the_cluster_has_been_created_meanwhile(desk: Desk) -> None:
     """The first question finds no cluster, and the second, once the stack is settled, does."""
-    program = desk.home / "describe"
-    program.write_text(
-        f'#!/bin/sh\n[ -e "$0.asked" ] && echo ACTIVE && exit\n: >"$0.asked"\necho "{ABSENT}" >&2\nexit 254\n'
-    )
-    program.chmod(0o755)
     desk.answer("aws", "describe-stacks", stdout="CREATE_COMPLETE\n")
-    desk.answer("aws", "describe-cluster ", real=str(program))
+    in_turn(desk, "aws", "describe-cluster ", f"echo '{ABSENT.strip()}' >&2; exit 254", "echo ACTIVE")
     done = desk.run("create-cluster.sh")
     assert (done.returncode, done.stderr) == (
         1, "cluster eksctl-demo has just been created by someone else: run this again\n"
@@ -331,12 +328,7 @@ def test_mapped_role_is_not_changed(desk: Desk) -> None:
 
 def test_conflict_is_retried(desk: Desk) -> None:
     aws_auth(desk, "- rolearn: a\n")
-    flag = desk.home / "twice"
-    spy = desk.home / "spy"
-    patch = KUBECTL.format(desk.home)
-    spy.write_text(f"#!/bin/sh\n[ -e {flag} ] && {patch}\ntouch {flag}\necho '{CONFLICT.strip()}' >&2\nexit 1\n")
-    spy.chmod(0o755)
-    desk.answer("kubectl", " patch ", real=str(spy))
+    in_turn(desk, "kubectl", " patch ", f"echo '{CONFLICT.strip()}' >&2; exit 1", KUBECTL.format(desk.home))
     done = desk.run("authorize-role.sh")
     assert done.returncode == 0, done.stderr
     assert "someone else changed aws-auth at the same time: fetching it again" in done.stderr.splitlines()
@@ -569,10 +561,7 @@ def test_teardown_deletes_in_order(desk: Desk) -> None:
 
 @pytest.mark.parametrize("status", ["CREATING", "UPDATING", "DELETING"])
 def test_teardown_waits_for_an_operation_of_the_cluster(status: str, desk: Desk) -> None:
-    settled, states = desk.home / "settled", desk.home / "states"
-    states.write_text(f"#!/bin/sh\n[ -e {settled} ] && echo ACTIVE && exit\ntouch {settled}\necho {status}\n")
-    states.chmod(0o755)
-    desk.answer("aws", "describe-cluster .*status", real=str(states))
+    in_turn(desk, "aws", "describe-cluster .*status", f"echo {status}", "echo ACTIVE")
     desk.run("teardown.sh", "--yes")
     assert any("delete namespace hello-world" in line for line in commands(desk))
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk, copy_of_checkout
-from tests.support.names import ROLE_ARN, TOKEN
-from tests.support.paths import FAKES, ROOT
+from tests.support.names import ROLE_ARN
+from tests.support.paths import ROOT
+from tests.support.transcripts import learners_desk, learners_environment
 
 IMAGE = "r/hello-world@sha256:" + "a" * 64
 AWS = "!An error occurred ({}) when calling the X operation: y"
@@ -20,10 +20,8 @@ KUBECTL = "!Error from server ({}): y"
 API = ("aws", "authenticationMode", "API\n")
 NO_ENTRY = ("aws", "describe-access-entry", AWS.format("ResourceNotFoundException"))
 NO_STACK = ("aws", "describe-stacks", AWS.format("ValidationError") + ": Stack with id x does not exist")
-GONE = ("aws", "describe-cluster .*status", AWS.format("ResourceNotFoundException"))
 ACTIVE = ("aws", "describe-cluster .*upgradePolicy", "ACTIVE, 1.36, STANDARD, API_AND_CONFIG_MAP\n")
 POLICY = (ROOT / "iam-role-policy.json").read_text(encoding="utf-8")
-STACK = [("aws", "describe-stacks", "CREATE_COMPLETE\n"), ("aws", "describe-stacks .*Parameters", "[]\n")]
 CONNECTION = {"CONNECTION_ARN": "arn:aws:codeconnections:us-east-2:111122223333:connection/" + "0" * 36}
 CONNECT = f"build/connect.sh eksctl-demo {ROLE_ARN}"
 
@@ -75,8 +73,8 @@ ROWS = [
     ("status.sh", "executions  of the pipeline aws-pipeline, newest first",
      [("aws", "AssumeRolePolicyDocument", '{"Version": "2012-10-17", "Statement": []}'), ("aws", "describe-stacks", "CREATE_COMPLETE\n")]),
     ("create-role.sh", "==> Its policy eks-describe is up to date", [("aws", "get-role-policy", POLICY)]),
-    ("create-stack.sh", "==> Set GitHubToken to the token that was given", STACK),
-    ("create-stack.sh", "==> Replace the template with the one of this checkout", STACK),
+    ("create-stack.sh", "==> Set GitHubToken to the token that was given", []),
+    ("create-stack.sh", "==> Replace the template with the one of this checkout", []),
     ("preflight.sh", "unknown plan        of the account; the free plan starts only types that are eligible for the free tier", [("aws", "freetier", AWS.format("AccessDenied"))]),
     ("leftovers.sh", "    image repository: aws-pipeline-x", [("aws", "describe-repositories", "aws-pipeline-x\n")]),
     ("leftovers.sh", "    log group: aws-pipeline-y", [("aws", "describe-log-groups", "aws-pipeline-y\n")]),
@@ -104,23 +102,15 @@ ROWS = [
     ("call", "line", "answers"), ROWS, ids=[f"{call.split()[0]}: {line[:40]}" for call, line, _ in ROWS]
 )
 def test_script_says(call: str, line: str, answers: list[tuple[str, ...]], tmp_path: Path) -> None:
-    desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
-    desk.answer_as_if_present()
-    desk.answer("curl", "", real=str(FAKES / "github.sh"))
+    desk = learners_desk(tmp_path)
     for tool, pattern, answer in (
-        ("aws", "get-role ", f"{ROLE_ARN}\n"), ("aws", "get-role .*CreateDate", "2026-01-01T00:00:00+00:00\n"),
         ("kubectl", "get configmap", KUBECTL.format("NotFound")), NO_ENTRY,
-        ("kubectl", "get-contexts", "arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo\n"),
         *(each for each in answers if len(each) == 3 and each[0] in ("aws", "kubectl", "eksctl", "curl")),
     ):  # fmt: skip
         error = answer.removeprefix("!") if answer.startswith("!") else ""
         code = int(error) if error.isdigit() else int(bool(error))
         desk.answer(tool, pattern, stdout="" if error else answer, stderr=error + "\n" if error else "", code=code)
-    environment = {
-        "GITHUB_TOKEN": TOKEN,
-        "ANSWER": "200 repo, admin:repo_hook",
-        "KUBECONFIG": str(tmp_path / "kubeconfig"),
-    }
+    environment = learners_environment(desk)
     environment |= {each[0]: each[-1] for each in answers if each[0].isupper()}
     if "CONNECTION_ARN" in environment:
         del environment["GITHUB_TOKEN"]

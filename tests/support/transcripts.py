@@ -100,16 +100,33 @@ def shown(line: str) -> str:
     return CALL + shlex.join(json.loads(line)).replace("\n", "\\n") if line.startswith('["') else line
 
 
-def transcript(situation: Situation, home: Path) -> str:
-    """Return what a script calls, prints and returns, without what differs between runs."""
+def learners_desk(home: Path) -> Desk:
+    """Return the desk of a learner who has everything, and whose token GitHub accepts."""
     desk = Desk(home / "desk", copy_of_checkout(home / "checkout"))
     for name in ("Dockerfile", ".dockerignore", "buildspec.yml"):
         (desk.checkout / name).write_text("FROM scratch\n", encoding="utf-8")
     (desk.home / "bin" / "docker").symlink_to(FAKES / "docker.sh")
     desk.answer_as_if_present()
-    for tool, pattern, answer in MORE + situation.differs:
+    for tool, pattern, answer in MORE:
         desk.answer(tool, pattern, stdout=answer)
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
+    return desk
+
+
+def learners_environment(desk: Desk) -> dict[str, str]:
+    """Return the variables of that learner's terminal."""
+    return {
+        "GITHUB_TOKEN": TOKEN,
+        "ANSWER": "200 repo, admin:repo_hook",
+        "KUBECONFIG": str(desk.home / "kubeconfig"),
+    }
+
+
+def transcript(situation: Situation, home: Path) -> str:
+    """Return what a script calls, prints and returns, without what differs between runs."""
+    desk = learners_desk(home)
+    for tool, pattern, answer in situation.differs:
+        desk.answer(tool, pattern, stdout=answer)
     for tool, pattern, error in (ABSENT[name] for name in situation.absent):
         desk.answer(
             tool,
@@ -123,9 +140,7 @@ def transcript(situation: Situation, home: Path) -> str:
             script,
             *arguments,
             output=output.fileno(),
-            GITHUB_TOKEN=TOKEN,
-            ANSWER="200 repo, admin:repo_hook",
-            KUBECONFIG=str(desk.home / "kubeconfig"),
+            **learners_environment(desk),
         )
     lines = [shown(line) for line in (desk.home / "calls").read_text(encoding="utf-8").splitlines()]
     if script in PARALLEL:
