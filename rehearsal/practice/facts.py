@@ -145,16 +145,30 @@ def _role() -> Facts:
 
 def _access() -> Facts:
     """Return who may sign in to the cluster by EKS's own records."""
-    eks = root("eks")
-    cluster = eks.list_clusters()["clusters"][0]
-    return {
-        f"the cluster {cluster}": {
-            principal: eks.list_associated_access_policies(clusterName=cluster, principalArn=principal)[
-                "associatedAccessPolicies"
-            ]
-            for principal in eks.list_access_entries(clusterName=cluster)["accessEntries"]
+    return {f"access to the cluster {cluster()}": access_entries()}
+
+
+def cluster() -> str:
+    """Return the cluster's name."""
+    return str(root("eks").list_clusters()["clusters"][0])
+
+
+def access_entries() -> dict[str, Json]:
+    """Return what each access entry of the cluster grants, by the ARN of its principal."""
+    eks, name = root("eks"), cluster()
+
+    def granted(principal: str) -> Json:
+        entry = eks.describe_access_entry(clusterName=name, principalArn=principal)["accessEntry"]
+        policies = eks.list_associated_access_policies(clusterName=name, principalArn=principal)
+        return {
+            "entry": {key: entry[key] for key in ("type", "username", "kubernetesGroups")},
+            "policies": [
+                {key: each[key] for key in ("policyArn", "accessScope")}
+                for each in policies["associatedAccessPolicies"]
+            ],
         }
-    }
+
+    return {each: granted(each) for each in eks.list_access_entries(clusterName=name)["accessEntries"]}
 
 
 def _stack() -> Facts:

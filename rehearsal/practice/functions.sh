@@ -29,3 +29,9 @@ pipeline_ends() { # wait until the pipeline has ended with the newest commit of 
   echo "the pipeline has not ended with ${commit:0:7} within 4 minutes" >&2
   return 1
 }
+
+build_log() { # print what the builds of the branch's newest commit have logged
+  git fetch --quiet origin HEAD
+  aws logs filter-log-events --log-group-name /aws/codebuild/aws-pipeline --output text --query 'events[].[message]' \
+    --start-time "$(git log -1 --format=%ct FETCH_HEAD)000"
+}

@@ -153,17 +153,17 @@ def reset(console: Console, tutorial: Tutorial) -> None:
     console.print("Everything is as it was before. Changes of your own in the checkout are in git stash list.")
 
 
-def run(commands: str, tutorial: Tutorial, env: Mapping[str, str]) -> None:
-    """Run an exercise's commands in the learner's checkout.
+def run(commands: str, tutorial: Tutorial, env: Mapping[str, str]) -> str:
+    """Run an exercise's commands in the learner's checkout, and return what they print.
 
     Raises:
         subprocess.CalledProcessError: one failed; ``output`` has what they printed.
     """
-    subprocess.run(
+    return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f". {exercises.FUNCTIONS}\n{commands}"],
         cwd=tutorial.checkout, env=dict(env), check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         timeout=waiting.bound(BREAK_TIMEOUT),
-    )  # fmt: skip
+    ).stdout  # fmt: skip
 
 
 def broken_environment(env: Mapping[str, str]) -> dict[str, str]:

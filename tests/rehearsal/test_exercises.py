@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import subprocess
 
 import pytest
@@ -12,7 +13,7 @@ from rich.console import Console
 from rehearsal.practice import exercise, facts, practice, session
 from rehearsal.progress import Progress
 from rehearsal.tutorial import Tutorial
-from tests.support.fixtures import Rehearsal
+from tests.support.fixtures import Figure, Rehearsal
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -41,6 +42,11 @@ class Desk:
     def reset(self) -> None:
         practice.reset(self.console, self.tutorial)
 
+    def sees(self, words: str) -> bool:
+        """Whether the exercise's symptom has these words, where ``…`` is any."""
+        output = practice.run(self.exercise.symptom, self.tutorial, self.tutorial.env)
+        return bool(re.search(".*".join(map(re.escape, words.split("…"))), output))
+
     def repair(self, commands: str) -> None:
         # A wrong repair may fail at once.
         with contextlib.suppress(subprocess.CalledProcessError):
@@ -48,11 +54,12 @@ class Desk:
 
 
 @pytest.mark.parametrize("each", exercise.every(), ids=lambda each: each.name)
-def test_exercise(each: exercise.Exercise, tutorial: Tutorial) -> None:
+def test_exercise(each: exercise.Exercise, tutorial: Tutorial, figure: Figure) -> None:
     desk = Desk(tutorial, each)
     started = desk.begin()
     try:
         assert practice.verdict(started), "not broken, or solved by doing nothing"
+        assert not each.symptom or desk.sees(each.row)
         for commands in each.wrong:
             broken = facts.collect()[0], practice.head()
             desk.repair(commands)
@@ -64,6 +71,10 @@ def test_exercise(each: exercise.Exercise, tutorial: Tutorial) -> None:
         assert practice.verdict(started) == []
         assert practice.check(desk.console)
         assert "Solved" in desk.screen.getvalue()
+        figure(
+            "an exercise is solved by its solution, and by nothing else that its author names",
+            f"1 of 1, and 0 of {len(each.wrong)} wrong repairs",
+        )
     finally:
         if session.current():
             desk.reset()

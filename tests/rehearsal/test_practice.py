@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 
 EXERCISES = exercise.every()
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-SCRIPTS = [(each.name, text) for each in EXERCISES for text in (each.breaks, each.solution, *each.wrong)]
+SCRIPTS = [(each.name, text) for each in EXERCISES for text in (each.breaks, each.symptom, each.solution, *each.wrong)]
 
 
 def test_exercises_cover_the_chain() -> None:
@@ -27,6 +27,7 @@ def test_exercise_is_complete(each: exercise.Exercise) -> None:
     assert len(each.hints) >= 3
     assert len(each.wrong) == 3
     assert each.row in PAGE
+    assert bool(each.symptom) == any(each.row in words for words in PAGE.split("`")[1::2])
     assert all([each.title, each.story, each.breaks, each.solution, each.explanation])
 
 
