@@ -73,7 +73,7 @@ def test_exercise(each: exercise.Exercise, tutorial: Tutorial, figure: Figure) -
         assert practice.verdict(started) == []
         solved = practice.check(desk.console)
         figure(
-            "an exercise is solved by its solution, and not by what its author names as wrong",
+            "an exercise is solved by its solution, and by nothing else that its author names",
             f"{solved:d} of 1, and {len(solved_by)} of {len(each.wrong)} wrong repairs",
         )
         assert (solved, solved_by) == (True, [])
