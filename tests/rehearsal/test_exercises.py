@@ -53,6 +53,14 @@ class Desk:
             practice.run(commands, self.tutorial, self.tutorial.env)
 
 
+def files() -> str:
+    """Return what stands for the files of the branch's newest commit."""
+    command = ["git", "rev-parse", f"{practice.head()}^{{tree}}"]
+    return subprocess.run(
+        command, cwd=facts.repository(), capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+
 @pytest.mark.parametrize("each", exercise.every(), ids=lambda each: each.name)
 def test_exercise(each: exercise.Exercise, tutorial: Tutorial, figure: Figure) -> None:
     desk = Desk(tutorial, each)
@@ -62,11 +70,11 @@ def test_exercise(each: exercise.Exercise, tutorial: Tutorial, figure: Figure) -
         assert not each.symptom or desk.sees(each.row)
         solved_by = []
         for commands in each.wrong:
-            broken = facts.collect()[0], practice.head()
+            broken = facts.collect()[0], files()
             desk.repair(commands)
             if not practice.verdict(started):
                 solved_by.append(commands)
-            if broken != (facts.collect()[0], practice.head()):
+            if broken != (facts.collect()[0], files()):
                 desk.reset()
                 started = desk.begin()
         desk.repair(each.solution)
