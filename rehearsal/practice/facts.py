@@ -54,6 +54,7 @@ def name(item: Mapping[str, Any]) -> str:
 
 def cluster_fact(item: Mapping[str, Any]) -> Json:
     """Return what someone has decided about an object."""
+    item = json.loads(DIGEST.sub("", json.dumps(item)))
     metadata = item["metadata"]
     kept = {key: item[key] for key in ("data", "rules", "subjects", "roleRef", "webhooks") if key in item}
     kept["labels"] = metadata.get("labels", {})
@@ -73,7 +74,6 @@ def cluster_fact(item: Mapping[str, Any]) -> Json:
 
 def _decided(kind: str, spec: Json) -> Json:
     """Return a specification without what controllers write into it."""
-    spec = json.loads(DIGEST.sub("", json.dumps(spec)))
     if kind == "Service":
         spec = {key: value for key, value in spec.items() if not key.startswith(("clusterIP", "healthCheckNodePort"))}
         spec["ports"] = [

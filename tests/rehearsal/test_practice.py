@@ -51,10 +51,13 @@ def deployment(**changes: Any) -> dict[str, Any]:
 
 def test_facts_do_not_have_what_changes_on_its_own() -> None:
     other = deployment(replicas=5)
+    base = deployment()
+    base["metadata"]["annotations"] = {"release-check/answer": "r/a@sha256:" + "0" * 64}
     other["metadata"] |= {"uid": "2", "annotations": {"deployment.kubernetes.io/revision": "7"}}
+    other["metadata"]["annotations"]["release-check/answer"] = "r/a@sha256:" + "1" * 64
     other["spec"]["template"]["metadata"]["annotations"] = {"kubectl.kubernetes.io/restartedAt": "now"}
     other["spec"]["template"]["spec"]["containers"][0]["image"] = "r/a@sha256:" + "1" * 64
-    assert facts.cluster_fact(deployment()) == facts.cluster_fact(other)
+    assert facts.cluster_fact(base) == facts.cluster_fact(other)
 
 
 @pytest.mark.parametrize(
