@@ -45,7 +45,7 @@ class Desk:
     def sees(self, words: str) -> bool:
         """Whether the exercise's symptom has these words, where ``…`` is any."""
         output = practice.run(self.exercise.symptom, self.tutorial, self.tutorial.env)
-        return bool(re.search(".*".join(map(re.escape, words.split("…"))), output))
+        return bool(re.search(".*".join(re.escape(part.strip()) for part in words.split("…")), output))
 
     def repair(self, commands: str) -> None:
         # A wrong repair may fail at once.
