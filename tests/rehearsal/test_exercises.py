@@ -34,6 +34,8 @@ class Desk:
         self.console = Console(file=self.screen, width=200)
 
     def begin(self) -> session.Session:
+        if session.current():  # of a test that failed
+            self.reset()
         practice.begin(self.console, self.tutorial, self.exercise)
         started = session.current()
         assert started
