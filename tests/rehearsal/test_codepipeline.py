@@ -45,6 +45,7 @@ phases:
       - bash scripts/build/check-findings.sh "IMAGE" HIGH
       - echo now live
 """
+KEEPS = "version: 0.2\nphases: {build: {commands: [cat app.txt, echo x >bom.json]}}\nartifacts: {files: ['bom.*']}\n"
 WHOLE = """\
 version: 0.2
 env:
@@ -122,6 +123,7 @@ def template(name: str, **changes: Any) -> Json:
         "ActionTypeId": {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"},
         "Configuration": {"ProjectName": {"Ref": "Project"}, "EnvironmentVariables": json.dumps(variables)},
         "InputArtifacts": [{"Name": "App"}],
+        "OutputArtifacts": changes.get("outputs", []),
     }
     approve = {
         "Name": "Approve",
@@ -147,7 +149,7 @@ def template(name: str, **changes: Any) -> Json:
             "codebuild.amazonaws.com",
             [
                 allow(["logs:CreateLogStream", "logs:PutLogEvents"], logs),
-                allow(["s3:GetObject", "s3:PutObject"], objects),
+                allow(["s3:GetObject"], objects),
                 *changes.get("build_rights", []),
             ],
             {
@@ -346,6 +348,32 @@ def test_push_starts_a_build_of_its_commit(aws: Loopback, make: Callable[..., St
     location = details[0]["input"]["inputArtifacts"][0]["s3location"]
     data = aws.client("s3").get_object(Bucket=location["bucket"], Key=location["key"])["Body"].read()
     assert sorted(zipfile.ZipFile(io.BytesIO(data)).namelist()) == ["app.txt", "buildspec.yml"]
+
+
+def test_output_artifact_is_kept_if_the_builds_role_may_write_it(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
+    """The role of the build writes it: https://docs.aws.amazon.com/codebuild/latest/userguide/setting-up-service-role.html."""
+    commit = push(aws, tmp_path / "work", KEEPS, "kept")
+    stack = make("kept", outputs=[{"Name": "Sbom"}])
+    assert stack.of_commit(commit)["status"] == "Failed"
+    message = stack.action("Build")["errorDetails"]["message"]
+    assert "Phase: UPLOAD_ARTIFACTS, Code: CLIENT_ERROR" in message
+    assert "not authorized to perform: s3:PutObject" in message
+    stack.update(
+        outputs=[{"Name": "Sbom"}], build_rights=[allow(["s3:PutObject"], "arn:aws:s3:::kept-bucket/*/Sbom/*")]
+    )
+    commit = push(aws, tmp_path / "work", KEEPS, "kept now")
+    assert stack.of_commit(commit)["status"] == "Succeeded"
+    newest = stack.pipelines.list_action_executions(pipelineName="kept")["actionExecutionDetails"][0]
+    (made,) = newest["output"]["outputArtifacts"]
+    assert made["name"] == "Sbom"
+    assert re.fullmatch(r"kept/Sbom/[A-Za-z0-9]{7}", made["s3location"]["key"])
+    where = made["s3location"]
+    data = aws.client("s3").get_object(Bucket=where["bucket"], Key=where["key"])["Body"].read()
+    assert zipfile.ZipFile(io.BytesIO(data)).namelist() == ["bom.json"]
+    assert "Expanding bom.*" in stack.log()
+    assert "Found 1 file(s)" in stack.log()
 
 
 def test_tokens_and_secrets_are_masked(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
