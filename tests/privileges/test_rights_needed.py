@@ -316,6 +316,7 @@ ELSEWHERE = {
     "scripts/authorize-role.sh, in a cluster of mode API": ("eks:*AccessEntry", "arn:aws:eks:*:access-entry/*"),
     "the documents, the approval": ("codepipeline:PutApprovalResult", "arn:aws:codepipeline:*:aws-pipeline/*"),
     "the documents, staging": ("codepipeline:RollbackStage",),
+    "the documents, the bill of materials": ("s3:GetObject",),
     "scripts/budget.sh": ("budgets:ModifyBudget",),
     "the documents and the console, the connection": ("codeconnections:*",),
     "scripts/preflight.sh, the account's plan": ("freetier:GetAccountPlanState",),
