@@ -8,8 +8,10 @@ import hmac
 import io
 import itertools
 import json
+import os
 import re
 import shutil
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -45,7 +47,11 @@ phases:
       - bash scripts/build/check-findings.sh "IMAGE" HIGH
       - echo now live
 """
-KEEPS = "version: 0.2\nphases: {build: {commands: [cat app.txt, echo x >bom.json]}}\nartifacts: {files: ['bom.*']}\n"
+KEEPS = """\
+version: 0.2
+phases: {build: {commands: [cat app.txt, 'echo ''{"purl": "pkg:pypi/flask@3.1.3"}'' >bom.json']}}
+artifacts: {files: ['bom.*']}
+"""
 WHOLE = """\
 version: 0.2
 env:
@@ -374,6 +380,47 @@ def test_output_artifact_is_kept_if_the_builds_role_may_write_it(
     assert zipfile.ZipFile(io.BytesIO(data)).namelist() == ["bom.json"]
     assert "Expanding bom.*" in stack.log()
     assert "Found 1 file(s)" in stack.log()
+
+
+def test_learner_gets_the_bill_of_materials_by_the_documented_command(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
+    push(aws, tmp_path / "work", KEEPS, "bill")
+    right = allow(["s3:PutObject"], "arn:aws:s3:::bill-bucket/*/Sbom/*")
+    stack = make("bill", outputs=[{"Name": "Sbom"}], build_rights=[right])
+    assert stack.ended()["status"] == "Succeeded"
+    given = (
+        (ROOT / "docs/policies/scripts.json").read_text().replace("<PARTITION>", "aws").replace("<stack_name>", "bill")
+    )
+    (read,) = [one for one in json.loads(given)["Statement"] if one["Sid"] == "ReadBillOfMaterials"]
+    lists = allow(["codepipeline:ListActionExecutions"], f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:bill")
+    chapter = (ROOT / "docs" / "how-a-build-works.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"```bash\n(WHERE=.+?)```", chapter, re.DOTALL)
+    iam = aws.client("iam")
+    iam.create_user(UserName="reader")
+    keys = iam.create_access_key(UserName="reader")["AccessKey"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws.port}",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+        "STACK_NAME": "bill",
+    }
+    for rights, expected in (([lists], ""), ([lists, read], '"pkg:pypi/flask@3.1.3\n')):
+        policy = json.dumps({"Version": "2012-10-17", "Statement": rights})
+        iam.put_user_policy(UserName="reader", PolicyName="p", PolicyDocument=policy)
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout == expected, done.stderr
 
 
 def test_tokens_and_secrets_are_masked(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:
