@@ -189,8 +189,23 @@ def _check_time(said: Signature, now: float) -> None:
         signed = timegm(time.strptime(said.moment, "%Y%m%dT%H%M%SZ"))
     except ValueError:
         raise Refused("IncompleteSignature", f"X-Amz-Date is not a time: {said.moment}") from None
-    if not signed - SKEW <= now <= signed + said.lifetime:
-        raise Refused("RequestTimeTooSkewed", f"Signature expired or not yet current: {said.moment}")
+    if signed - SKEW <= now <= signed + said.lifetime:
+        return
+    if said.service == "s3":
+        raise Refused(
+            "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."
+        )
+    early, minutes = signed > now, SKEW // 60
+    bound = _moment(now + SKEW if early else now - SKEW)
+    what = "not yet current: {} is still later than" if early else "expired: {} is now earlier than"
+    raise Refused(
+        "SignatureDoesNotMatch",
+        f"Signature {what.format(said.moment)} {bound} ({_moment(now)} {'+' if early else '-'} {minutes} min.)",
+    )
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 def _unique(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

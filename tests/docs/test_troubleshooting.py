@@ -1,0 +1,87 @@
+"""Every row of docs/troubleshooting.md is provoked and cured as it says, or marked as from AWS's documents.
+
+The cases that need no cluster run here; tests/support/symptoms.py has their form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.account import Aws
+from tests.support.fixtures import Figure
+from tests.support.learners_shell import Learner, learner
+from tests.support.paths import ROOT
+from tests.support.symptoms import FROM_DOCUMENTS, TABLES, Case, Row, cases, exercised, rows, seen
+
+CASES = [case for table in TABLES for case in cases(table)]
+HERE = cases(TABLES[0])
+
+
+def unproven(row: Row) -> list[str]:
+    """Return the words of a row that no case has, and that are not marked."""
+    proven = {words for case in CASES if case.row == row for words in case.words}
+    return [words for words, marked in row.words.items() if not (marked or words in proven or exercised(row))]
+
+
+def test_every_row_is_proven_or_marked(figure: Figure) -> None:
+    table = rows()
+    provoked = [row for row in table if row.is_provoked]
+    figure(
+        "every symptom of docs/troubleshooting.md is provoked and cured",
+        f"{len(provoked)} of {len(table)} rows, {len(table) - len(provoked)} from AWS's documents",
+    )
+    assert {row.see: unproven(row) for row in table if unproven(row)} == {}
+
+
+def test_no_words_are_marked_that_a_case_proves() -> None:
+    assert [words for case in CASES for words in case.words if case.row.words[words]] == []
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row.is_provoked], ids=lambda row: row.see[:50])
+def test_cases_apply_the_rows_own_commands(row: Row) -> None:
+    own = [case for case in CASES if case.row == row and not case.test]
+    applied = "\n".join(f"{case.remedy}\n{case.well}\n{case.see}" for case in own)
+    assert not own or not row.commands or any(command in applied for command in row.commands), row.do
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.test], ids=str)
+def test_older_test_sees_the_words(case: Case) -> None:
+    file, _, name = case.test.partition("::")
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert f"def {name}(" in text
+    assert seen(text, *case.wanted)
+
+
+def test_page_explains_its_mark() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert len(re.findall(FROM_DOCUMENTS, page.partition("## ")[0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [("a … c", "a b c"), ("a …", "so: a\nb"), ("a b", "a\n  b"), ("x", "axb"), ("(y)", "(y)")],
+)
+def test_words_are_seen(words: str, output: str) -> None:
+    assert seen(output, words)
+
+
+@pytest.mark.parametrize(("words", "output"), [("a … c", "c b a"), ("a b", "ab"), (".", "x")])
+def test_words_are_not_seen(words: str, output: str) -> None:
+    assert not seen(output, words)
+
+
+@pytest.fixture(scope="module")
+def ann(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Learner]:
+    with learner(aws, tmp_path_factory.mktemp("learner")) as found:
+        yield found
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("case", [case for case in HERE if not case.test], ids=str)
+def test_symptom(case: Case, ann: Learner) -> None:
+    with ann.shell(case.has) as shell:
+        problem = case.problem(shell, 120)
+    assert problem == ""
