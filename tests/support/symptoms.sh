@@ -68,9 +68,10 @@ change_stack() { # change_stack ParameterKey=NAME,ParameterValue=VALUE...: keeps
     --parameters "$@" "${others[@]}"
 }
 
-why_the_build_failed() { # of the newest build: what its phases say
+why_the_build_failed() { # of the newest build of the pipeline: what its phases say
   local build
-  build=$(aws codebuild list-builds-for-project --project-name aws-pipeline --query 'ids[0]' --output text)
+  build=$(aws codepipeline list-action-executions --pipeline-name aws-pipeline --output text \
+    --query "actionExecutionDetails[?input.actionTypeId.provider=='CodeBuild'] | [0].output.executionResult.externalExecutionId")
   aws codebuild batch-get-builds --ids "$build" --output text --query 'builds[0].phases[].contexts[].message'
 }
 
