@@ -6,7 +6,10 @@ The cases that need no cluster run here; tests/support/symptoms.py has their for
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +56,18 @@ def test_older_test_sees_the_words(case: Case) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     assert f"def {name}(" in text
     assert seen(text, *case.wanted)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.parent.name)
+def test_shellcheck_finds_nothing_in_the_cases(table: Path) -> None:
+    texts = ["\n".join([case.breaks, case.see, case.remedy, case.well]) for case in cases(table) if not case.test]
+    text = "".join(f"case_{number}() {{\n{each}\n}}\ncase_{number}\n" for number, each in enumerate(texts))
+    # As in a terminal: 2312 and 2164, a command that fails shows its error; 2154 and 1091, variables and functions from
+    # elsewhere; 2016, code for another shell; 2155 and 2292, the page's own style.
+    options = ["--shell=bash", "--exclude=SC1091,SC2016,SC2154,SC2155,SC2164,SC2292,SC2312"]
+    command = [f"{sys.exec_prefix}/bin/shellcheck", *options, "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == ""
 
 
 def test_page_explains_its_mark() -> None:

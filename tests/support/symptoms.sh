@@ -36,10 +36,6 @@ sys.exit(main())
 END
 }
 
-connection() { # makes a connection to GitHub that someone has completed, and prints its ARN
-  echo arn:aws:codeconnections:us-east-2:111122223333:connection/00000000-0000-0000-0000-000000000000
-}
-
 console() { # console VERB PARAMETER=VALUE...: what the console's form of a stack calls
   local verb=$1 pair pairs=()
   shift
