@@ -52,6 +52,7 @@ class Learner:
         finally:
             self.world.empty()
             (home / ".gitconfig").unlink(missing_ok=True)
+            shutil.rmtree(home / ".aws", ignore_errors=True)
 
 
 @contextmanager
@@ -59,8 +60,8 @@ def learner(aws: Aws, home: Path) -> Iterator[Learner]:
     """Yield a learner with a fork, in an account of the emulator; ``home`` is an empty directory.
 
     At ``$HTML`` any call is answered with a page; at ``$THROTTLED`` and ``$EXPIRED`` it is throttled, or its session has
-    expired; at ``$OPENED`` it is answered over TLS, with the certificate of the company in ``company.pem``. A program in ``$SHIMS`` hides the
-    tool of that name. A file ``$PLAN`` has the account's plan.
+    expired; ``$OPENED`` answers over TLS, with a certificate of the company whose own is ``company.pem``. A program in
+    ``$SHIMS`` hides the tool of that name. The file ``$PLAN`` has the account's plan, if it is not the usual one.
     """
     with ExitStack() as stack:
         proxies = {

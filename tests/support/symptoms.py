@@ -8,7 +8,7 @@ A case is a table of a TOML file, ``tests/docs/symptoms.toml`` for those that ne
 - ``break``: commands that plant the cause
 - ``see``: a command whose output has the words; before ``break``, it has not all of them
 - ``shows``: what the output has, if the row quotes no words, or quotes what is not in the output
-- ``remedy``: what the row says, in its own commands; each of those has to be in one case of the row, or in ``left_out``
+- ``remedy``: what the row says, in its own commands; one of those has to be in a case of the row
 - ``well``: a command that then succeeds, and whose output does not have the words; ``see``, if not given
 - ``test``: instead of all these, the id of an older test that does the same, and that has the words in its text
 
