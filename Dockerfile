@@ -37,7 +37,15 @@ USER 10001:10001
 RUN python -m pytest -p no:cacheprovider test_app.py
 
 
+# What is in the image, as a CycloneDX document. One that is not valid fails the build.
+FROM runtime AS bom
+COPY --from=test-dependencies /opt/test /opt/test
+COPY scripts/lib/sbom.py ./
+RUN PYTHONPATH=/opt/test python sbom.py >/bom.json
+
+
 FROM runtime AS release
+COPY --from=bom /bom.json /
 COPY app.py gunicorn.conf.py ./
 USER 10001:10001
 # Last, so that a commit with the same files adds no layer.

@@ -22,6 +22,7 @@ from rehearsal.emulator import (
     log_arns,
     ministack,
     quotas,
+    refusals,
     s3_buckets,
     service_reference,
 )
@@ -43,6 +44,7 @@ CORRECTIONS: tuple[Register, ...] = (
     lambda_runtime.register,
     log_arns.register,
     quotas.register,
+    refusals.register,
     s3_buckets.register,
     service_reference.register,
 )

@@ -3,7 +3,7 @@
 #
 # Usage: scripts/test.sh [--fast | --all] [-h]
 #
-#   --fast   only tests that need neither root nor a running service: linters, documents, scripts; about a minute
+#   --fast   only tests that need neither root nor a running service: linters, documents, scripts
 #   --all    all tests, including the slow ones that inject faults; four at a time, since they mostly wait
 #
 # Without an option, all tests but the slow ones run. They rehearse the tutorial, which needs root on Linux.

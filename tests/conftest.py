@@ -34,7 +34,7 @@ FIRST = (
 )
 #: Run last: files that count lost requests, when no other tests compete for the processors. The one that cuts off nodes
 #: comes at the very end.
-LAST = ("test_zero_downtime", "test_releases")
+LAST = ("test_promotions", "test_zero_downtime", "test_releases")
 assert {*FIRST, *LAST} <= MACHINE, "a file was renamed"
 #: The figures of this run.
 FIGURES = pytest.StashKey[figures.Record]()

@@ -1,7 +1,8 @@
 """Unpacks source artifacts and packs output artifacts.
 
-Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.artifacts.path. Differs
-from AWS: symbolic links are followed (``enable-symlinks`` is ignored), and CodePipeline names the artifacts.
+Follows https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html#build-spec.artifacts.path; what the log
+says and how it fails are as in public logs, such as https://github.com/aws/copilot-cli/issues/2780. Differs from AWS:
+symbolic links are followed (``enable-symlinks`` is ignored), and CodePipeline names the artifacts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import os
 import stat
 import zipfile
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -46,16 +48,18 @@ def unpack(data: bytes, target: Path) -> None:
         raise ArtifactError(f"the source is not a zip file: {error}") from error
 
 
-def pack(artifact: Artifact, source: Path) -> bytes:
-    """Pack the files that a buildspec names.
+def pack(artifact: Artifact, source: Path, say: Callable[[str], None] = lambda _: None) -> bytes:
+    """Pack the files that a buildspec names; ``say`` is called with each line for the log.
 
     Raises:
-        ArtifactError: no file matches.
+        ArtifactError: no file matches, or no base directory.
     """
     buffer = io.BytesIO()
     packed = set()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for base in sorted(source.glob(artifact.base_directory)) if artifact.base_directory else [source]:
+        for base in _base_directories(artifact, source):
+            for pattern in artifact.files:
+                say(f"Expanding {pattern}")
             for path in _matching(artifact, base):
                 name = path.name if artifact.discard_paths else str(path.relative_to(base))
                 if name not in packed:
@@ -63,6 +67,7 @@ def pack(artifact: Artifact, source: Path) -> bytes:
                     packed.add(name)
     if not packed:
         raise ArtifactError("no matching artifact paths found")
+    say(f"Found {len(packed)} file(s)")
     return buffer.getvalue()
 
 
@@ -70,6 +75,13 @@ def matching_paths(pattern: str, base: Path) -> list[Path]:
     """Return the files below ``base`` that match a buildspec's pattern; ``**/*`` is every file."""
     found = {base / pattern} if not any(sign in pattern for sign in "*?[") else set(base.glob(pattern))
     return sorted(path for path in found if path.is_file())
+
+
+def _base_directories(artifact: Artifact, source: Path) -> list[Path]:
+    found = sorted(source.glob(artifact.base_directory)) if artifact.base_directory else [source]
+    if not found:
+        raise ArtifactError(f"no matching base directory path found for {artifact.base_directory}")
+    return found
 
 
 def _matching(artifact: Artifact, base: Path) -> list[Path]:

@@ -2,6 +2,9 @@
 
 Follows https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html (PROVISIONING,
 DOWNLOAD_SOURCE, UPLOAD_ARTIFACTS, FINALIZING). All calls to AWS use the service role's credentials.
+
+Differs from AWS: output artifacts are not encrypted with the key of the project, which is S3's in the account by default
+(https://docs.aws.amazon.com/codebuild/latest/userguide/setting-up-kms.html).
 """
 
 from __future__ import annotations
@@ -130,14 +133,19 @@ def _codebuild_variables(build: Build) -> dict[str, str]:
 def upload(build: Build, buildspec: Buildspec, role: service_role.Credentials) -> None:
     """Upload the output artifacts to the pipeline's bucket.
 
+    A buildspec that names no files makes none, and the action succeeds all the same:
+    https://github.com/aws/aws-cdk/pull/845.
+
     Raises:
         PhaseFailed: no file matches, or the role may not write to the bucket.
     """
+    if not (buildspec.artifact or buildspec.secondary_artifacts):
+        return
     for number, (name, key) in enumerate((build.job.outputs if build.job else {}).items()):
         main = buildspec.artifact if number == 0 else None
         wanted = buildspec.secondary_artifacts.get(name) or main or Artifact(())
         try:
-            body = artifacts.pack(wanted, build.source)
+            body = artifacts.pack(wanted, build.source, build.log.say)
             role.client("s3").put_object(Bucket=build.job.bucket if build.job else "", Key=key, Body=body)
         except (ClientError, BotoCoreError, artifacts.ArtifactError, OSError) as error:
             raise PhaseFailed("CLIENT_ERROR", str(error)) from error

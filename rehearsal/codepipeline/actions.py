@@ -69,7 +69,15 @@ def perform(run: ActionRun, role: Credentials) -> None:
 def _github(run: ActionRun, role: Credentials) -> None:
     """Store a commit's files; the token is in the action's configuration."""
     wanted = run.configuration
-    _store_source(run, role, f"{wanted['Owner']}/{wanted['Repo']}", wanted["Branch"], wanted["OAuthToken"])
+    repository = f"{wanted['Owner']}/{wanted['Repo']}"
+    try:
+        _store_source(run, role, repository, wanted["Branch"], wanted["OAuthToken"])
+    except github_client.GitHubError as error:
+        raise ActionFailed(
+            "ConfigurationError",
+            f'Could not access the GitHub repository: "{repository}". The access token might be invalid or has been revoked. '
+            f"Edit the pipeline to reconnect with GitHub. {error}",
+        ) from error
 
 
 def _connection(run: ActionRun, role: Credentials) -> None:

@@ -4,7 +4,8 @@ Follows "AWS Signature Version 4 for API requests" of the IAM user guide, for si
 in the query (presigned URLs). botocore, which signs the requests of the AWS CLI and boto3, computes what the signature
 should be.
 
-Differs from AWS: the older Version 2, Version 4A and bodies signed in chunks are refused.
+Differs from AWS: the older Version 2, Version 4A and bodies signed in chunks are refused; of the regions that an account has
+to enable, only that of the rehearsal is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from rehearsal.settings import settings
+
 ALGORITHM = "AWS4-HMAC-SHA256"
 #: Seconds between a client's clock and this one; no service allows more.
 SKEW = 15 * 60
@@ -29,6 +32,13 @@ SKEW = 15 * 60
 LONGEST = 7 * 24 * 3600
 #: What a client of S3 may sign in place of the body's hash.
 UNSIGNED = ("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+#: Regions that an account has to enable first, and where no key is known until then (Account Management reference guide,
+#: "Enable or disable AWS Regions").
+OPT_IN = {
+    "af-south-1", "ap-east-1", "ap-east-2", "ap-south-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5",
+    "ap-southeast-6", "ap-southeast-7", "ca-west-1", "eu-central-2", "eu-south-1", "eu-south-2", "il-central-1",
+    "me-central-1", "me-south-1", "mx-central-1",
+}  # fmt: skip
 
 _CREDENTIAL = r"(?P<key>\w+)/(?P<day>\d{8})/(?P<region>[a-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request"
 _NAMES, _SIGNATURE = r"(?P<names>[a-z0-9;-]+)", r"(?P<signature>[0-9a-f]{64})"
@@ -96,6 +106,8 @@ def verify(request: Request, secret_of: SecretOf, now: float | None = None) -> N
     """
     said = read(request)
     _check_time(said, time.time() if now is None else now)
+    if said.region in OPT_IN and said.region != settings.region:
+        raise Refused("InvalidClientTokenId", "The security token included in the request is invalid.")
     # Read first, so that an unknown key is reported as one.
     secret = secret_of(said.key, said.token)
     if not hmac.compare_digest(expected(request, said, secret), said.signature):
@@ -189,8 +201,23 @@ def _check_time(said: Signature, now: float) -> None:
         signed = timegm(time.strptime(said.moment, "%Y%m%dT%H%M%SZ"))
     except ValueError:
         raise Refused("IncompleteSignature", f"X-Amz-Date is not a time: {said.moment}") from None
-    if not signed - SKEW <= now <= signed + said.lifetime:
-        raise Refused("RequestTimeTooSkewed", f"Signature expired or not yet current: {said.moment}")
+    if signed - SKEW <= now <= signed + said.lifetime:
+        return
+    if said.service == "s3":
+        raise Refused(
+            "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."
+        )
+    early, minutes = signed > now, SKEW // 60
+    bound = _moment(now + SKEW if early else now - SKEW)
+    what = "not yet current: {} is still later than" if early else "expired: {} is now earlier than"
+    raise Refused(
+        "SignatureDoesNotMatch",
+        f"Signature {what.format(said.moment)} {bound} ({_moment(now)} {'+' if early else '-'} {minutes} min.)",
+    )
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 def _unique(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,8 @@
 
 Fields: ``title``; ``level``, 1 to 3; ``story``, what a colleague says; ``hints``, each a step further; ``break`` and
 ``solution``, commands for bash in the learner's checkout and environment; ``explanation``; ``causes``, how many faults there
-are; ``row``, words of the row of docs/troubleshooting.md; ``wrong``, three repairs that do not solve it.
+are; ``row``, words of the row of docs/troubleshooting.md, and ``symptom``, a command that shows them if a tool prints them;
+``wrong``, three repairs that do not solve it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Exercise:
     row: str
     wrong: tuple[str, ...]
     causes: int = 1
+    symptom: str = ""
 
 
 def every() -> list[Exercise]:
@@ -48,5 +50,6 @@ def read(path: Path) -> Exercise:
     fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     fields["breaks"] = fields.pop("break", "")
     texts = {name: value.strip() for name, value in fields.items() if isinstance(value, str)}
+    texts |= {name: " ".join(texts[name].split("\n")) for name in ("story", "explanation")}
     lists = {name: tuple(each.strip() for each in value) for name, value in fields.items() if isinstance(value, list)}
     return Exercise(name=path.stem, **{**fields, **texts, **lists})

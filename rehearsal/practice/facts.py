@@ -54,6 +54,7 @@ def name(item: Mapping[str, Any]) -> str:
 
 def cluster_fact(item: Mapping[str, Any]) -> Json:
     """Return what someone has decided about an object."""
+    item = json.loads(DIGEST.sub("", json.dumps(item)))
     metadata = item["metadata"]
     kept = {key: item[key] for key in ("data", "rules", "subjects", "roleRef", "webhooks") if key in item}
     kept["labels"] = metadata.get("labels", {})
@@ -73,7 +74,6 @@ def cluster_fact(item: Mapping[str, Any]) -> Json:
 
 def _decided(kind: str, spec: Json) -> Json:
     """Return a specification without what controllers write into it."""
-    spec = json.loads(DIGEST.sub("", json.dumps(spec)))
     if kind == "Service":
         spec = {key: value for key, value in spec.items() if not key.startswith(("clusterIP", "healthCheckNodePort"))}
         spec["ports"] = [
@@ -145,16 +145,30 @@ def _role() -> Facts:
 
 def _access() -> Facts:
     """Return who may sign in to the cluster by EKS's own records."""
-    eks = root("eks")
-    cluster = eks.list_clusters()["clusters"][0]
-    return {
-        f"the cluster {cluster}": {
-            principal: eks.list_associated_access_policies(clusterName=cluster, principalArn=principal)[
-                "associatedAccessPolicies"
-            ]
-            for principal in eks.list_access_entries(clusterName=cluster)["accessEntries"]
+    return {f"access to the cluster {cluster()}": access_entries()}
+
+
+def cluster() -> str:
+    """Return the cluster's name."""
+    return str(root("eks").list_clusters()["clusters"][0])
+
+
+def access_entries() -> dict[str, Json]:
+    """Return what each access entry of the cluster grants, by the ARN of its principal."""
+    eks, name = root("eks"), cluster()
+
+    def granted(principal: str) -> Json:
+        entry = eks.describe_access_entry(clusterName=name, principalArn=principal)["accessEntry"]
+        policies = eks.list_associated_access_policies(clusterName=name, principalArn=principal)
+        return {
+            "entry": {key: entry[key] for key in ("type", "username", "kubernetesGroups")},
+            "policies": [
+                {key: each[key] for key in ("policyArn", "accessScope")}
+                for each in policies["associatedAccessPolicies"]
+            ],
         }
-    }
+
+    return {each: granted(each) for each in eks.list_access_entries(clusterName=name)["accessEntries"]}
 
 
 def _stack() -> Facts:
@@ -165,6 +179,7 @@ def _stack() -> Facts:
     except cloudformation.exceptions.ClientError:
         return {}
     parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
+    parameters.pop("KubectlRoleId", None)  # of a role that was made again, it is another
     project = root("codebuild").batch_get_projects(names=[PIPELINE])["projects"]
     pipeline = root("codepipeline").get_pipeline(name=PIPELINE)["pipeline"]
     return {

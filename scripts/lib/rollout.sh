@@ -84,6 +84,9 @@ wait_for_rollout() {
 
 give_up() { # give_up WHAT: no verdict, so no rollback
   local why="the cluster gave no answer, see the last error above"
-  ! grep -qF "$late" "$work/error" || why="the Deployment has neither finished nor failed"
+  if grep -qF "$late" "$work/error"; then
+    why="the Deployment has neither finished nor failed"
+    grep -vF "$late" "$work/error" >&2 || true # such as a right that is missing
+  fi
   die "not known $1: $why; nothing was rolled back: see scripts/status.sh, then retry the build"
 }

@@ -173,7 +173,7 @@ def test_step_ends_with_one_line_to_read_more(step: str) -> None:
 
 def test_go_further_lists_every_chapter() -> None:
     assert sorted(chapters(README)) == CHAPTERS
-    assert len(CHAPTERS) == 13
+    assert len(CHAPTERS) == 14
 
 
 def test_what_is_built_and_what_it_costs_come_before_the_first_command() -> None:

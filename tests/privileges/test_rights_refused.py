@@ -149,6 +149,7 @@ POLICY = {"PolicyName": "x", "PolicyDocument": json.dumps(ANYTHING)}
 TRUST = {"PolicyDocument": json.dumps(OPEN)}
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 ASSUME: Json = {"RoleSessionName": "privilege-test"}
+OWN_ARTIFACT = f"{STACK}/Sbom/privilege-test"
 CASES = (
     # The learner, who made the cluster and the stack
     case("learner", "eks.describe_cluster", {"name": CLUSTER}, name="production"),
@@ -182,6 +183,7 @@ CASES = (
     case("learner", "ecr.delete_repository", repositoryName="{Repository}", force=True),
     case("learner", "s3.delete_bucket", Bucket="{ArtifactBucketName}"),
     case("learner", "s3.list_objects_v2", Bucket="{ArtifactBucketName}"),
+    case("learner", "s3.get_object", Bucket="{ArtifactBucketName}", Key=f"{STACK}/Source/x"),
     case("learner", "codepipeline.get_pipeline", {"name": STACK}, name="payroll"),
     case("learner", "codepipeline.start_pipeline_execution", name="payroll"),
     case("learner", "logs.filter_log_events", {"logGroupName": BUILDS}, logGroupName="/aws/lambda/payroll"),
@@ -207,7 +209,7 @@ CASES = (
     case("build", "ecr.batch_delete_image", **OTHER_IMAGE | {"repositoryName": "{Repository}"}),
     case("build", "ecr.put_image_tag_mutability", repositoryName="{Repository}", imageTagMutability="MUTABLE"),
     case("build", "s3.get_object", Bucket=OTHER_BUCKET, Key="x"),
-    case("build", "s3.put_object", Bucket="{ArtifactBucketName}", Key="x", Body="x"),
+    case("build", "s3.put_object", {"Key": OWN_ARTIFACT}, Bucket="{ArtifactBucketName}", Key=f"{STACK}/Source/x", Body="x"),
     case("build", "s3.delete_object", Bucket="{ArtifactBucketName}", Key="x"),
     case("build", "s3.list_objects_v2", Bucket="{ArtifactBucketName}"),
     case("build", "logs.create_log_stream", {"logGroupName": BUILDS}, logGroupName="payroll", logStreamName="privilege-test"),
@@ -374,7 +376,8 @@ def test_same_calls_on_own_resources_are_allowed(identities: Identities, figure:
     controls = [each for each in CASES if each.own is not None]
     answers = {f"{each.who} {each.what} {each.own}": each.answer(identities, each.own or {}) for each in controls}
     s3, logs = root("s3"), root("logs")
-    s3.delete_object(Bucket=identities.outputs["ArtifactBucketName"], Key="privilege-test")
+    for key in ("privilege-test", OWN_ARTIFACT):
+        s3.delete_object(Bucket=identities.outputs["ArtifactBucketName"], Key=key)
     logs.delete_log_stream(logGroupName=BUILDS, logStreamName="privilege-test")
     denied = {call: code for call, code in answers.items() if code}
     figure(

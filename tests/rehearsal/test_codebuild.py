@@ -11,6 +11,7 @@ import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -375,9 +376,41 @@ def test_packs_the_files_of_an_artifact(name: str, tmp_path: Path) -> None:
     assert set(names) == expected
 
 
-def test_artifact_without_files_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(artifacts.ArtifactError, match="no matching artifact paths found"):
-        artifacts.pack(Artifact(("none",)), tmp_path)
+#: By the artifacts of a buildspec: the names in the zip, or the message of the phase that fails.
+UPLOADED = {
+    "a file": ("{files: ['out/*']}", {"out/a"}),
+    "without its directory": ("{files: ['out/*'], discard-paths: yes}", {"a"}),
+    "one of two": ("{files: [none, out/a]}", {"out/a"}),
+    "a file that is missing": ("{files: ['none.*']}", "no matching artifact paths found"),
+    "a base directory that is missing": ("{files: [a], base-directory: dist}", "no matching base directory path found for dist"),
+    "nothing": ("{}", set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UPLOADED)
+def test_output_artifact_goes_to_the_pipelines_bucket(
+    name: str, place: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, expected = UPLOADED[name]
+    stored: dict[tuple[str, str], bytes] = {}
+    client = SimpleNamespace(
+        get_object=lambda **_: {"Body": io.BytesIO(zip_of(nothing=""))},
+        put_object=lambda **what: stored.update({(what["Bucket"], what["Key"]): what["Body"]}),
+    )
+    monkeypatch.setattr(service_role.Credentials, "client", lambda *_: client)
+    text = f"version: 0.2\nphases: {{build: {{commands: [mkdir out, echo x >out/a]}}}}\nartifacts: {given}\n"
+    build = prepare(text, PipelineJob("p", "bucket", "p/App/1", "commit", outputs={"Sbom": "p/Sbom/2"}))
+    build.run()
+    phases = {one["phaseType"]: one for one in build.record.snapshot()["phases"]}
+    context = phases[UPLOAD]["contexts"][0]
+    if isinstance(expected, str):
+        assert (build.record["buildStatus"], stored) == ("FAILED", {})
+        assert (context["statusCode"], context["message"]) == ("CLIENT_ERROR", expected)
+        return
+    assert (build.record["buildStatus"], context["message"]) == ("SUCCEEDED", "")
+    packed = {key: set(zipfile.ZipFile(io.BytesIO(body)).namelist()) for key, body in stored.items()}
+    assert packed == ({("bucket", "p/Sbom/2"): expected} if expected else {})
+    assert any(line.endswith("Found 1 file(s)") for line in log_of(place, build)) is bool(expected)
 
 
 TRUST = {

@@ -8,8 +8,10 @@ import hmac
 import io
 import itertools
 import json
+import os
 import re
 import shutil
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -44,6 +46,11 @@ phases:
     commands:
       - bash scripts/build/check-findings.sh "IMAGE" HIGH
       - echo now live
+"""
+KEEPS = """\
+version: 0.2
+phases: {build: {commands: [cat app.txt, 'echo ''{"purl": "pkg:pypi/flask@3.1.3"}'' >bom.json']}}
+artifacts: {files: ['bom.*']}
 """
 WHOLE = """\
 version: 0.2
@@ -122,6 +129,7 @@ def template(name: str, **changes: Any) -> Json:
         "ActionTypeId": {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"},
         "Configuration": {"ProjectName": {"Ref": "Project"}, "EnvironmentVariables": json.dumps(variables)},
         "InputArtifacts": [{"Name": "App"}],
+        "OutputArtifacts": changes.get("outputs", []),
     }
     approve = {
         "Name": "Approve",
@@ -147,7 +155,7 @@ def template(name: str, **changes: Any) -> Json:
             "codebuild.amazonaws.com",
             [
                 allow(["logs:CreateLogStream", "logs:PutLogEvents"], logs),
-                allow(["s3:GetObject", "s3:PutObject"], objects),
+                allow(["s3:GetObject"], objects),
                 *changes.get("build_rights", []),
             ],
             {
@@ -346,6 +354,73 @@ def test_push_starts_a_build_of_its_commit(aws: Loopback, make: Callable[..., St
     location = details[0]["input"]["inputArtifacts"][0]["s3location"]
     data = aws.client("s3").get_object(Bucket=location["bucket"], Key=location["key"])["Body"].read()
     assert sorted(zipfile.ZipFile(io.BytesIO(data)).namelist()) == ["app.txt", "buildspec.yml"]
+
+
+def test_output_artifact_is_kept_if_the_builds_role_may_write_it(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
+    """The role of the build writes it: https://docs.aws.amazon.com/codebuild/latest/userguide/setting-up-service-role.html."""
+    commit = push(aws, tmp_path / "work", KEEPS, "kept")
+    stack = make("kept", outputs=[{"Name": "Sbom"}])
+    assert stack.of_commit(commit)["status"] == "Failed"
+    message = stack.action("Build")["errorDetails"]["message"]
+    assert "Phase: UPLOAD_ARTIFACTS, Code: CLIENT_ERROR" in message
+    assert "not authorized to perform: s3:PutObject" in message
+    stack.update(
+        outputs=[{"Name": "Sbom"}], build_rights=[allow(["s3:PutObject"], "arn:aws:s3:::kept-bucket/*/Sbom/*")]
+    )
+    commit = push(aws, tmp_path / "work", KEEPS, "kept now")
+    assert stack.of_commit(commit)["status"] == "Succeeded"
+    newest = stack.pipelines.list_action_executions(pipelineName="kept")["actionExecutionDetails"][0]
+    (made,) = newest["output"]["outputArtifacts"]
+    assert made["name"] == "Sbom"
+    assert re.fullmatch(r"kept/Sbom/[A-Za-z0-9]{7}", made["s3location"]["key"])
+    where = made["s3location"]
+    data = aws.client("s3").get_object(Bucket=where["bucket"], Key=where["key"])["Body"].read()
+    assert zipfile.ZipFile(io.BytesIO(data)).namelist() == ["bom.json"]
+    assert "Expanding bom.*" in stack.log()
+    assert "Found 1 file(s)" in stack.log()
+
+
+def test_learner_gets_the_bill_of_materials_by_the_documented_command(
+    aws: Loopback, make: Callable[..., Stack], tmp_path: Path
+) -> None:
+    push(aws, tmp_path / "work", KEEPS, "bill")
+    right = allow(["s3:PutObject"], "arn:aws:s3:::bill-bucket/*/Sbom/*")
+    stack = make("bill", outputs=[{"Name": "Sbom"}], build_rights=[right])
+    assert stack.ended()["status"] == "Succeeded"
+    given = (
+        (ROOT / "docs/policies/scripts.json").read_text().replace("<PARTITION>", "aws").replace("<stack_name>", "bill")
+    )
+    (read,) = [one for one in json.loads(given)["Statement"] if one["Sid"] == "ReadBillOfMaterials"]
+    lists = allow(["codepipeline:ListActionExecutions"], f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:bill")
+    chapter = (ROOT / "docs" / "how-a-build-works.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"```bash\n(WHERE=.+?)```", chapter, re.DOTALL)
+    iam = aws.client("iam")
+    iam.create_user(UserName="reader")
+    keys = iam.create_access_key(UserName="reader")["AccessKey"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws.port}",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+        "STACK_NAME": "bill",
+    }
+    for rights, expected in (([lists], ""), ([lists, read], '"purl": "pkg:pypi/flask@3.1.3\n')):
+        policy = json.dumps({"Version": "2012-10-17", "Statement": rights})
+        iam.put_user_policy(UserName="reader", PolicyName="p", PolicyDocument=policy)
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout == expected, done.stderr
 
 
 def test_tokens_and_secrets_are_masked(aws: Loopback, make: Callable[..., Stack], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -126,6 +127,58 @@ def test_push_needs_the_permission_for_the_repository(docker: Docker, rehearsal:
     assert "immutable" in docker("push", mine, check=False).stderr
     tags = root("ecr").describe_images(repositoryName="pushed")["imageDetails"][0]["imageTags"]
     assert tags == ["1"]
+
+
+#: Lists what an image has, by other means than sbom.py: pip, for both environments, and Debian's own status file.
+LISTING = """\
+{ pip list --format=freeze --path /opt/venv/lib/python3.13/site-packages; pip --version | sed 's/pip \\([^ ]*\\).*/pip==\\1/'; } |
+sed 's/==/ /' | tr A-Z a-z
+awk '/^Package:/ { name = $2 } /^Version:/ { print name, $2 }' /var/lib/dpkg/status
+"""
+
+
+def image_of(docker: Docker, target: Path, edit: tuple[str, str] = ("", "")) -> subprocess.CompletedProcess[str]:
+    """Build the tutorial's image, with an edit of what makes its bill of materials."""
+    copy = copy_of_checkout(target)
+    for name in (
+        "Dockerfile",
+        ".dockerignore",
+        *re.findall(r"^!(.+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE),
+    ):
+        (copy / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    script = copy / "scripts" / "lib" / "sbom.py"
+    assert edit[0] in script.read_text()
+    script.write_text(script.read_text().replace(*edit))
+    return docker("build", "--tag", target.name, str(copy), check=False)
+
+
+def test_bill_of_materials_lists_what_the_image_has(docker: Docker, tmp_path: Path) -> None:
+    done = image_of(docker, tmp_path / "billed")
+    assert done.returncode == 0, done.stderr
+    bill = json.loads(docker("run", "--rm", "--network=none", "billed", "cat", "/bom.json").stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    listed = docker("run", "--rm", "--network=none", "billed", "sh", "-c", LISTING).stdout.splitlines()
+    found = {f"{one['name']} {one['version']}": one for one in bill["components"]}
+    python = {name for name, one in found.items() if one["purl"].startswith("pkg:generic/python@3.13.")}
+    assert set(found) - python == set(listed)
+    assert len(python) == 1
+    flask = next(one for name, one in found.items() if name.startswith("flask "))
+    assert flask["purl"] == f"pkg:pypi/flask@{flask['version']}"
+    assert flask["licenses"] == [{"license": {"id": "BSD-3-Clause"}}]
+    base = next(one for name, one in found.items() if name.startswith("base-files "))
+    assert base["purl"].startswith("pkg:deb/debian/base-files@13.")
+    again = docker("build", "--no-cache", "--quiet", "--target", "bom", "--tag", "again", str(tmp_path / "billed"))
+    assert again.returncode == 0
+    assert json.loads(docker("run", "--rm", "--network=none", "again", "cat", "/bom.json").stdout) == bill
+
+
+def test_bill_of_materials_that_is_not_valid_fails_the_build(docker: Docker, tmp_path: Path) -> None:
+    planted = ("return json.dumps(made", 'made["components"][0]["surprise"] = 1; return json.dumps(made')
+    done = image_of(docker, tmp_path / "invalid", planted)
+    assert done.returncode != 0
+    assert "the bill of materials is not valid: " in done.stderr
+    assert "surprise" in done.stderr
 
 
 @pytest.mark.usefixtures("docker")

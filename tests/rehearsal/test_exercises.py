@@ -12,7 +12,8 @@ from rich.console import Console
 from rehearsal.practice import exercise, facts, practice, session
 from rehearsal.progress import Progress
 from rehearsal.tutorial import Tutorial
-from tests.support.fixtures import Rehearsal
+from tests.support.fixtures import Figure, Rehearsal
+from tests.support.symptoms import seen
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(1800)
 @pytest.fixture(scope="module")
 def tutorial(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Tutorial:
     found = Tutorial(Progress(tmp_path_factory.mktemp("steps")), stack.env, stack.checkout)
-    found.first_release()
+    found.release()
     return found
 
 
@@ -33,6 +34,8 @@ class Desk:
         self.console = Console(file=self.screen, width=200)
 
     def begin(self) -> session.Session:
+        if session.current():  # of a test that failed
+            self.reset()
         practice.begin(self.console, self.tutorial, self.exercise)
         started = session.current()
         assert started
@@ -41,28 +44,47 @@ class Desk:
     def reset(self) -> None:
         practice.reset(self.console, self.tutorial)
 
+    def sees(self, words: str) -> bool:
+        return seen(practice.run(self.exercise.symptom, self.tutorial, self.tutorial.env), words)
+
     def repair(self, commands: str) -> None:
         # A wrong repair may fail at once.
         with contextlib.suppress(subprocess.CalledProcessError):
             practice.run(commands, self.tutorial, self.tutorial.env)
 
 
+def files() -> str:
+    """Return what stands for the files of the branch's newest commit."""
+    command = ["git", "rev-parse", f"{practice.head()}^{{tree}}"]
+    return subprocess.run(
+        command, cwd=facts.repository(), capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+
 @pytest.mark.parametrize("each", exercise.every(), ids=lambda each: each.name)
-def test_exercise(each: exercise.Exercise, tutorial: Tutorial) -> None:
+def test_exercise(each: exercise.Exercise, tutorial: Tutorial, figure: Figure) -> None:
     desk = Desk(tutorial, each)
     started = desk.begin()
     try:
         assert practice.verdict(started), "not broken, or solved by doing nothing"
+        assert not each.symptom or desk.sees(each.row)
+        solved_by = []
         for commands in each.wrong:
-            broken = facts.collect()[0], practice.head()
+            before, files_before = facts.collect()[0], files()
             desk.repair(commands)
-            assert practice.verdict(started), f"solved by {commands}"
-            if broken != (facts.collect()[0], practice.head()):
+            if not practice.verdict(started):
+                solved_by.append(commands)
+            if (before, files_before) != (facts.collect()[0], files()):
                 desk.reset()
                 started = desk.begin()
         desk.repair(each.solution)
         assert practice.verdict(started) == []
-        assert practice.check(desk.console)
+        solved = practice.check(desk.console)
+        figure(
+            "an exercise is solved by its solution, and by nothing else that its author names",
+            f"{solved:d} of 1, and {len(solved_by)} of {len(each.wrong)} wrong repairs",
+        )
+        assert (solved, solved_by) == (True, [])
         assert "Solved" in desk.screen.getvalue()
     finally:
         if session.current():

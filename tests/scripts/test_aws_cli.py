@@ -42,6 +42,7 @@ VALUES = {
     "KUBECONFIG": "kubeconfig",
     "TOKEN": "0" * 36,
     "VERSION": "0" * 40,
+    "WHERE": "aws-pipeline-artifactbucket-1a/aws-pipeline/Sbom/0",
     "account": "111122223333",
     "alarm": "NotificationType=ACTUAL,ComparisonOperator=GREATER_THAN,ThresholdType=PERCENTAGE,Threshold=",
     "budget": "aws-pipeline-budget",

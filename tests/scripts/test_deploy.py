@@ -491,8 +491,10 @@ def test_deployment_without_a_verdict_is_not_undone(build: Build) -> None:
     """The cluster's controllers may be down."""
     edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=0))
     runs(build)
-    build.answer(WAIT, TIMED_OUT, 1)
+    refused = 'deployments.apps is forbidden: User "build" cannot list resource "deployments"\n'
+    build.answer(WAIT, refused + TIMED_OUT, 1)
     failed = build.run("build/deploy.sh", IMAGE)
+    assert refused in failed.stderr
     assert last(failed) == (
         "not known whether deployment/hello-world is rolled out: the Deployment has neither finished nor failed; "
         "nothing was rolled back: see scripts/status.sh, then retry the build"

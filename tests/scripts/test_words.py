@@ -75,6 +75,9 @@ ROWS = [
     ("create-role.sh", "==> Its policy eks-describe is up to date", [("aws", "get-role-policy", POLICY)]),
     ("create-stack.sh", "==> Set GitHubToken to the token that was given", []),
     ("create-stack.sh", "==> Replace the template with the one of this checkout", []),
+    ("create-stack.sh", "==> The stack is UPDATE_ROLLBACK_COMPLETE",  # and nothing is to be changed
+     [("aws", "describe-stacks .*StackStatus", "UPDATE_ROLLBACK_COMPLETE\n"),
+      ("aws", "update-stack", AWS.format("ValidationError") + ": No updates are to be performed.")]),
     ("preflight.sh", "unknown plan        of the account; the free plan starts only types that are eligible for the free tier", [("aws", "freetier", AWS.format("AccessDenied"))]),
     ("leftovers.sh", "    image repository: aws-pipeline-x", [("aws", "describe-repositories", "aws-pipeline-x\n")]),
     ("leftovers.sh", "    log group: aws-pipeline-y", [("aws", "describe-log-groups", "aws-pipeline-y\n")]),

@@ -5,6 +5,7 @@ The commands run as in CodeBuild, with recording stand-ins for aws, docker and t
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,12 +13,14 @@ import runpy
 import shutil
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from rehearsal.codebuild.artifacts import pack
 from rehearsal.codebuild.buildspec import PHASES, parse
 from rehearsal.codebuild.shell import Shell
 from tests.support.desk import FAKE, Desk, copy_of_checkout
@@ -233,7 +236,7 @@ def test_base_image_that_cannot_be_pulled_fails_the_build(build: Build) -> None:
 
 def test_registry_that_does_not_answer_fails_no_push_of_documents(build: Build) -> None:
     """The tag of the files alone finds their last image; it is not asked for while the base image is known."""
-    build.desk.answer("docker", "^(pull|image inspect)", stderr="no\n", code=1)
+    build.desk.answer("docker", "^(pull .*public|image inspect)", stderr="no\n", code=1)
     build.desk.answer("sleep", "")
     (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
     build.desk.answer("aws", "batch-get-image .*imageTag=files-", stdout=f"{DIGEST}\n")
@@ -256,21 +259,62 @@ def test_image_that_is_given_is_deployed_and_nothing_is_built(build: Build) -> N
     build.desk.answer("aws", "batch-get-image", stdout=f"{DIGEST}\n")
     assert build.run(IMAGE=staged), (build.desk.home / "log").read_text()
     assert build.calls(DEPLOYS) == [f"deploy {staged}"]
-    assert build.calls("aws") == []
-    assert {line.split()[1] for line in build.calls("docker")} == {"logout"}
+    assert (build.calls("aws"), build.calls("docker pull"), build.calls("docker create")) == ([], [], [])
+    assert built(build) == []
+    assert artifact(build) == {"bom.txt"}
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_bill_of_materials_comes_out_of_the_image_before_it_is_deployed(reused: bool, build: Build) -> None:
+    """So there is one if the image was not built here, and if the scan or the rollout then fails."""
+    image = f"{REPOSITORY}@{DIGEST}"
+    build.desk.answer("docker", "^create", stdout="abc123\n")
+    build.desk.answer("docker", "^cp abc123:/bom.json bom.json$", real=str(copies_out(build)))
+    if reused:
+        build.desk.answer("aws", "batch-get-image", stdout=f"{DIGEST}\n")
+    build.desk.answer("deploy", REPOSITORY, code=1)
+    assert not build.run()
+    assert artifact(build) == {"bom.json"}
+    lines = build.calls("docker pull --quiet 1", "docker create", "docker cp", "docker rm", DEPLOYS)
+    first = [f"docker pull --quiet {image}"] if reused else []
+    copied = [f"docker create {image} none", "docker cp abc123:/bom.json bom.json", "docker rm abc123"]
+    assert lines == [*first, *copied, f"deploy {image}"]
+
+
+def artifact(build: Build) -> set[str]:
+    """Return the names of the files that CodeBuild would pack."""
+    spec = parse((ROOT / "buildspec.yml").read_text(encoding="utf-8"))
+    assert spec.artifact is not None
+    return set(zipfile.ZipFile(io.BytesIO(pack(spec.artifact, build.desk.checkout))).namelist())
+
+
+def copies_out(build: Build) -> Path:
+    """Return a program that does what ``docker cp`` would."""
+    program = build.desk.home / "copies"
+    program.write_text("#!/bin/sh\necho {} >bom.json\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_image_without_a_bill_of_materials_is_deployed(build: Build) -> None:
+    """An own Dockerfile need not make one. CodeBuild fails a build whose artifact has no file, so there is another."""
+    build.desk.answer("docker", "^cp", stderr="Error: No such container:path: abc123:/bom.json\n", code=1)
+    assert build.run()
+    assert (build.desk.checkout / "bom.txt").read_text() == "The image has no /bom.json.\n"
+    assert artifact(build) == {"bom.txt"}
 
 
 @pytest.mark.parametrize(
     ("tool", "pattern"),
     [("connect", ""), ("install-kubectl", ""), ("deploy", "--check"), ("aws", "batch-get-image"), ("docker", "^login"), ("docker", "--target test"),
-     ("docker", "^build --build-arg"), ("docker", "^push")],
+     ("docker", "^build --build-arg"), ("docker", "^push"), ("docker", "^create")],
     ids=lambda value: value.strip("^- ") or "fails",
 )  # fmt: skip
 def test_any_failure_prevents_the_deployment(tool: str, pattern: str, build: Build) -> None:
     build.desk.answer(tool, pattern, stderr="no\n", code=1)
     assert not build.run()
     assert build.calls(DEPLOYS) == []
-    if "push" not in pattern:  # untested images get no tag but the cache's
+    if pattern not in ("^push", "^create"):  # untested images get no tag but the cache's
         assert [line for line in build.calls("docker push") if tag_of(line) != "cache"] == []
     if tool != "docker":
         assert built(build) == []

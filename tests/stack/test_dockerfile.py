@@ -18,7 +18,10 @@ def test_last_stage_runs_the_server_without_root_or_tests() -> None:
     users = [line for line in found["release"] if line.startswith("USER ")]
     assert users == ["USER 10001:10001"]
     assert found["release"][-1] == 'CMD ["gunicorn"]'
-    assert [line for line in found["release"] if line.startswith("COPY ")] == ["COPY app.py gunicorn.conf.py ./"]
+    assert [line for line in found["release"] if line.startswith("COPY ")] == [
+        "COPY --from=bom /bom.json /",
+        "COPY app.py gunicorn.conf.py ./",
+    ], "the bill of materials first, so that a change of the app leaves its layer as it is"
     assert "ARG VERSION=development" in found["release"]
     assert "ENV VERSION=$VERSION" in found["release"]
 
@@ -62,12 +65,24 @@ def test_environment_of_the_image_is_where_its_programs_are_found() -> None:
     assert instructions("runtime", "COPY") == [f"--from=dependencies {directory} {directory}"]
 
 
-def test_packages_of_the_tests_are_only_in_the_stage_of_the_tests() -> None:
+def test_packages_of_the_tests_are_in_no_stage_of_the_release() -> None:
     (filled,) = instructions("test-dependencies", "RUN")
     (directory,) = re.findall(r"^pip install --target (/\S+) ", filled)
     assert f"--from=test-dependencies {directory} {directory}" in instructions("test", "COPY")
     assert instructions("test", "ENV") == [f"PYTHONPATH={directory}"]
-    assert [stage for stage, lines in stages().items() if directory in " ".join(lines)] == ["test-dependencies", "test"]
+    having = [stage for stage, lines in stages().items() if directory in " ".join(lines)]
+    assert having == ["test-dependencies", "test", "bom"]
+
+
+def test_bill_of_materials_is_made_in_the_released_stage_and_can_fail_it() -> None:
+    """Its packages are those of the tests, and sbom.py leaves out what is below PYTHONPATH."""
+    assert stages()["bom"][0] == "FROM runtime AS bom"
+    (directory,) = re.findall(r"^pip install --target (/\S+) ", *instructions("test-dependencies", "RUN"))
+    assert instructions("bom", "COPY") == [
+        f"--from=test-dependencies {directory} {directory}",
+        "scripts/lib/sbom.py ./",
+    ]
+    assert instructions("bom", "RUN") == [f"PYTHONPATH={directory} python sbom.py >/bom.json"]
 
 
 def test_requirements_are_installed_from_the_file_that_is_copied() -> None:
@@ -82,7 +97,7 @@ def test_requirements_are_installed_from_the_file_that_is_copied() -> None:
 
 def test_tests_run_as_the_user_of_the_release_with_the_same_files() -> None:
     assert instructions("test", "USER") == instructions("release", "USER")
-    (released,) = instructions("release", "COPY")
+    released = instructions("release", "COPY")[-1]
     assert instructions("test", "COPY")[-1] == released.replace(" ./", " tests/test_app.py ./")
     assert instructions("test", "RUN") == ["python -m pytest -p no:cacheprovider test_app.py"]
 

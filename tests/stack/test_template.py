@@ -44,6 +44,7 @@ RIGHTS = [
     ("TrustFunctionPolicy", {"s3:DeleteObject", "s3:DeleteObjectVersion"}, OBJECTS),
     ("CodeBuildRole", LOG, {"Fn::GetAtt": ["BuildLogs", "Arn"]}),
     ("CodeBuildRole", {"s3:GetObject", "s3:GetObjectVersion"}, OBJECTS),
+    ("CodeBuildRole", {"s3:PutObject"}, {"Fn::Sub": "${ArtifactBucket.Arn}/*/Sbom/*"}),
     ("CodeBuildRole", {"ecr:GetAuthorizationToken"}, "*"),
     (
         "CodeBuildRole",
@@ -375,7 +376,7 @@ def test_stages(given: dict[str, str], stages: list[str]) -> None:
 
 
 def test_without_staging_one_action_builds_and_deploys() -> None:
-    """An existing stack whose owner chooses nothing keeps its pipeline."""
+    """An existing stack whose owner chooses nothing keeps its pipeline, which also keeps the bill of materials."""
     assert resources(**BY_TOKEN)["Pipeline"]["Properties"]["Stages"][1:] == [
         {
             "Name": "Build",
@@ -385,6 +386,7 @@ def test_without_staging_one_action_builds_and_deploys() -> None:
                     "ActionTypeId": {"Category": "Build", "Owner": "AWS", "Provider": "CodeBuild", "Version": "1"},
                     "Configuration": {"ProjectName": {"Ref": "CodeBuildProject"}},
                     "InputArtifacts": [{"Name": "Source"}],
+                    "OutputArtifacts": [{"Name": "Sbom"}],
                 }
             ],
         }
@@ -398,6 +400,9 @@ def test_production_gets_the_image_of_staging() -> None:
     )
     project = {"ProjectName": {"Ref": "CodeBuildProject"}}
     namespace = {"Fn::Sub": '[{"name": "APP_NAMESPACE", "value": "${AppNamespace}-staging"}]'}
+    assert (staging["OutputArtifacts"], production.get("OutputArtifacts")) == ([{"Name": "Sbom"}], None), (
+        "it is the same image"
+    )
     assert staging["Configuration"] == project | {"EnvironmentVariables": namespace}
     image = f'[{{"name": "IMAGE", "value": "#{{{staging["Namespace"]}.IMAGE}}"}}]'
     assert production["Configuration"] == project | {"EnvironmentVariables": image}

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ class FaultyProxy:
     _numbers: dict[str, list[int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
+    tls: ssl.SSLContext | None = None
 
     def begin(self, plan: Callable[[Call], str] = passes_through) -> None:
         """Clear the calls and set another plan."""
@@ -91,7 +93,9 @@ class FaultyProxy:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if self.tls:
+            server.socket = self.tls.wrap_socket(server.socket, server_side=True)
+        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

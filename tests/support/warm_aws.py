@@ -53,7 +53,10 @@ def answer(caller: socket.socket, files: list[int], call: dict[str, Any], driver
     os.environ.update(call["environment"], AWS_DATA_PATH=data)
     os.chdir(call["directory"])
     threading.Thread(target=end_with, args=(caller,), daemon=True).start()
-    code = driver.main(call["arguments"]) or 0
+    try:
+        code = driver.main(call["arguments"]) or 0
+    except SystemExit as end:  # of --version
+        code = int(end.code or 0)
     sys.stdout.flush()
     sys.stderr.flush()
     caller.sendall(bytes([code & 255]))

@@ -15,7 +15,7 @@ done
 status=${ANSWER:?} && status=${status%% *} scopes=${ANSWER#* }
 [[ $url != */hooks ]] || status=${HOOKS:-$status}
 [[ $url != */branches/* ]] || status=${BRANCHES:-$status}
-[[ $url != */repositories/* ]] || status=200
+[[ $url != */repositories/* && $url == *"${ABOUT:-}"* ]] || status=200
 printf 'HTTP/2 %s\r\n' "$status" >"$headers"
 [[ $scopes == none ]] || printf 'x-oauth-scopes: %s\r\n' "$scopes" >>"$headers"
 [[ -z ${HEADERS:-} ]] || printf '%s\r\n' "$HEADERS" >>"$headers"

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 STATE = Path(os.environ["CLUSTER_STATE"])
+MANIFEST = Path(__file__).resolve().with_name("manifest.py")
 
 
 def load() -> dict[str, Any]:
@@ -102,6 +103,9 @@ def review(state: dict[str, Any], file: Path) -> int:
 def kubectl(words: list[str]) -> int:
     """Answer one of the calls that the scripts make."""
     match words:
+        case ["version", "--client", *_]:
+            print(json.dumps({"clientVersion": {"gitVersion": "v1.36.3"}}, indent=2))
+            return 0
         case ["config", *rest]:
             return config(*rest)
         case ["create", "-f", file, "--output", "json"]:
@@ -110,5 +114,7 @@ def kubectl(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if "--local" in sys.argv:
+        os.execv(MANIFEST, [str(MANIFEST), *sys.argv[1:]])  # noqa: S606 - the stand-in for reading a file
     words = [word for word in sys.argv[1:] if not word.startswith("--request-timeout=")]
     sys.exit(kubectl(words[2:] if words[0] == "--kubeconfig" else words))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stand-in for ``kubectl label --local``, with which deploy.sh reads deployment.yml: prints the same columns.
 
-tests/scripts/test_manifest_columns.py compares it with kubectl.
+tests/faults/test_releases.py compares it with kubectl.
 """
 
 from __future__ import annotations
