@@ -78,7 +78,9 @@ class Recorder:
         self.seen.append((time.time(), snapshot))
         self.secrets |= search.of_run()
         if not self.moments or time.time() - self.moments[-1][0] >= BETWEEN_MOMENTS:
-            moment = (time.time(), client.get("api/snapshot").json())
+            # Not on a kept connection, which the console may close at the very moment.
+            answer = client.get("api/snapshot", headers={"Connection": "close"})
+            moment = (time.time(), answer.json())
             self.moments.append(moment)
             if moment[1] != snapshot:  # the state has changed between the two
                 self.seen.append(moment)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from rehearsal.replay import __main__ as again
 from rehearsal.replay import page, recorder, search
 from rehearsal.replay.changes import between
 from rehearsal.tutorial import WALK
+from rehearsal.waiting import until
 from tests.support.console_page import HOSTILE, NEW, OLD, Scripted, browser_log, needs_chromium, serving, stage
 from tests.support.fixtures import WholeRehearsal
 from tests.support.paths import ROOT
@@ -233,6 +236,40 @@ def test_recording_fails_if_the_console_does_not_answer(tmp_path: Path) -> None:
         recorder.recording(progress, tmp_path / "replay.html", "http://127.0.0.1:1/"),
     ):
         pass
+
+
+class Once(BaseHTTPRequestHandler):
+    """A console that answers one request of a connection, and closes it when the next one comes."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer with a snapshot, or with events until the recording ends."""
+        if getattr(self, "has_answered", False):
+            self.close_connection = True
+            return
+        self.has_answered = True
+        snapshot = json.dumps({"pipeline": {"note": ""}, "cluster": {"note": ""}})
+        is_stream = self.path == "/api/events"
+        body = f"data: {snapshot}\n\n" * 4 if is_stream else snapshot
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
+
+
+def test_recording_needs_no_kept_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "BETWEEN_MOMENTS", 0.0)
+    monkeypatch.setattr(search, "of_run", set)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Once) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made = recorder.Recorder(f"http://127.0.0.1:{server.server_port}/")
+        made.start()
+        until(lambda: len(made.moments) == 4, 10, "the moments")
+        server.shutdown()
 
 
 # --- In a browser -----------------------------------------------------------------------------------------------
