@@ -143,18 +143,13 @@ def _role() -> Facts:
     return {f"the role {ROLE}": {"trust": trust, "policies": policies, "attached": attached}}
 
 
-def _access() -> Facts:
-    """Return who may sign in to the cluster by EKS's own records."""
-    return {f"access to the cluster {cluster()}": access_entries()}
-
-
 def cluster() -> str:
     """Return the cluster's name."""
     return str(root("eks").list_clusters()["clusters"][0])
 
 
-def access_entries() -> dict[str, Json]:
-    """Return what each access entry of the cluster grants, by the ARN of its principal."""
+def _access() -> Facts:
+    """Return who may sign in to the cluster by EKS's own records: its access entries, by the ARN of their principals."""
     eks, name = root("eks"), cluster()
 
     def granted(principal: str) -> Json:
@@ -168,7 +163,8 @@ def access_entries() -> dict[str, Json]:
             ],
         }
 
-    return {each: granted(each) for each in eks.list_access_entries(clusterName=name)["accessEntries"]}
+    principals = eks.list_access_entries(clusterName=name)["accessEntries"]
+    return {f"access to the cluster {name}": {each: granted(each) for each in principals}}
 
 
 def _stack() -> Facts:

@@ -37,3 +37,12 @@ build_log() { # print what the builds of the branch's newest commit have logged
   aws logs filter-log-events --log-group-name /aws/codebuild/aws-pipeline --output text --query 'events[].[message]' \
     --start-time "${since}000"
 }
+
+change_stack() { # change_stack ParameterKey=NAME,ParameterValue=VALUE...: keeps the other parameters
+  local name others=()
+  for name in $(aws cloudformation describe-stacks --stack-name aws-pipeline --query 'Stacks[0].Parameters[].ParameterKey' --output text); do
+    [[ " $*" == *"ParameterKey=$name,"* ]] || others+=("ParameterKey=$name,UsePreviousValue=true")
+  done
+  aws cloudformation update-stack --stack-name aws-pipeline --use-previous-template --capabilities CAPABILITY_IAM \
+    --parameters "$@" "${others[@]}"
+}

@@ -28,7 +28,7 @@ def restore(session: Session, tutorial: Tutorial) -> None:
     now, objects = facts.collect()
     changed = set(facts.differences(session.before, now))
     _restore_role(session.before, changed)
-    _restore_access(session.before)
+    _restore_access(session.before, now, changed)
     _restore_stack(session.before, now, changed)
     _restore_objects(session.objects, objects, changed)
     _restore_branch(session.base, tutorial)
@@ -51,11 +51,13 @@ def _restore_objects(before: list[dict[str, Any]], now: list[dict[str, Any]], ch
             facts.kubectl("replace" if name in found else "create", "--filename=-", text=json.dumps(item))
 
 
-def _restore_access(before: Mapping[str, Any]) -> None:
+def _restore_access(before: Mapping[str, Any], now: Mapping[str, Any], changed: set[str]) -> None:
     eks, cluster = root("eks"), facts.cluster()
-    wanted, found = before[f"access to the cluster {cluster}"], facts.access_entries()
-    changed = [each for each in {*wanted, *found} if wanted.get(each) != found.get(each)]
-    for principal in changed:
+    name = f"access to the cluster {cluster}"
+    if name not in changed:
+        return
+    wanted, found = before[name], now[name]
+    for principal in facts.differences(wanted, found):
         whose = {"clusterName": cluster, "principalArn": principal}
         if principal in found:
             eks.delete_access_entry(**whose)

@@ -10,19 +10,11 @@ import pytest
 from rich.console import Console
 
 from rehearsal.practice import exercise, facts, practice, session
-from rehearsal.progress import Progress
 from rehearsal.tutorial import Tutorial
-from tests.support.fixtures import Figure, Rehearsal
+from tests.support.fixtures import Figure
 from tests.support.symptoms import seen
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
-@pytest.fixture(scope="module")
-def tutorial(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Tutorial:
-    found = Tutorial(Progress(tmp_path_factory.mktemp("steps")), stack.env, stack.checkout)
-    found.release()
-    return found
 
 
 class Desk:

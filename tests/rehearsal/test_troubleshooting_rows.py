@@ -11,12 +11,11 @@ from rehearsal.github import model
 from rehearsal.practice import exercise, facts, practice
 from rehearsal.practice.restore import restore
 from rehearsal.practice.session import Session
-from rehearsal.progress import Progress
 from rehearsal.secret import root_keys
 from rehearsal.settings import settings
 from rehearsal.tutorial import Tutorial
 from scripts.lib.certify.shell import Shell
-from tests.support.fixtures import Figure, Rehearsal
+from tests.support.fixtures import Figure
 from tests.support.learners_shell import FUNCTIONS
 from tests.support.paths import ROOT
 from tests.support.symptoms import TABLES, Case, cases
@@ -24,13 +23,6 @@ from tests.support.symptoms import TABLES, Case, cases
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(900)]
 #: What the console does for the owner of a connection.
 COMPLETE = "from rehearsal.codepipeline import connections; connections.complete(sys.argv[1])"
-
-
-@pytest.fixture(scope="module")
-def tutorial(stack: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Tutorial:
-    found = Tutorial(Progress(tmp_path_factory.mktemp("steps")), stack.env, stack.checkout)
-    found.release()
-    return found
 
 
 @pytest.fixture

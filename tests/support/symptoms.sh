@@ -55,15 +55,6 @@ why_the_stack_failed() {
     --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]"
 }
 
-change_stack() { # change_stack ParameterKey=NAME,ParameterValue=VALUE...: keeps the other parameters
-  local name others=()
-  for name in $(aws cloudformation describe-stacks --stack-name aws-pipeline --query 'Stacks[0].Parameters[].ParameterKey' --output text); do
-    [[ " $*" == *"ParameterKey=$name,"* ]] || others+=("ParameterKey=$name,UsePreviousValue=true")
-  done
-  aws cloudformation update-stack --stack-name aws-pipeline --use-previous-template --capabilities CAPABILITY_IAM \
-    --parameters "$@" "${others[@]}"
-}
-
 why_the_build_failed() { # of the newest build of the pipeline: what its phases say
   local build
   build=$(aws codepipeline list-action-executions --pipeline-name aws-pipeline --output text \
