@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,39 @@ def test_shellcheck_finds_nothing_in_the_exercises(tmp_path: Path) -> None:
     files = sorted(each.name for each in tmp_path.iterdir())
     done = subprocess.run([*command, *files], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (len(files), done.stdout) == (len(SCRIPTS), "")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Callable[[str], int]:
+    """Return what runs commands of an exercise in a learner's checkout of the app, and returns their exit code."""
+    git = ("git", "-c", "user.name=Ann", "-c", "user.email=ann@example.com")
+    for command in (
+        (*git, "init", "--quiet", "--bare", "--initial-branch=master", "origin"),
+        (*git, "clone", "--quiet", "origin", "checkout"),
+        ("cp", str(ROOT / "app.py"), "checkout"),
+        (*git, "-C", "checkout", "add", "--all"),
+        (*git, "-C", "checkout", "commit", "--quiet", "--message=Fork"),
+        (*git, "-C", "checkout", "push", "--quiet", "origin", "HEAD:master"),
+    ):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+    def run(commands: str) -> int:
+        script = f". {exercise.FUNCTIONS}\n{commands}"
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        return subprocess.run(
+            command, cwd=tmp_path / "checkout", check=False, capture_output=True, timeout=60
+        ).returncode
+
+    return run
+
+
+def test_colleague_breaks_the_app_whatever_an_earlier_exercise_has_left(desk: Callable[[str], int]) -> None:
+    """A change that found nothing to change was pushed as an empty commit, and the exercise had no red push."""
+    for greeting in ("Hello, all!", "Hello, all!!", "Hello, all!"):
+        assert desk("colleague_pushes 'Say it' greet 'Hello, all!'; git pull --quiet") == 0
+        assert desk(f'grep -qF \'"GREETING", "{greeting}"\' app.py') == 0
+    assert desk("colleague_pushes 'Rename it' sed -i s/what-is-not-there/x/ app.py") == 1
+    assert desk("colleague_pushes 'Change nothing'; git pull --quiet; git log -1 --format=%s | grep -q nothing") == 0
 
 
 def deployment(**changes: Any) -> dict[str, Any]:
