@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rehearsal.practice import exercise, facts
+from rehearsal.practice import exercise, facts, restore
 from tests.support.paths import ROOT
 
 EXERCISES = exercise.every()
@@ -149,3 +150,27 @@ def test_refuses_in_one_line(words: list[str], said: str, tmp_path: Path) -> Non
         env={"XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, f"rehearse.sh: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("says", "tried"),
+    [(["Error: Operation cannot be fulfilled on deployments.apps"], 2), ([], 1), (["Error: is invalid", ""], 1)],
+    ids=["a controller was faster", "at once", "refused"],
+)
+def test_object_is_restored_though_a_controller_writes_it(
+    says: list[str], tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kubectl reads what it replaces, and a rollout that goes on writes the Deployment's status in between."""
+    calls = []
+
+    def kubectl(*words: str, text: str) -> str:
+        calls.append(words)
+        if says and (problem := says.pop(0)):
+            raise subprocess.CalledProcessError(1, words, stderr=problem)
+        return text
+
+    monkeypatch.setattr(facts, "kubectl", kubectl)
+    refused = len(says) == 2
+    with pytest.raises(subprocess.CalledProcessError) if refused else contextlib.nullcontext():
+        restore._restore_objects([deployment()], [deployment(paused=True)], {"Deployment a"})
+    assert calls == [("replace", "--filename=-")] * tried
