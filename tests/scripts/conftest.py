@@ -18,6 +18,7 @@ from tests.support.paths import FAKES
 def desk(aws: Aws, tmp_path: Path) -> Desk:
     """The scripts with the real AWS CLI, whose calls are recorded, an empty account, and a GitHub that agrees."""
     desk = Desk(tmp_path / "desk")
+    desk.take_time()
     desk.answer("aws", "", real=str(shutil.which("aws")))
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
     if aws.settle(STACK) != "DELETE_COMPLETE":

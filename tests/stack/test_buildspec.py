@@ -47,7 +47,7 @@ class Build:
 
     def run(self, **given: str) -> bool:
         """Run all phases, with the variables of the pipeline's action, and return whether the build succeeded."""
-        (self.desk.home / "rules.json").write_text(json.dumps(self.desk.rules), encoding="utf-8")
+        self.desk.write_rules()
         spec = parse((self.desk.checkout / "buildspec.yml").read_text(encoding="utf-8"))
         environment = {
             "PATH": f"{self.desk.home / 'bin'}:{os.environ['PATH']}",
@@ -216,7 +216,8 @@ def test_base_image_is_pulled_once_a_second_at_most(busy: bool, build: Build) ->
     docker = build.desk.home / "bin" / "pulls"
     docker.write_text(PULLS)
     docker.chmod(0o755)
-    build.desk.answer("docker", "^(pull|build (?!--quiet)|image inspect)", real=str(docker))
+    build.desk.take_time()
+    build.desk.answer("docker", "^(pull|build --[^q]|image inspect)", real=str(docker))
     if busy:
         (build.desk.home / "last").write_text(str(time.time() + 2))
     assert build.run(), (build.desk.home / "log").read_text()
@@ -227,8 +228,6 @@ def test_base_image_is_pulled_once_a_second_at_most(busy: bool, build: Build) ->
 
 def test_base_image_that_cannot_be_pulled_fails_the_build(build: Build) -> None:
     build.desk.answer("docker", "^(pull|image inspect)", stderr="no\n", code=1)
-    build.desk.answer("sleep", "")
-    (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
     assert not build.run()
     assert [*built(build), *build.calls(DEPLOYS)] == []
     assert "image | cannot pull public.ecr.aws/" in (build.desk.home / "log").read_text()
@@ -237,8 +236,6 @@ def test_base_image_that_cannot_be_pulled_fails_the_build(build: Build) -> None:
 def test_registry_that_does_not_answer_fails_no_push_of_documents(build: Build) -> None:
     """The tag of the files alone finds their last image; it is not asked for while the base image is known."""
     build.desk.answer("docker", "^(pull .*public|image inspect)", stderr="no\n", code=1)
-    build.desk.answer("sleep", "")
-    (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
     build.desk.answer("aws", "batch-get-image .*imageTag=files-", stdout=f"{DIGEST}\n")
     assert build.run(), (build.desk.home / "log").read_text()
     assert built(build) == []

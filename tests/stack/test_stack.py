@@ -249,6 +249,7 @@ def may_assume(aws: Aws, builds: str) -> bool:
 def status(aws: Aws, directory: Path, stack: str) -> list[str]:
     """Return what status.sh says about the role, with this stack in settings.sh."""
     desk = Desk(Path(tempfile.mkdtemp(dir=directory)) / "desk")
+    desk.take_time()
     desk.answer("aws", "", real=str(shutil.which("aws")))
     desk.answer("aws", "list-pipeline-executions", stdout="[]")
     lines = run(desk, aws, "status.sh", STACK_NAME=stack).splitlines()
