@@ -506,9 +506,7 @@ def test_waits_as_long_as_there_is_progress(build: Build) -> None:
     """The Deployment counts its deadline from the last progress."""
     edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=0))
     runs(build)
-    build.install(
-        "kubectl", PROGRESS + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/usr/bin/env bash\n")
-    )
+    build.install("kubectl", PROGRESS + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/bin/bash\n"))
     done = build.run("build/deploy.sh", IMAGE)
     assert done.returncode == 0, done.stderr
     assert "Waiting: 4 of 5\n" in done.stdout
@@ -516,7 +514,7 @@ def test_waits_as_long_as_there_is_progress(build: Build) -> None:
 
 #: Five steps of two seconds each; the deadline of the manifest above is five seconds.
 PROGRESS = """\
-#!/usr/bin/env bash
+#!/bin/bash
 if [[ "$*" == *--timeout=10s ]]; then
   printf x >>"$NOTES/steps"
   steps=$(<"$NOTES/steps")
@@ -535,9 +533,7 @@ def test_waits_twice_the_deadline_without_visible_progress(build: Build) -> None
     runs(build)
     silent = PROGRESS.replace('  echo "Waiting: ${#steps} of 5"\n', "").replace("${#steps} < 5", "${#steps} < 2")
     silent = silent.replace("sleep 2", "sleep 7")
-    build.install(
-        "kubectl", silent + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/usr/bin/env bash\n")
-    )
+    build.install("kubectl", silent + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/bin/bash\n"))
     done = build.run("build/deploy.sh", IMAGE)
     assert done.returncode == 0, done.stderr
 
