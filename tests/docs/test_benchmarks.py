@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import delivery, releases, report, rollouts, second_runs
+from benchmarks import delivery, releases, report, request, rollouts, second_runs
 from benchmarks.__main__ import times
 from benchmarks.figures import Context, Curve, Figure, Goal, Timeline, read, write
 from rehearsal.codebuild.buildspec import parse
@@ -223,3 +223,12 @@ def test_picture_shows_timelines_and_curves(tmp_path: Path) -> None:
     assert words.rstrip().endswith("</svg>")
     for expected in ("by hand", "the pipeline of 2022", "live after 5.0 s", "replicas", "two nodes"):
         assert expected in words
+
+
+def test_cost_of_a_request_is_printed_next_to_flasks_own(capsys: pytest.CaptureFixture[str]) -> None:
+    request.main(rounds=1)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    compared = {row[0].removeprefix("| "): row[2] for row in rows if len(row) == 3}
+    assert compared.pop("Flask with one route") == "1.00 |"
+    assert set(compared) == {"request", *list(request.REQUESTS)[1:]}
+    assert [row[0].removeprefix("| ") for row in rows if len(row) == 2][1:] == list(request.IMPORTS)
