@@ -35,7 +35,7 @@ IMPORTS = {"Flask": "import flask", "app.py": "import app", "nothing": "pass"}
 
 def microseconds(asked: Wsgi, path: str, accept: str, times: int = 300) -> float:
     """Return a request's processor time in microseconds."""
-    environ = EnvironBuilder(path=path, headers={"Accept": accept} if accept else None).get_environ()
+    environ = EnvironBuilder(path=path, headers=[("Accept", accept)] if accept else None).get_environ()
     before = time.process_time()
     for _ in range(times):
         b"".join(asked(environ.copy(), lambda *_: None))
