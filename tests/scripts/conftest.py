@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,26 +11,14 @@ from tests.support.builds import Build, made_build
 from tests.support.desk import Desk
 from tests.support.names import ROLE, STACK
 from tests.support.paths import FAKES
-from tests.support.tracing import warm_aws
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The real AWS CLI, imported once for each file: its start takes longer than its calls."""
-    directory = tmp_path_factory.mktemp("warm")
-    with warm_aws(directory) as variables:
-        program = directory / "aws"
-        program.write_text(f'#!/bin/sh\nWARM_AWS={variables["WARM_AWS"]} exec {FAKES / "aws.py"} "$@"\n')
-        program.chmod(0o755)
-        yield program
 
 
 @pytest.fixture
-def desk(aws: Aws, warm: Path, tmp_path: Path) -> Desk:
+def desk(aws: Aws, cli: Path, tmp_path: Path) -> Desk:
     """The scripts with the real AWS CLI, whose calls are recorded, an empty account, and a GitHub that agrees."""
     desk = Desk(tmp_path / "desk")
     desk.take_time()
-    desk.answer("aws", "", real=str(warm))
+    desk.answer("aws", "", real=str(cli))
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
     if aws.settle(STACK) != "DELETE_COMPLETE":
         aws.root("cloudformation").delete_stack(StackName=STACK)
