@@ -9,7 +9,7 @@ for word; do
   word=${word//\\/\\\\} word=${word//\"/\\\"}
   line+=", \"${word//$'\n'/\\n}\""
 done
-printf '%s]\n' "$line" >>"${FAKES:?}/calls" || exit 99 # JSON, at once: calls may be made in parallel
+printf '%s]\n' "$line" >>"${FAKES:?}/calls" || exit 99 # JSON, by one write up to 4 KB: calls may be parallel
 
 matches() { [[ -z $1 || $call =~ $1 ]]; }
 
