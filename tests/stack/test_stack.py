@@ -335,11 +335,12 @@ def test_iam_accepts_the_learner_policies(aws: Aws, name: str) -> None:
     aws.root("iam").delete_policy(PolicyArn=policy["Arn"])
 
 
-def test_readme_gives_the_user_every_policy(aws: Aws) -> None:
+def test_readme_gives_the_user_every_policy(aws: Aws, cli: Path) -> None:
     (fence,) = re.findall(
         r"^```bash account\n(aws iam create-user.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
     )
-    shell = {**os.environ, **environment(aws), "AWS_DEFAULT_REGION": "us-east-2", "AWS_PAGER": ""}
+    path = f"{cli.parent}{os.pathsep}{os.environ['PATH']}"
+    shell = {**os.environ, **environment(aws), "PATH": path, "AWS_DEFAULT_REGION": "us-east-2", "AWS_PAGER": ""}
     subprocess.run(["bash", "-euc", fence], cwd=ROOT, env=shell, timeout=250, check=True, capture_output=True)
     attached = aws.root("iam").list_attached_user_policies(UserName="learner")["AttachedPolicies"]
     assert {each["PolicyName"] for each in attached} == {f"tutorial-{name}" for name in LEARNER}
