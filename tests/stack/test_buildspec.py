@@ -243,13 +243,22 @@ def test_image_and_tests_are_built_from_the_cached_layers_and_pushed(build: Buil
     cache, wanted = f"{REPOSITORY}:cache", built(build)
     derived = {tag_of(line) for line in wanted if tag_of(line).startswith(("content-", "files-"))}
     assert len(derived) == 2
+    inline = "--build-arg BUILDKIT_INLINE_CACHE=1"
     assert sorted(wanted) == sorted([
-        f"docker build --target test --cache-from {cache} .",
-        f"docker build --build-arg VERSION={COMMIT} --build-arg BUILDKIT_INLINE_CACHE=1 --cache-from {cache} --tag {cache} .",
+        f"docker build --target test {inline} --tag {cache}-tests --cache-from {cache} --cache-from {cache}-tests .",
+        f"docker push --quiet {cache}-tests",
+        f"docker build --build-arg VERSION={COMMIT} {inline} --cache-from {cache} --tag {cache} .",
         f"docker push --quiet {cache}",
         *(f"docker tag {cache} {REPOSITORY}:{tag}" for tag in (COMMIT, *derived)),
         *(f"docker push --quiet {REPOSITORY}:{tag}" for tag in (COMMIT, *derived)),
     ])  # fmt: skip
+
+
+def test_layers_of_the_tests_that_are_not_kept_only_delay_the_next_build(build: Build) -> None:
+    """In the repository of an older stack, that tag does not move."""
+    build.desk.answer("docker", "^push .*:cache-tests", stderr="tag invalid: cannot be overwritten\n", code=1)
+    assert build.run(), (build.desk.home / "log").read_text()
+    assert build.calls(DEPLOYS) == [f"deploy {REPOSITORY}@{DIGEST}"]
 
 
 PULLS = f"""\
@@ -258,9 +267,9 @@ import fcntl, os, sys, time
 from pathlib import Path
 home, verb = Path(os.environ["FAKES"]), sys.argv[1:]
 base = home / "base"
-if verb[:2] == ["image", "inspect"] and len(verb) == 3:
-    sys.exit(not base.exists())
-if verb[0] in ("pull", "build") and not base.exists():
+if verb[:2] == ["image", "inspect"] and "public.ecr.aws" in verb[-1] and not base.exists():
+    sys.exit(1)
+if verb[0] in ("pull", "build", "manifest") and not base.exists():
     with (home / "last").open("a+") as last:
         fcntl.flock(last, fcntl.LOCK_EX)
         last.seek(0)
@@ -270,6 +279,8 @@ if verb[0] in ("pull", "build") and not base.exists():
         last.write(str(time.time()))
     if verb[0] == "pull":
         base.touch()
+if verb[0] == "manifest":
+    print('{{"config": {{"digest": "{DIGEST}"}}}}')
 if verb[:2] == ["image", "inspect"]:
     print("{REPOSITORY}@{DIGEST}")
 """
@@ -281,27 +292,27 @@ def test_base_image_is_pulled_once_a_second_at_most(busy: bool, build: Build) ->
     docker = build.desk.home / "bin" / "pulls"
     docker.write_text(PULLS)
     docker.chmod(0o755)
-    build.desk.answer("docker", "^(pull|build (?!--quiet)|image inspect)", real=str(docker))
+    build.desk.answer("docker", "^(pull|build (?!--quiet)|image inspect|manifest)", real=str(docker))
     if busy:
         (build.desk.home / "last").write_text(str(time.time() + 2))
     assert build.run(), (build.desk.home / "log").read_text()
     pulls = build.calls("docker pull")
     assert {call.split()[-1] for call in pulls} == {stages()["base"][0].split()[1]}
-    assert len(pulls) == 1 or busy
+    assert len(pulls) <= 2 or busy, "the first may come too soon after the question for the tag"
 
 
 def test_base_image_that_cannot_be_pulled_fails_the_build(build: Build) -> None:
-    build.desk.answer("docker", "^(pull|image inspect)", stderr="no\n", code=1)
+    build.desk.answer("docker", "^(pull|image inspect|manifest)", stderr="no\n", code=1)
     build.desk.answer("sleep", "")
     (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
     assert not build.run()
     assert [*built(build), *build.calls(DEPLOYS)] == []
-    assert "image | cannot pull public.ecr.aws/" in (build.desk.home / "log").read_text()
+    assert "image | cannot get public.ecr.aws/" in (build.desk.home / "log").read_text()
 
 
 def test_registry_that_does_not_answer_fails_no_push_of_documents(build: Build) -> None:
     """The tag of the files alone finds their last image; it is not asked for while the base image is known."""
-    build.desk.answer("docker", "^(pull .*public|image inspect)", stderr="no\n", code=1)
+    build.desk.answer("docker", "^(pull .*public|manifest inspect|image inspect)", stderr="no\n", code=1)
     build.desk.answer("sleep", "")
     (build.desk.home / "bin" / "sleep").symlink_to(FAKE)
     assert not build.run()
@@ -412,7 +423,7 @@ def test_any_failure_prevents_the_deployment(tool: str, pattern: str, build: Bui
     assert not build.run()
     assert build.calls(DEPLOYS) == []
     if pattern not in ("^push", "^create"):  # untested images get no tag but the cache's
-        assert [line for line in build.calls("docker push") if tag_of(line) != "cache"] == []
+        assert [line for line in build.calls("docker push") if not tag_of(line).startswith("cache")] == []
     if tool != "docker":
         assert built(build) == []
 
