@@ -175,7 +175,7 @@ class Builder:
                 for command in (*spec.phases[name].commands, *spec.phases[name].finally_commands):
                     if shell.run(command):
                         raise BenchmarkError(
-                            f"{command[:80]}: {(self.work / 'build.log').read_text(errors='replace')[-2000:]}"
+                            f"{command[:80]}: {(self.work / 'build.log').read_text(errors='replace')[-9000:]}"
                         )
 
     def by_hand(self, tree: Path, version: str) -> None:
@@ -197,7 +197,7 @@ class Builder:
         self.docker("push", "--quiet", f"{REPOSITORY}:hand")
 
 
-def _tree(target: Path) -> Path:
+def tree(target: Path) -> Path:
     """Copy this repository, with the base image of the far registry, and without the scripts that use the cluster."""
     names = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -236,7 +236,7 @@ def measure(context: Context) -> list[Figure]:
     """Measure each kind of push on a cold builder, in turn with the least that the same change takes."""
     figures: list[Figure] = []
     with builder() as cold:
-        tree = _tree(cold.work / "tree")
+        source = tree(cold.work / "tree")
         cases: dict[str, Edit] = {
             "first build": lambda _tree, _stamp: None, "one line of app.py": change_code,
             "a dependency": change_dependency, "nothing": change_nothing,
@@ -245,11 +245,11 @@ def measure(context: Context) -> list[Figure]:
             ours: list[Took] = []
             hand: list[Took] = []
             for number in range(1 if case == "first build" else context.repetitions):
-                edit(tree, f"{case[:3]}{number}")
+                edit(source, f"{case[:3]}{number}")
                 version = f"{case.replace(' ', '-')}-{number}"
                 if case != "nothing":
-                    hand.append(cold.timed(lambda version=version: cold.by_hand(tree, version)))  # type: ignore[misc]
-                ours.append(cold.timed(lambda version=version: cold.by_buildspec(tree, version)))  # type: ignore[misc]
+                    hand.append(cold.timed(lambda version=version: cold.by_hand(source, version)))  # type: ignore[misc]
+                ours.append(cold.timed(lambda version=version: cold.by_buildspec(source, version)))  # type: ignore[misc]
                 context.say(f"cold, {case}: {ours[-1]}, by hand {hand[-1:]}")
             figures += _rows(case, ours, hand)
     return figures

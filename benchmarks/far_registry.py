@@ -110,7 +110,7 @@ def serving(work: Path) -> Iterator[None]:
     registry = Registry(work / "registry")
     app: Any = Starlette(routes=[Route("/v2/{rest:path}", registry.serve, methods=METHODS)])
     config = Config()
-    config.bind, config.alpn_protocols = [ADDRESS], ["http/1.1"]
+    config.bind, config.alpn_protocols, config.keep_alive_timeout = [ADDRESS], ["http/1.1"], 75
     config.certfile, config.keyfile = str(work / "certificate.pem"), str(work / "key.pem")
     loop = asyncio.new_event_loop()
     stopped = asyncio.Event()

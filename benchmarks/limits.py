@@ -20,8 +20,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 LIMITS = Path(__file__).with_suffix(".toml")
-#: A build pushes its tags cache, cache-tests, commit, content and files (buildspec.yml).
-TAGS = 5
+#: A build pushes its tags cache, commit, content and files (buildspec.yml).
+TAGS = 4
 #: Pods of EKS's add-ons: aws-node and kube-proxy on each node, and two each of CoreDNS and metrics-server.
 SYSTEM_A_NODE, SYSTEM = 2, 4
 #: What of the stack's function decides the trust policy, without any call of AWS.

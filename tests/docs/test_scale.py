@@ -64,7 +64,7 @@ def test_what_one_app_uses_is_what_the_files_create() -> None:
     assert {kind: uses[kind] for kind in kinds} == {kind: kinds.count(kind) for kind in kinds}
     assert (uses["pods"], uses["load balancers"], uses["builds"]) == (2, 1, 0.05)
     content = (ROOT / "scripts" / "build" / "content-tag.sh").read_text(encoding="utf-8")
-    assert len(re.findall(r"^ *print_tag ", content, re.MULTILINE)) == limits.TAGS - len(["cache", "cache-tests", "commit"])
+    assert len(re.findall(r"^ *print_tag ", content, re.MULTILINE)) == limits.TAGS - len(["cache", "commit"])
 
 
 def test_room_for_pods_follows_the_settings() -> None:

@@ -494,7 +494,7 @@ def test_repository() -> None:
     excluded = [
         each["ImageTagMutabilityExclusionFilterValue"] for each in repository["ImageTagMutabilityExclusionFilters"]
     ]
-    assert excluded == ["cache*", "files-*"]
+    assert excluded == ["cache", "files-*"]
     assert '"$ECR_REPOSITORY_URI:cache"' in (ROOT / "buildspec.yml").read_text(encoding="utf-8")
     assert "files-" in (ROOT / "scripts" / "build" / "content-tag.sh").read_text(encoding="utf-8")
     assert repository["EmptyOnDelete"] is True
