@@ -151,11 +151,22 @@ class Builder:
             raise BenchmarkError(f"docker {' '.join(args)}: {done.stderr[-1500:]}")
 
     def timed(self, build: Callable[[], None]) -> Took:
-        """Run a build with a new engine and measure it."""
-        with self.engine():
-            begin, before = time.monotonic(), self.megabytes()
-            build()
-            return Took(time.monotonic() - begin, self.megabytes() - before)
+        """Run a build with a new engine and measure it; again if the engine crashes, as Docker 20.10 does.
+
+        Raises:
+            BenchmarkError: a command failed for another reason, or the engine crashed each time.
+        """
+        for left in reversed(range(5)):
+            with self.engine():
+                begin, before = time.monotonic(), self.megabytes()
+                try:
+                    build()
+                except BenchmarkError:
+                    if left and "\npanic: " in (self.work / "log").read_text(errors="replace"):
+                        continue
+                    raise
+                return Took(time.monotonic() - begin, self.megabytes() - before)
+        raise AssertionError
 
     def by_buildspec(self, tree: Path, version: str) -> None:
         """Run the phases of a tree's buildspec.yml.

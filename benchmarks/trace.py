@@ -2,8 +2,8 @@
 
 Usage: python -m benchmarks.trace DIRECTORY [--cold] [--pushes]
 
-Draws DIRECTORY/trace.svg from DIRECTORY/trace.json, and prints each critical path. First records, with --cold, a build on a
-cold builder (cold.py) and one with its layers; with --pushes, two pushes in the kept rehearsal.
+Prints the critical path of each build in DIRECTORY/trace.json, which picture.py draws. First records there, with --cold, a
+build on a cold builder (cold.py) and one with its layers; with --pushes, two pushes in the kept rehearsal.
 
 A directory of shims comes first on the build's PATH. What a traced program starts itself is part of it.
 """
@@ -16,10 +16,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib import pyplot as plt
 
 from benchmarks import cold
 from benchmarks.figures import Context
@@ -103,41 +99,6 @@ def critical_path(calls: Sequence[Call]) -> list[Call]:
     return path
 
 
-def picture(path: Path, builds: dict[str, list[Call]]) -> None:
-    """Draw the calls of each build below one another, those of the critical path in red."""
-    mpl.rcParams |= {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.family": "sans-serif"}
-    heights = [0.8 + 0.17 * len(calls) for calls in builds.values()]
-    figure, rows = plt.subplots(
-        len(builds), 1, figsize=(10, sum(heights)), layout="constrained", height_ratios=heights, squeeze=False
-    )
-    for (name, calls), axes in zip(builds.items(), rows[:, 0], strict=True):
-        _draw(axes, calls)
-        path_seconds = sum(call.end - call.begin for call in critical_path(calls))
-        end = max(call.end for call in calls)
-        axes.set_title(
-            f"{name}: {end:.1f} s, of which the commands of the critical path (red) take {path_seconds:.1f} s",
-            fontsize=10,
-        )
-    figure.savefig(path, format="svg", metadata={"Date": None})
-    plt.close(figure)
-
-
-def _draw(axes: Any, calls: Sequence[Call]) -> None:
-    critical = critical_path(calls)
-    for number, call in enumerate(calls):
-        axes.barh(
-            number,
-            max(call.end - call.begin, 0.01),
-            left=call.begin,
-            color="tab:red" if call in critical else "tab:blue",
-        )
-        axes.text(call.end, number, f" {call.words}, {call.end - call.begin:.1f} s", va="center", fontsize=6)
-    axes.invert_yaxis()
-    axes.set_yticks([])
-    axes.set_xlim(0, max(call.end for call in calls) * 1.4)
-    axes.set_xlabel("seconds since the first command")
-
-
 def record_cold() -> dict[str, list[Call]]:
     """Build a change of one line on a builder that has nothing, and another one there with the layers of the first."""
     builds: dict[str, list[Call]] = {}
@@ -188,19 +149,20 @@ def record_pushes() -> dict[str, list[Call]]:
     }
 
 
+def load(file: Path) -> dict[str, list[Call]]:
+    """Return the calls of each build in a file, or nothing if there is no file."""
+    builds = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {name: [Call(**call) for call in calls] for name, calls in builds.items()}
+
+
 def main(directory: Path, *options: str) -> None:
     """Run the command line."""
-    data = directory / "trace.json"
-    found: dict[str, list[Call]] = {}
-    if data.exists():
-        read_data = json.loads(data.read_text(encoding="utf-8"))
-        found = {name: [Call(**call) for call in calls] for name, calls in read_data.items()}
-    found |= record_cold() if "--cold" in options else {}
-    found |= record_pushes() if "--pushes" in options else {}
-    builds = {name: [asdict(call) for call in calls] for name, calls in found.items()}
-    data.write_text(json.dumps(builds, indent=1) + "\n", encoding="utf-8")
-    picture(directory / "trace.svg", found)
-    for name, calls in found.items():
+    builds = load(directory / "trace.json")
+    builds |= record_cold() if "--cold" in options else {}
+    builds |= record_pushes() if "--pushes" in options else {}
+    data = {name: [asdict(call) for call in calls] for name, calls in builds.items()}
+    (directory / "trace.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    for name, calls in builds.items():
         print(f"{name}:")
         for call in critical_path(calls):
             print(f"  {call.begin:6.2f} {call.end - call.begin:6.2f} s  {call.words}")
