@@ -66,12 +66,13 @@ class Builder:
             [*inside, "link", "set", "eth0", "up"],
             [*inside, "link", "set", "lo", "up"],
         ]
+        self.__exit__()  # of a run that was killed
         for command in commands:
             subprocess.run(command, check=True, capture_output=True, timeout=10)
         return self
 
     def __exit__(self, *_: object) -> None:
-        subprocess.run(["ip", "netns", "delete", self.name], check=False, timeout=10)
+        subprocess.run(["ip", "netns", "delete", self.name], check=False, capture_output=True, timeout=10)
         subprocess.run(["ip", "link", "delete", "cold0"], check=False, capture_output=True, timeout=10)
 
     def slow_down(self) -> None:
