@@ -112,7 +112,7 @@ def record_cold() -> dict[str, list[Call]]:
             change_code(tree, name)
             shutil.rmtree(work, ignore_errors=True)  # of a try whose engine crashed
             (tree / "buildspec.yml").write_text(traced(spec, add_shims(work)), encoding="utf-8")
-            far.by_buildspec(tree, name.replace(" ", "-"))
+            far.by_buildspec(tree, f"trace-{len(builds)}")
             builds[f"one line of app.py, {name}, until the image is pushed"] = read(work)
 
         def both() -> None:
