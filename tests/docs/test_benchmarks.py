@@ -229,14 +229,14 @@ def test_picture_shows_timelines_and_curves(tmp_path: Path) -> None:
 
 
 def test_critical_path_goes_back_from_the_end() -> None:
-    """Each time to the command that ended last before the next began; what runs beside it does not count."""
-    first, beside, second, last = (
+    """Each time to the command that ended last before the next began; what runs at the same time does not count."""
+    first, short, second, last = (
         trace.Call("a", 0, 2),
         trace.Call("b", 0, 1),
         trace.Call("c", 2.01, 5),
         trace.Call("d", 5.5, 6),
     )
-    assert trace.critical_path([first, beside, second, last]) == [first, second, last]
+    assert trace.critical_path([first, short, second, last]) == [first, second, last]
 
 
 @pytest.mark.parametrize(
