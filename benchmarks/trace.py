@@ -35,7 +35,7 @@ exit "$code"
 FIRST_ON_PATH = 'PATH="$HOME/.local/bin:$PATH"'
 #: Options of the build's commands whose value is the next word.
 WITH_VALUE = re.compile(
-    r"--(context|namespace|cli-[a-z]+-timeout|username|cache-from|build-arg|tag|format|config|header|output|name)"
+    r"--(context|namespace|cli-[a-z]+-timeout|username|cache-from|build-arg|tag|format|config|header|output|name|proto|retry|connect-timeout|max-time|write-out)"
 )
 #: Seconds between the end of one command and the start of the next in the same shell, at most.
 CLOSE = 0.02
