@@ -2,8 +2,11 @@
 
 import os
 import socket
+from functools import lru_cache
 
 from flask import Flask, Response, jsonify, request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 # A setting: see docs/app-settings.md.
 GREETING = os.environ.get("GREETING", "Hello, World!")
@@ -39,12 +42,18 @@ app.config.update(
 page = app.jinja_env.from_string(PAGE)
 
 
+@lru_cache(maxsize=100)
+def preferred(accept: str) -> str | None:
+    """Return the type that an Accept header prefers. There are few different ones, and to parse a browser's takes long."""
+    return parse_accept_header(accept, MIMEAccept).best_match(["text/plain", "text/html", "application/json"])
+
+
 @app.get("/")
 def hello() -> Response:
     """Greet as plain text, HTML or JSON, whichever the Accept header prefers."""
     # In a pod, the host name is the pod's name.
     answer = {"message": GREETING, "version": app.config["VERSION"], "host": socket.gethostname()}
-    match request.accept_mimetypes.best_match(["text/plain", "text/html", "application/json"]):
+    match preferred(request.headers.get("Accept", "")):
         case "text/html":
             response = Response(page.render(answer))
         case "application/json":

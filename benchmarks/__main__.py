@@ -23,7 +23,7 @@ from rehearsal.settings import settings
 from rehearsal.tutorial import Tutorial
 
 #: Modules with ``measure(context)``; those that need no pipeline come first.
-PARTS = ("application", "delivery", "rollouts", "second_runs", "scale")
+PARTS = ("application", "cold", "delivery", "deploying", "rollouts", "second_runs", "scale")
 REHEARSE = settings.root / "scripts" / "rehearse.sh"
 #: Seconds that a rehearsal may take.
 PATIENCE = 1800

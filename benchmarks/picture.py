@@ -1,6 +1,7 @@
-"""Draws push to live by its parts, and the curves of scale; writes the table too.
+"""Draws push to live by its parts, the curves of scale, and what a build waits for; writes the table too.
 
-Usage: python -m benchmarks.picture DIRECTORY, which has results.json; writes table.md and picture.svg there.
+Usage: python -m benchmarks.picture DIRECTORY, which has results.json and may have trace.json; writes table.md, picture.svg
+and trace.svg there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from matplotlib.patches import Patch
 
 from benchmarks.figures import Curve, Timeline, read
 from benchmarks.report import table
+from benchmarks.trace import Call, critical_path, load
 
 #: The parts of a push to live by kind; each kind has a colour.
 KINDS = {
@@ -79,11 +81,40 @@ def _draw_curves(axes: Any, curves: Sequence[Curve]) -> None:
     axes.legend()
 
 
+def draw_traces(path: Path, builds: dict[str, list[Call]]) -> None:
+    """Draw the commands of each build below one another, those of the critical path in red."""
+    mpl.rcParams |= {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.family": "sans-serif"}
+    heights = [0.8 + 0.17 * len(calls) for calls in builds.values()]
+    size = (10, sum(heights))
+    figure, rows = plt.subplots(
+        len(builds), 1, figsize=size, layout="constrained", height_ratios=heights, squeeze=False
+    )
+    for (name, calls), axes in zip(builds.items(), rows[:, 0], strict=True):
+        critical = critical_path(calls)
+        end = max(call.end for call in calls)
+        for number, call in enumerate(calls):
+            took = call.end - call.begin
+            axes.barh(number, max(took, 0.01), left=call.begin, color="tab:red" if call in critical else "tab:blue")
+            axes.text(call.end, number, f" {call.words}, {took:.1f} s", va="center", fontsize=6)
+        on_path = sum(call.end - call.begin for call in critical)
+        axes.set_title(
+            f"{name}: {end:.1f} s, of which the critical path's commands (red) take {on_path:.1f} s", fontsize=10
+        )
+        axes.invert_yaxis()
+        axes.set_yticks([])
+        axes.set_xlim(0, end * 1.4)
+        axes.set_xlabel("seconds since the first command")
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close(figure)
+
+
 def main(directory: Path) -> None:
     """Write the table and the picture next to the results."""
     facts, figures, timelines, curves = read(json.loads((directory / "results.json").read_text(encoding="utf-8")))
     (directory / "table.md").write_text(table(facts, figures), encoding="utf-8")
     picture(directory / "picture.svg", timelines, curves)
+    if builds := load(directory / "trace.json"):
+        draw_traces(directory / "trace.svg", builds)
     print(table(facts, figures))
 
 

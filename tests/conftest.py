@@ -17,8 +17,9 @@ from rehearsal.sandbox import footprint
 from tests.support import figures
 from tests.support.account import Aws, started_account
 from tests.support.fixtures import Figure, Rehearsal, WholeRehearsal
-from tests.support.paths import ROOT
+from tests.support.paths import FAKES, ROOT
 from tests.support.process_list import ProcessList
+from tests.support.tracing import warm_aws
 
 #: Files whose tests need the machine. There is one machine per host, so these files run one after another.
 MACHINE = {file.stem for file in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.rehearsal" in file.read_text()}
@@ -118,6 +119,17 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     """An account on a free port of the loopback address, one for each file."""
     with started_account(tmp_path_factory.mktemp("aws")) as account:
         yield account
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The real AWS CLI, imported once for each file: its start takes longer than its calls."""
+    directory = tmp_path_factory.mktemp("cli")
+    with warm_aws(directory) as variables:
+        program = directory / "aws"
+        program.write_text(f'#!/bin/sh\nWARM_AWS={variables["WARM_AWS"]} exec {FAKES / "aws.py"} "$@"\n')
+        program.chmod(0o755)
+        yield program
 
 
 @pytest.fixture(scope="session")

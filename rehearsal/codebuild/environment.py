@@ -96,6 +96,7 @@ def _programs(directory: Path) -> Path:
     wanted: Mapping[str, str | Path | None] = {
         "aws": settings.venv_bin / "aws" if (settings.venv_bin / "aws").exists() else shutil.which("aws"),
         "kubectl": settings.bin / "kubectl",
+        "aws-iam-authenticator": settings.bin / "aws-iam-authenticator",
         "docker": shutil.which("docker", path=engine.SYSTEM_PATH) or shutil.which("docker"),
         "python": os.path.realpath(sys.executable),
         "python3": os.path.realpath(sys.executable),

@@ -1,19 +1,24 @@
 # What the commands of an exercise can call. They run with bash's -euo pipefail, as the learner, in the learner's checkout.
 # shellcheck shell=bash
 
-colleague_pushes() { # colleague_pushes SUBJECT COMMAND...: run COMMAND in a clone of its own, commit what it changed, push
-  local subject=$1 clone origin
+colleague_pushes() { # colleague_pushes SUBJECT [COMMAND...]: push what COMMAND changes in a clone, or else an empty commit
+  local subject=$1 clone origin failed=0 empty=(--allow-empty)
   shift
+  (($# == 0)) || empty=() # a command that changes nothing breaks nothing
   origin=$(git remote get-url origin)
   clone=$(mktemp -d)
   git clone --quiet "$origin" "$clone"
-  (
-    cd "$clone" || exit
-    "$@"
-    git -c user.name=Kim -c user.email=kim@example.com commit --quiet --all --allow-empty --message "$subject"
-    git push --quiet
-  )
+  (cd "$clone" && "$@" &&
+    git -c user.name=Kim -c user.email=kim@example.com commit --quiet --all "${empty[@]}" --message "$subject" &&
+    git push --quiet) || failed=1
   rm -rf "$clone"
+  return "$failed"
+}
+
+greet() { # greet TEXT: let the app say TEXT, or TEXT! if an earlier exercise has left it with that
+  local text=$1
+  ! grep -qF "\"$text\"" app.py || text+='!'
+  sed -i "s/\(\"GREETING\", \"\)[^\"]*/\1$text/" app.py
 }
 
 pipeline_ends() { # wait until the pipeline has ended with the newest commit of the branch

@@ -17,6 +17,8 @@ from rehearsal.tutorial import NAMESPACE, PIPELINE, ROLE, Tutorial
 #: Fields that only the API server writes.
 SERVERS = ("resourceVersion", "uid", "creationTimestamp", "managedFields", "generation")
 RELEASE = 180.0
+#: How often an object is replaced until no one else has changed it at the same moment.
+CONFLICTS = 10
 
 
 def restore(session: Session, tutorial: Tutorial) -> None:
@@ -48,7 +50,20 @@ def _restore_objects(before: list[dict[str, Any]], now: list[dict[str, Any]], ch
         else:
             item = wanted[name] | {"metadata": {k: v for k, v in metadata.items() if k not in SERVERS}}
             item.pop("status", None)
-            facts.kubectl("replace" if name in found else "create", "--filename=-", text=json.dumps(item))
+            _put("replace" if name in found else "create", item)
+
+
+def _put(verb: str, item: Mapping[str, Any]) -> None:
+    # kubectl reads the object before it replaces it, and a controller may write its status in between.
+    for _ in range(CONFLICTS):
+        try:
+            facts.kubectl(verb, "--filename=-", text=json.dumps(item))
+        except subprocess.CalledProcessError as error:
+            if "Operation cannot be fulfilled" not in error.stderr:
+                raise
+        else:
+            return
+    raise TimeoutError(f"{facts.name(item)} was changed by someone else each of {CONFLICTS} times that it was restored")
 
 
 def _restore_access(before: Mapping[str, Any], now: Mapping[str, Any], changed: set[str]) -> None:

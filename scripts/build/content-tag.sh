@@ -37,7 +37,7 @@ print_tag() { # print_tag KIND FILE...
   sum=$(cat "${@:2}" | python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
   printf '%s-%s\n' "$1" "${sum:0:32}"
 }
-if bash scripts/build/pull-base.sh >"$work/base"; then
+if bash scripts/build/pull-base.sh --ask >"$work/base"; then
   print_tag content "$work/files" "$work/base"
 else
   warn "the registry of the base image does not answer: the last image of the same files is deployed, if there is one"

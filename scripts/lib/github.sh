@@ -17,7 +17,7 @@ get() { # as ask; dies if the answer is not GitHub's
     35 | 51 | 60 | 77) die "GitHub: the certificate is not GitHub's: your network replaces it; set CURL_CA_BUNDLE to the certificate of your company's proxy" ;;
     *) die "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy" ;;
   esac
-  [[ $code != 200 ]] || python3 -c 'import json, sys; json.load(sys.stdin)' <"$work/body" 2>/dev/null ||
+  [[ $code != 200 ]] || python3 -c 'import json, sys; sys.exit(not isinstance(json.load(sys.stdin), dict))' <"$work/body" 2>/dev/null ||
     die "GitHub: the answer is not GitHub's: check whether a proxy or a sign-in page of your network sent it"
 }
 
@@ -27,7 +27,7 @@ moved() { # dies with the repository's new name, which GitHub gives by its numbe
   local new='' location
   location=$(header location)
   [[ ! ${location#https://api.github.com} =~ ^/repositories/[0-9]+$ ]] || get "${BASH_REMATCH[0]}"
-  [[ $code != 200 ]] || new=$(python3 -c 'import json, sys; print(ascii(json.load(sys.stdin)["full_name"])[1:-1])' <"$work/body")
+  [[ $code != 200 ]] || new=$(python3 -c 'import json, sys; print(ascii(json.load(sys.stdin).get("full_name", ""))[1:-1])' <"$work/body")
   die "GITHUB_REPO: $GITHUB_USER/$GITHUB_REPO was renamed or moved${new:+ to $new}; set GITHUB_USER and GITHUB_REPO to the new name, and origin with git remote set-url"
 }
 

@@ -64,6 +64,11 @@ find_stuck_pods() {
       END { exit !found }' >&2
 }
 
+# lacks_pods DEPLOYMENT: prints why the cluster creates no pods for it; fails if it does. Then a Deployment that had this pod
+# template before may never give its verdict: https://github.com/kubernetes/kubernetes/issues/106697
+# shellcheck disable=SC2312 # the scripts set pipefail
+lacks_pods() { app get "deployment/$1" --output=jsonpath='{.status.conditions[?(@.type=="ReplicaFailure")].message}' | grep . >&2; }
+
 # wait_for_rollout DEPLOYMENT SECONDS: fails with its verdict, which it gives SECONDS after the last progress
 wait_for_rollout() {
   local progress shown='' patience=$((2 * $2 + 5)) end # twice, because kubectl does not show all progress
@@ -76,6 +81,7 @@ wait_for_rollout() {
       printf '%s\n' "$progress"
       shown=$progress end=$((SECONDS + patience))
     fi
+    ((SECONDS < end - $2)) || ! lacks_pods "$1" || return 1
     ((SECONDS < end)) || give_up "whether deployment/$1 is rolled out"
     grep -qF "$late" "$work/error" || sleep 2
   done

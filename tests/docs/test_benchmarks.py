@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import delivery, releases, report, rollouts, second_runs
+from benchmarks import delivery, releases, report, request, rollouts, second_runs, trace
 from benchmarks.__main__ import times
 from benchmarks.figures import Context, Curve, Figure, Goal, Timeline, read, write
 from rehearsal.codebuild.buildspec import parse
@@ -223,3 +223,64 @@ def test_picture_shows_timelines_and_curves(tmp_path: Path) -> None:
     assert words.rstrip().endswith("</svg>")
     for expected in ("by hand", "the pipeline of 2022", "live after 5.0 s", "replicas", "two nodes"):
         assert expected in words
+
+
+def test_cost_of_a_request_is_printed_next_to_flasks_own(capsys: pytest.CaptureFixture[str]) -> None:
+    request.main(rounds=1)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    compared = {row[0].removeprefix("| "): row[2] for row in rows if len(row) == 3}
+    assert compared.pop("Flask with one route") == "1.00 |"
+    assert set(compared) == {"request", *list(request.REQUESTS)[1:]}
+    assert [row[0].removeprefix("| ") for row in rows if len(row) == 2][1:] == list(request.IMPORTS)
+
+
+# What a build waits for
+
+
+def test_critical_path_goes_back_from_the_end() -> None:
+    """Each time to the command that ended last before the next began; what runs at the same time does not count."""
+    first, short, second, last = (
+        trace.Call("a", 0, 2),
+        trace.Call("b", 0, 1),
+        trace.Call("c", 2.01, 5),
+        trace.Call("d", 5.5, 6),
+    )
+    assert trace.critical_path([first, short, second, last]) == [first, second, last]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ("aws --cli-connect-timeout 10 --cli-read-timeout 60 ecr get-login-password", "aws ecr get-login-password"),
+        (
+            "kubectl --context deployer --namespace hello-world rollout status deployment/x --timeout=10s",
+            "kubectl rollout status x",
+        ),
+        ("docker build --target test --cache-from x.amazonaws.com/app:cache .", "docker build --target test"),
+        ("docker push --quiet 1.dkr.ecr.x.amazonaws.com/app:0123456789abcdef0123", "docker push app:0123456"),
+    ],
+)
+def test_calls_are_named_by_what_they_do(call: str, name: str) -> None:
+    assert trace.short(call.split()) == name
+
+
+def test_shims_record_each_call_and_keep_its_exit_code(tmp_path: Path) -> None:
+    shims = trace.add_shims(tmp_path)
+    done = subprocess.run(
+        ["bash", "-c", "sleep 0.1; python3 -c 'import sys; sys.exit(3)'"],
+        env={"PATH": f"{shims}:/usr/bin:/bin"},
+        check=False,
+    )
+    assert done.returncode == 3
+    waited, failed = trace.read(tmp_path)
+    assert (waited.words, failed.words.split()[0]) == ("sleep 0.1", "python3")
+    assert waited.begin == 0
+    assert 0.1 <= waited.end <= failed.begin
+
+
+def test_traced_buildspec_differs_in_its_path_alone() -> None:
+    text = (ROOT / "buildspec.yml").read_text(encoding="utf-8")
+    changed = trace.traced(text, Path("/shims"))
+    assert changed.replace('PATH="/shims:$HOME', 'PATH="$HOME') == text != changed
+    with pytest.raises(releases.BenchmarkError, match="has no PATH"):
+        trace.traced("phases: {}", Path("/shims"))

@@ -40,7 +40,7 @@ LINTERS = {
     "hadolint": ["hadolint", *DOCKERFILES],
     "ruff check": ["ruff", "check", "--no-cache"],
     "ruff format": ["ruff", "format", "--no-cache", "--check"],
-    "mypy": ["mypy", "--cache-dir", "/dev/null"],
+    "mypy": ["mypy"],
 }
 
 

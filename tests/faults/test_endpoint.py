@@ -153,6 +153,7 @@ def world(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
     proxy = FaultyProxy(aws.url, canned={"codepipeline ListPipelineExecutions": '{"pipelineExecutionSummaries": []}'})
     with warm_aws(home / "warm") as warm, proxy.serving():
         desk = Desk(home / "desk")
+        desk.take_time()
         _shim(
             desk,
             "aws",

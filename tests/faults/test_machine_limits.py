@@ -35,6 +35,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "create-role.sh": (),
     "create-stack.sh": (),
     "build/deploy.sh": (IMAGE,),
+    "build/find-image.sh": ("111122223333.dkr.ecr.us-east-2.amazonaws.com/app", "a" * 40),
     "build/install-kubectl.sh": ("bin",),
     "build/pull-base.sh": (),
     "learner-policy.sh": ("stack",),

@@ -107,6 +107,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def learner(aws: Aws, warm: str, tmp_path: Path) -> Iterator[Learner]:
     """A learner with the kubectl role and without a stack."""
     desk = Desk(tmp_path / "desk", copy_of_checkout(tmp_path / "checkout"))
+    desk.take_time()
     desk.answer("aws", "", real=str(FAKES / "aws.py"))
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
     learner = Learner(aws, desk, environment(aws, WARM_AWS=warm), tmp_path / "moods.json")

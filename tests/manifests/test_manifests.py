@@ -196,7 +196,7 @@ def test_buildspec_order() -> None:
     steps = [
         "build/connect.sh",
         "build/install-kubectl.sh",
-        "docker login",
+        "build/find-image.sh",
         "--target test",
         "--build-arg",
         "docker push",

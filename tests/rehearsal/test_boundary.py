@@ -32,6 +32,7 @@ LAYERS = (
     ("once", "readiness", "replay", "without_cluster"),
     ("rehearse",),
     ("practice",),
+    ("actions",),
     ("__main__",),
 )
 

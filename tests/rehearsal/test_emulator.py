@@ -610,6 +610,17 @@ def test_log_streams_need_a_policy_that_ends_in_a_star(aws: Aws, suffix: str, go
         aws.client("logs", keys).create_log_stream(logGroupName=group, logStreamName="s")
 
 
+@pytest.mark.parametrize("good", [True, False], ids=["this parameter", "another"])
+def test_parameters_are_checked_by_their_arns(good: bool, aws: Aws) -> None:
+    """MiniStack checks ``*``, so a policy that names the parameter allowed nothing."""
+    aws.client("ssm").put_parameter(Name=f"/arn/{good}", Value="x", Type="String")
+    name = f"/arn/{good}" if good else "/arn/else"
+    resource = f"arn:aws:ssm:{aws.settings.region}:{aws.settings.account}:parameter{name}"
+    keys = aws.role(f"parameter-{good}", allow("ssm:GetParameters", resource))
+    with contextlib.nullcontext() if good else pytest.raises(ClientError, match="ssm:GetParameters"):
+        aws.client("ssm", keys).get_parameters(Names=[f"/arn/{good}"])
+
+
 def test_principal_arn_of_a_session_is_its_role(aws: Aws) -> None:
     iam, account = aws.client("iam"), aws.settings.account
     only = {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{account}:role/let-in"}}

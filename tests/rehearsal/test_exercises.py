@@ -70,7 +70,9 @@ def test_exercise(each: exercise.Exercise, tutorial: Tutorial, figure: Figure) -
                 desk.reset()
                 started = desk.begin()
         desk.repair(each.solution)
-        assert practice.verdict(started) == []
+        now = facts.collect()[0]
+        left = {name: (started.before.get(name), now.get(name)) for name in facts.differences(started.before, now)}
+        assert practice.verdict(started) == [], left
         solved = practice.check(desk.console)
         figure(
             "an exercise is solved by its solution, and by nothing else that its author names",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rehearsal.practice import exercise, facts
+from rehearsal.practice import exercise, facts, restore
 from tests.support.paths import ROOT
 
 EXERCISES = exercise.every()
@@ -41,6 +43,39 @@ def test_shellcheck_finds_nothing_in_the_exercises(tmp_path: Path) -> None:
     files = sorted(each.name for each in tmp_path.iterdir())
     done = subprocess.run([*command, *files], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (len(files), done.stdout) == (len(SCRIPTS), "")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Callable[[str], int]:
+    """Return what runs commands of an exercise in a learner's checkout of the app, and returns their exit code."""
+    git = ("git", "-c", "user.name=Ann", "-c", "user.email=ann@example.com")
+    for command in (
+        (*git, "init", "--quiet", "--bare", "--initial-branch=master", "origin"),
+        (*git, "clone", "--quiet", "origin", "checkout"),
+        ("cp", str(ROOT / "app.py"), "checkout"),
+        (*git, "-C", "checkout", "add", "--all"),
+        (*git, "-C", "checkout", "commit", "--quiet", "--message=Fork"),
+        (*git, "-C", "checkout", "push", "--quiet", "origin", "HEAD:master"),
+    ):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+    def run(commands: str) -> int:
+        script = f". {exercise.FUNCTIONS}\n{commands}"
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        return subprocess.run(
+            command, cwd=tmp_path / "checkout", check=False, capture_output=True, timeout=60
+        ).returncode
+
+    return run
+
+
+def test_colleague_breaks_the_app_whatever_an_earlier_exercise_has_left(desk: Callable[[str], int]) -> None:
+    """A change that found nothing to change was pushed as an empty commit, and the exercise had no red push."""
+    for greeting in ("Hello, all!", "Hello, all!!", "Hello, all!"):
+        assert desk("colleague_pushes 'Say it' greet 'Hello, all!'; git pull --quiet") == 0
+        assert desk(f'grep -qF \'"GREETING", "{greeting}"\' app.py') == 0
+    assert desk("colleague_pushes 'Rename it' sed -i s/what-is-not-there/x/ app.py") == 1
+    assert desk("colleague_pushes 'Change nothing'; git pull --quiet; git log -1 --format=%s | grep -q nothing") == 0
 
 
 def deployment(**changes: Any) -> dict[str, Any]:
@@ -115,3 +150,27 @@ def test_refuses_in_one_line(words: list[str], said: str, tmp_path: Path) -> Non
         env={"XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, f"rehearse.sh: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("says", "tried"),
+    [(["Error: Operation cannot be fulfilled on deployments.apps"], 2), ([], 1), (["Error: is invalid", ""], 1)],
+    ids=["a controller was faster", "at once", "refused"],
+)
+def test_object_is_restored_though_a_controller_writes_it(
+    says: list[str], tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kubectl reads what it replaces, and a rollout in progress writes the Deployment's status in between."""
+    calls = []
+
+    def kubectl(*words: str, text: str) -> str:
+        calls.append(words)
+        if says and (problem := says.pop(0)):
+            raise subprocess.CalledProcessError(1, words, stderr=problem)
+        return text
+
+    monkeypatch.setattr(facts, "kubectl", kubectl)
+    refused = len(says) == 2
+    with pytest.raises(subprocess.CalledProcessError) if refused else contextlib.nullcontext():
+        restore._restore_objects([deployment()], [deployment(paused=True)], {"Deployment a"})
+    assert calls == [("replace", "--filename=-")] * tried

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
-import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from rehearsal import rehearse
+from rehearsal.__main__ import main
 from rehearsal.readiness import directory, report
 from rehearsal.readiness.manifest import read_manifest, size
 from rehearsal.readiness.rollouts import Event
@@ -72,19 +72,22 @@ def test_finds_the_app(tmp_path: Path, files: dict[str, str | None], target: str
         ("logo.png", "version https://git-lfs.github.com/spec/v1\noid x\n", "logo.png is stored with Git LFS"),
     ],
 )
-def test_refuses_in_one_line(tmp_path: Path, name: str, text: str | None, said: str) -> None:
+def test_refuses_in_one_line(
+    tmp_path: Path,
+    name: str,
+    text: str | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     made(tmp_path, {name: text})
-    done = subprocess.run(
-        [sys.executable, "-m", "rehearsal", "--app", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    monkeypatch.setattr("sys.argv", ["rehearse.sh", "--app", str(tmp_path)])
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # this process is the tests'
+    monkeypatch.setattr(rehearse.lifecycle, "exclusive", pytest.fail)  # with it a rehearsal would begin
+    assert main() == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
     assert said in line
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,11 @@ from tests.support.paths import FAKES
 
 
 @pytest.fixture
-def desk(aws: Aws, tmp_path: Path) -> Desk:
+def desk(aws: Aws, cli: Path, tmp_path: Path) -> Desk:
     """The scripts with the real AWS CLI, whose calls are recorded, an empty account, and a GitHub that agrees."""
     desk = Desk(tmp_path / "desk")
-    desk.answer("aws", "", real=str(shutil.which("aws")))
+    desk.take_time()
+    desk.answer("aws", "", real=str(cli))
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
     if aws.settle(STACK) != "DELETE_COMPLETE":
         aws.root("cloudformation").delete_stack(StackName=STACK)

@@ -171,7 +171,7 @@ def run(program: Path, call: tuple[str, ...], env: Mapping[str, str]) -> tuple[i
 def test_every_call_is_found(calls: Calls) -> None:
     found = {call[:2] for call in calls}
     assert {
-        ("ecr", "batch-get-image"),
+        ("ecr", "get-login-password"),
         ("logs", "tail"),
         ("eks", "create-access-entry"),
         ("s3api", "delete-objects"),

@@ -120,6 +120,17 @@ def test_connects_as_the_role(build: Build) -> None:
     assert f"--kubeconfig {build.notes / 'kubeconfig'}" in call
 
 
+def test_kubectl_gets_its_tokens_from_the_program_that_starts_sooner(build: Build) -> None:
+    """In each list that kubectl takes, a comma separates; a role's name may have one, too."""
+    build.install("aws-iam-authenticator")
+    assert build.run("build/connect.sh", "eksctl-demo", f"{ROLE},2", AWS_REGION="us-east-2").returncode == 0
+    written, changed = build.calls
+    assert "--user-alias deployer " in written
+    program = "--exec-api-version=client.authentication.k8s.io/v1beta1 --exec-command=aws-iam-authenticator"
+    arguments = f'token,--region=us-east-2,--cluster-id=eksctl-demo,"--role={ROLE},2"'
+    assert changed == f"kubectl config set-credentials deployer {program} --exec-arg={arguments}"
+
+
 def test_waits_a_limited_time_for_a_new_role(build: Build) -> None:
     build.answer("update-kubeconfig", "AccessDenied: not authorized to perform: sts:AssumeRole", 254)
     failed = build.run("build/connect.sh", "eksctl-demo", ROLE)

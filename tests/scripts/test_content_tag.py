@@ -138,6 +138,33 @@ def test_without_the_base_images_registry_the_files_have_a_tag(copy: Path, name:
     assert run(copy).stdout != before.stdout
 
 
+INDEX = """{"manifests": [{"digest": "sha256:arm", "platform": {"os": "linux", "architecture": "arm64"}},
+ {"digest": "sha256:none", "platform": {"os": "unknown", "architecture": "unknown"}},
+ {"digest": "sha256:intel", "platform": {"os": "linux", "architecture": "amd64"}}]}"""
+REMOTE = f"""#!/bin/sh
+case "$*" in
+  "image inspect"*) exit 1 ;;
+  pull*) echo pulled >>"$HOME/pulled" ;;
+  version*) echo linux/amd64 ;;
+  *"inspect "*@sha256:intel | *"inspect single:1") echo '{{"config": {{"digest": "sha256:base"}}}}' ;;
+  "manifest inspect "*) echo '{INDEX}' ;;
+  *) exec {FAKES}/docker.sh "$@" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("image", ["python:3.13-slim", "single:1"])
+def test_base_image_that_is_not_there_is_asked_for_and_not_pulled(copy: Path, image: str) -> None:
+    """The tag is the same as with the image there, since its Id is the digest of its configuration."""
+    (copy / "Dockerfile").write_text(f"FROM {image}\n")
+    there = content_tag(copy)
+    (copy.parent / "bin" / "docker").unlink()
+    (copy.parent / "bin" / "docker").write_text(REMOTE)
+    (copy.parent / "bin" / "docker").chmod(0o755)
+    assert content_tag(copy) == there
+    assert not (copy.parent / "pulled").exists()
+
+
 def test_build_argument_changes_the_tag(copy: Path) -> None:
     append("Dockerfile", "ARG FLAVOUR=plain OTHER\n")(copy)
     plain = content_tag(copy)

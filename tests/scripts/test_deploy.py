@@ -502,13 +502,23 @@ def test_deployment_without_a_verdict_is_not_undone(build: Build) -> None:
     assert (failed.returncode, undone(build)) == (1, [])
 
 
+def test_deployment_for_which_no_pod_is_created_is_undone_though_it_has_no_verdict(build: Build) -> None:
+    """Kubernetes counts no deadline if it returns to a pod template, as when a refused commit is pushed again."""
+    edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=0))
+    runs(build)
+    build.answer(WAIT, TIMED_OUT, 1)
+    build.answer("ReplicaFailure", 'pods "hello-world-1" is forbidden: exceeded quota: team')
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert 'pods "hello-world-1" is forbidden: exceeded quota: team\n' in failed.stderr
+    assert last(failed).endswith("was rolled back to revision 3 of hello-world: see the errors above")
+    assert undone(build) == ["rollout undo deployment/hello-world --to-revision=3"]
+
+
 def test_waits_as_long_as_there_is_progress(build: Build) -> None:
     """The Deployment counts its deadline from the last progress."""
     edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=0))
     runs(build)
-    build.install(
-        "kubectl", PROGRESS + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/usr/bin/env bash\n")
-    )
+    build.install("kubectl", PROGRESS + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/bin/bash\n"))
     done = build.run("build/deploy.sh", IMAGE)
     assert done.returncode == 0, done.stderr
     assert "Waiting: 4 of 5\n" in done.stdout
@@ -516,7 +526,7 @@ def test_waits_as_long_as_there_is_progress(build: Build) -> None:
 
 #: Five steps of two seconds each; the deadline of the manifest above is five seconds.
 PROGRESS = """\
-#!/usr/bin/env bash
+#!/bin/bash
 if [[ "$*" == *--timeout=10s ]]; then
   printf x >>"$NOTES/steps"
   steps=$(<"$NOTES/steps")
@@ -535,9 +545,7 @@ def test_waits_twice_the_deadline_without_visible_progress(build: Build) -> None
     runs(build)
     silent = PROGRESS.replace('  echo "Waiting: ${#steps} of 5"\n', "").replace("${#steps} < 5", "${#steps} < 2")
     silent = silent.replace("sleep 2", "sleep 7")
-    build.install(
-        "kubectl", silent + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/usr/bin/env bash\n")
-    )
+    build.install("kubectl", silent + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/bin/bash\n"))
     done = build.run("build/deploy.sh", IMAGE)
     assert done.returncode == 0, done.stderr
 

@@ -128,6 +128,8 @@ RENAMED = {"HEADERS": "Location: https://api.github.com/repositories/7", "BODY":
          "and origin with git remote set-url")),
         ({"ANSWER": "301 none", "HEADERS": "Location: https://api.github.com.example/repositories/7"},
          "GITHUB_REPO: learner/aws_pipeline was renamed or moved; set GITHUB_USER and GITHUB_REPO to the new name, and origin with git remote set-url"),
+        ({"ANSWER": "301 none", **RENAMED, "BODY": "{}"},
+         "GITHUB_REPO: learner/aws_pipeline was renamed or moved; set GITHUB_USER and GITHUB_REPO to the new name, and origin with git remote set-url"),
         ({"ANSWER": GOOD, "BRANCHES": "301", "HEADERS": "Location: https://api.github.com/repositories/7/branches/main"},
          "GITHUB_BRANCH: master was renamed to main; set GITHUB_BRANCH to that"),
         ({"ANSWER": GOOD, "BRANCHES": "404"}, "GITHUB_BRANCH: learner/aws_pipeline has no branch master; push it, or set GITHUB_BRANCH"),
@@ -142,8 +144,11 @@ RENAMED = {"HEADERS": "Location: https://api.github.com/repositories/7", "BODY":
          "GITHUB_TOKEN: it lacks a permission; give it Contents (read) and Webhooks (write)"),
         ({"ANSWER": "407 none"}, "GitHub: the proxy wants a user and a password: set them in HTTPS_PROXY"),
         ({"ANSWER": "451 none"}, "GITHUB_REPO: GitHub has blocked learner/aws_pipeline for legal reasons; use another repository"),
-        ({"ANSWER": GOOD, "BODY": "<html>Sign in</html>"},
-         "GitHub: the answer is not GitHub's: check whether a proxy or a sign-in page of your network sent it"),
+        *(
+            ({"ANSWER": GOOD, "BODY": body},
+             "GitHub: the answer is not GitHub's: check whether a proxy or a sign-in page of your network sent it")
+            for body in ("<html>Sign in</html>", "[]")
+        ),
     ],
 )  # fmt: skip
 def test_each_answer_of_github_has_its_cause_and_remedy(environment: dict[str, str], line: str, desk: Desk) -> None:

@@ -53,8 +53,8 @@ def test_signal_ends_the_commands(number: signal.Signals, tmp_path: Path) -> Non
     program = tmp_path / "program"
     program.symlink_to(str(shutil.which("sleep")))
     command = f"{program} 60 & touch {tmp_path}/$name; {program} 61 | cat"
-    with subprocess.Popen(
-        ["scripts/build/together.sh", "one", f"name=one; {command}", "two", f"name=two; {command}"],
+    with subprocess.Popen(  # a shell cannot trap what it was started without, as by nohup
+        ["env", "--default-signal", "scripts/build/together.sh", "one", f"name=one; {command}", "two", f"name=two; {command}"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         until(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists(), 60, "the commands", pause=0.05)

@@ -43,7 +43,7 @@ ROWS = [
      [API, ("aws", "describe-access-entry", "build\tdeployers\tyesterday\n")]),
     ("authorize-role.sh",
      "cannot ask the cluster whether the role may deploy: fix the error above; you need the right to create subjectaccessreviews",
-     [API, NO_ENTRY, ("kubectl", r"create -f [\s\S]*reviews.json", KUBECTL.format("Forbidden"))]),
+     [API, NO_ENTRY, ("kubectl", "create -f .*reviews.json", KUBECTL.format("Forbidden"))]),
     (CONNECT, "access denied: UdacityFlaskDeployCBKubectlRole must trust this build and have the policy of iam-role-policy.json: run scripts/create-role.sh, then scripts/create-stack.sh", [("aws", "update-kubeconfig", AWS.format("AccessDenied"))]),
     ("build/connect.sh a:b " + ROLE_ARN, "a:b is not a cluster name", []),
     ("build/install-kubectl.sh bin", "kubectl cannot query the cluster: if it reports Unauthorized, aws-auth does not list this role; run scripts/authorize-role.sh", [("kubectl", "version", KUBECTL.format("Unauthorized"))]),

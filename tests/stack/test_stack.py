@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -196,19 +195,19 @@ def _everything(aws: Aws) -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("role")
-def test_two_stacks_share_a_role(aws: Aws, tmp_path: Path) -> None:
+def test_two_stacks_share_a_role(aws: Aws, cli: Path, tmp_path: Path) -> None:
     """They are created, updated and deleted one after the other and at once; one creation fails."""
     first, second = (aws.create(name)["CodeBuildRoleArn"] for name in ("first", "second"))
     assert aws.trust() == held(first, second)
     assert may_assume(aws, first)
     assert may_assume(aws, second)
-    assert "            the stack's builds" in status(aws, tmp_path, "first")
-    assert f"            {second}" in status(aws, tmp_path, "first")
+    assert "            the stack's builds" in status(aws, cli, tmp_path, "first")
+    assert f"            {second}" in status(aws, cli, tmp_path, "first")
 
     aws.delete("first")
     assert aws.trust() == held(second)
     assert may_assume(aws, second)
-    assert status(aws, tmp_path, "second") == [f"role        {ROLE}, which only the stack's builds may assume"]
+    assert status(aws, cli, tmp_path, "second") == [f"role        {ROLE}, which only the stack's builds may assume"]
 
     assert aws.change("create", "third", EksClusterName="x", KubectlRoleName="Missing") == "ROLLBACK_COMPLETE"
     aws.delete("third")
@@ -246,10 +245,11 @@ def may_assume(aws: Aws, builds: str) -> bool:
         iam.delete_user(UserName="bob")
 
 
-def status(aws: Aws, directory: Path, stack: str) -> list[str]:
+def status(aws: Aws, cli: Path, directory: Path, stack: str) -> list[str]:
     """Return what status.sh says about the role, with this stack in settings.sh."""
     desk = Desk(Path(tempfile.mkdtemp(dir=directory)) / "desk")
-    desk.answer("aws", "", real=str(shutil.which("aws")))
+    desk.take_time()
+    desk.answer("aws", "", real=str(cli))
     desk.answer("aws", "list-pipeline-executions", stdout="[]")
     lines = run(desk, aws, "status.sh", STACK_NAME=stack).splitlines()
     return lines[1 : next(number for number, line in enumerate(lines) if line.startswith("cluster "))]
@@ -335,11 +335,12 @@ def test_iam_accepts_the_learner_policies(aws: Aws, name: str) -> None:
     aws.root("iam").delete_policy(PolicyArn=policy["Arn"])
 
 
-def test_readme_gives_the_user_every_policy(aws: Aws) -> None:
+def test_readme_gives_the_user_every_policy(aws: Aws, cli: Path) -> None:
     (fence,) = re.findall(
         r"^```bash account\n(aws iam create-user.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
     )
-    shell = {**os.environ, **environment(aws), "AWS_DEFAULT_REGION": "us-east-2", "AWS_PAGER": ""}
+    path = f"{cli.parent}{os.pathsep}{os.environ['PATH']}"
+    shell = {**os.environ, **environment(aws), "PATH": path, "AWS_DEFAULT_REGION": "us-east-2", "AWS_PAGER": ""}
     subprocess.run(["bash", "-euc", fence], cwd=ROOT, env=shell, timeout=250, check=True, capture_output=True)
     attached = aws.root("iam").list_attached_user_policies(UserName="learner")["AttachedPolicies"]
     assert {each["PolicyName"] for each in attached} == {f"tutorial-{name}" for name in LEARNER}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from typing import Any
 
 from tests.support.paths import FAKES, ROOT
 
-FAKE = FAKES / "program.py"
+FAKE = FAKES / "program.sh"
 TOOLS = ("aws", "kubectl", "eksctl", "curl")
 
 #: Files at the root that the scripts read.
@@ -58,6 +60,7 @@ class Desk:
         (self.home / "bin").mkdir(parents=True)
         for tool in TOOLS:
             (self.home / "bin" / tool).symlink_to(FAKE)
+        (self.home / "bin" / "sleep").symlink_to("/bin/true")  # how long: tests/scripts/test_libraries.py
         if old := os.environ.get("BASH_3_2"):  # the path of such a bash: runs the scripts in it, as on macOS
             (self.home / "bin" / "bash").symlink_to(old)
         self.answer("kubectl", "^label --local ", real=str(FAKES / "manifest.py"))
@@ -65,14 +68,22 @@ class Desk:
     def answer(
         self, tool: str, pattern: str, stdout: str = "", stderr: str = "", code: int = 0, real: str = ""
     ) -> None:
-        """Let a tool answer like this if the pattern matches its arguments. The latest rule wins."""
-        self.rules.insert(0, (tool, pattern, {"stdout": stdout, "stderr": stderr, "code": code, "real": real}))
+        """Let a tool answer like this if the pattern matches its arguments. The latest rule wins.
+
+        The pattern is an extended regular expression: of those that only Python has, bash would reject or misread some.
+        """
+        assert not re.search(r"\(\?|\\[dD]|\[\\|[*+?]\?", pattern), pattern
+        self.rules.insert(0, (tool, pattern, {"stdout": stdout, "stderr": stderr, "code": int(code), "real": real}))
 
     def answer_as_if_present(self) -> None:
         """Let the tools answer as if everything were there, and the role could deploy."""
         for tool, pattern, stdout in PRESENT:
             self.answer(tool, pattern, stdout=stdout)
-        self.answer("kubectl", r"create -f [\s\S]*reviews.json", real=str(FAKES / "reviews.py"))
+        self.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
+
+    def take_time(self) -> None:
+        """Let the scripts' pauses last: what they wait for takes its time."""
+        (self.home / "bin" / "sleep").unlink()
 
     def run(
         self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE, **environment: str
@@ -81,7 +92,7 @@ class Desk:
 
         ``output`` is a file for what it prints.
         """
-        (self.home / "rules.json").write_text(json.dumps(self.rules), encoding="utf-8")
+        self.write_rules()
         base = {
             "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self.home),
@@ -95,10 +106,19 @@ class Desk:
             stdout=output, stderr=output, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
         )  # fmt: skip
 
+    def write_rules(self) -> None:
+        """Write the rules for the stand-ins, as commands of bash."""
+        lines = (
+            shlex.join(["rule", tool, pattern, *(str(answer[part]) for part in ("stdout", "stderr", "code", "real"))])
+            for tool, pattern, answer in self.rules
+        )
+        (self.home / "rules").write_text("\n".join([*lines, ""]), encoding="utf-8", errors="surrogateescape")
+
     def calls(self) -> list[list[str]]:
         """Return every call so far, starting with the tool's name."""
         file = self.home / "calls"
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        lines = file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1] if file.exists() else []
+        return [json.loads(line, strict=False) for line in lines]
 
     def forget(self) -> None:
         """Clear the list of calls."""

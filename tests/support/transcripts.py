@@ -97,7 +97,7 @@ SITUATIONS = (
 
 def shown(line: str) -> str:
     """Return a line of output, or of a call as it would be typed after ``$``."""
-    return CALL + shlex.join(json.loads(line)).replace("\n", "\\n") if line.startswith('["') else line
+    return CALL + shlex.join(json.loads(line, strict=False)).replace("\n", "\\n") if line.startswith('["') else line
 
 
 def learners_desk(home: Path) -> Desk:

@@ -12,10 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 STATE = Path(os.environ["CLUSTER_STATE"])
 MANIFEST = Path(__file__).resolve().with_name("manifest.py")
+
+
+def from_yaml(file: Path) -> Any:
+    """Return what a file of YAML contains; most calls read none, and the import takes as long as all else."""
+    import yaml  # noqa: PLC0415
+
+    return yaml.safe_load(file.read_text())
 
 
 def load() -> dict[str, Any]:
@@ -35,7 +40,7 @@ def save(state: dict[str, Any], **changes: Any) -> None:
 def config(verb: str, *names: str) -> int:
     """Run ``kubectl config`` on the file that KUBECONFIG names."""
     file = Path(os.environ["KUBECONFIG"])
-    content = yaml.safe_load(file.read_text()) if file.exists() else {}
+    content = from_yaml(file) if file.exists() else {}
     if verb == "get-contexts":
         print("\n".join(each["name"] for each in content.get("contexts") or []))
     elif verb.startswith("delete-"):
@@ -43,7 +48,7 @@ def config(verb: str, *names: str) -> int:
         kept = [each for each in content.get(kind) or [] if each["name"] not in names]
         if kept == (content.get(kind) or []):
             return 1
-        file.write_text(yaml.safe_dump(content | {kind: kept}))
+        file.write_text(json.dumps(content | {kind: kept}))
     return 0
 
 
@@ -81,7 +86,7 @@ def change(state: dict[str, Any], words: list[str]) -> int:
         case ["apply", "-n", _, "-f", file]:
             save(state, rules=Path(file).read_text())
         case ["patch", "configmap/aws-auth", *_, file] | ["create", "-f", file]:
-            save(state, roles=yaml.safe_load(Path(file).read_text())["data"]["mapRoles"])
+            save(state, roles=from_yaml(Path(file))["data"]["mapRoles"])
         case ["delete", "deployment,service,hpa", "--all", *_]:
             save(state, app=None)
         case ["delete", "namespace", *_]:
