@@ -3,8 +3,8 @@
 This is the builder that CodeBuild mostly gives. A Docker Engine of its own, in a network namespace, starts empty for each
 build; registry and proxy are in this process. All that the builder sends or receives passes a pair of virtual interfaces,
 whose rate tbf(8) limits and whose counters are the bytes. The registry answers each request a round trip later, because
-netem(8) is not in every kernel. The commands are those of buildspec.yml, without the scripts
-that use the cluster, until the image is pushed.
+netem(8) is not in every kernel. The commands are those of buildspec.yml, without the scripts that use the cluster, until the
+image is pushed.
 """
 
 from __future__ import annotations

@@ -112,12 +112,13 @@ def kubectl(*words: str, text: str | None = None) -> str:
         subprocess.CalledProcessError: it failed.
     """
     command = [str(settings.bin / "kubectl"), "--kubeconfig", str(admin()), *words]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=waiting.bound(60))
-    if done.returncode:
-        error = subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
-        error.add_note(done.stderr)
-        raise error
-    return done.stdout
+    try:
+        return subprocess.run(
+            command, input=text, capture_output=True, text=True, check=True, timeout=waiting.bound(60)
+        ).stdout
+    except subprocess.CalledProcessError as error:
+        error.add_note(error.stderr)
+        raise
 
 
 def admin() -> Path:

@@ -25,6 +25,7 @@ get() { # get PATH FILE: prints the status of the answer; a failing network is n
 }
 
 get_blob() { # get_blob DIGEST FILE
+  local status
   status=$(get "blobs/$1" "$2") && [[ $status == 200 ]] && echo "${1#sha256:}  $2" | sha256sum --check --status
 }
 

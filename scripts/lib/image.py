@@ -18,16 +18,23 @@ from pathlib import Path
 from typing import Any
 
 
+def digest(manifest: dict[str, Any], raw: bytes) -> str:
+    """Return the digest of an image, which is that of its manifest's bytes."""
+    if not manifest["schemaVersion"]:
+        raise ValueError("no manifest")
+    return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+
 def bill(manifest: dict[str, Any], config: dict[str, Any]) -> str:
     """Return the layer that copies /bom.json into the image, unless a later one runs a command, which may change it."""
     layers = iter(manifest["layers"])
     found = ""
     for step in config["history"]:
-        digest = "" if step.get("empty_layer") else next(layers)["digest"]
+        layer = "" if step.get("empty_layer") else next(layers)["digest"]
         words = step.get("created_by", "").split()
-        if digest and words[:2] == ["COPY", "/bom.json"]:
-            found = digest
-        elif digest and words[:1] != ["COPY"]:
+        if layer and words[:2] == ["COPY", "/bom.json"]:
+            found = layer
+        elif layer and words[:1] != ["COPY"]:
             found = ""
     if not found:
         raise ValueError("no layer has /bom.json alone")
@@ -50,12 +57,14 @@ def main() -> None:
     raw = [Path(file).read_bytes() for file in files]
     try:
         documents = [json.loads(each) for each in raw]
-        if what == "digest" and documents[0]["schemaVersion"]:
-            print("sha256:" + hashlib.sha256(raw[0]).hexdigest())
-        elif "/" in what:
-            print(of_platform(documents[0], *what.split("/")))
+        if what == "digest":
+            print(digest(documents[0], raw[0]))
+        elif what == "config":
+            print(documents[0]["config"]["digest"])
+        elif what == "bill":
+            print(bill(*documents))
         else:
-            print(documents[0]["config"]["digest"] if what == "config" else bill(*documents))
+            print(of_platform(documents[0], *what.split("/")))
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         sys.exit(f"image.py {what}: {error}")
 
