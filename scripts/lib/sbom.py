@@ -1,6 +1,6 @@
 """Print the image's bill of materials: a CycloneDX document of its Python, of Python's packages and of Debian's.
 
-    PYTHONPATH=/opt/test python sbom.py >bom.json
+    PYTHONPATH=/opt/bom python sbom.py >bom.json
 
 The Dockerfile's stage bom runs this in the image. What is below PYTHONPATH is in no image, and is not listed. The same
 packages give the same document, and so the same layer: it has no time and no serial number. If it is not valid, prints why

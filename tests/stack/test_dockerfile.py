@@ -6,6 +6,8 @@ import json
 import re
 import runpy
 
+import pytest
+
 from app import app
 from tests.support.image_stages import stages
 from tests.support.paths import ROOT
@@ -34,9 +36,9 @@ def test_tests_run_on_the_released_stage_and_can_fail_it() -> None:
 
 def test_every_package_is_verified_by_its_hash() -> None:
     installs = [line for lines in stages().values() for line in lines if "pip " in line and " install " in line]
-    assert len(installs) == 2
+    assert len(installs) == 3
     assert all("--require-hashes" in line and "--only-binary :all:" in line for line in installs)
-    for name in ("requirements.txt", "tests/requirements.txt"):
+    for name in ("requirements.txt", "tests/requirements.txt", "scripts/lib/sbom-requirements.txt"):
         pins = re.split(r"\n(?=[a-z])", (ROOT / name).read_text(encoding="utf-8"))
         assert all("--hash=sha256:" in pin for pin in pins if "==" in pin.partition("\n")[0]), name
 
@@ -65,34 +67,44 @@ def test_environment_of_the_image_is_where_its_programs_are_found() -> None:
     assert instructions("runtime", "COPY") == [f"--from=dependencies {directory} {directory}"]
 
 
-def test_packages_of_the_tests_are_in_no_stage_of_the_release() -> None:
-    (filled,) = instructions("test-dependencies", "RUN")
+@pytest.mark.parametrize("stage", ["test", "bom"])
+def test_packages_of_a_stage_that_only_checks_are_in_no_other(stage: str) -> None:
+    """So a builder without layers, whose bill has not changed, installs nothing for the bill when it runs the tests."""
+    (filled,) = instructions(f"{stage}-dependencies", "RUN")
     (directory,) = re.findall(r"^pip install --target (/\S+) ", filled)
-    assert f"--from=test-dependencies {directory} {directory}" in instructions("test", "COPY")
+    assert f"--from={stage}-dependencies {directory} {directory}" in instructions(stage, "COPY")
+    having = [name for name, lines in stages().items() if directory in " ".join(lines)]
+    assert having == [f"{stage}-dependencies", stage]
+
+
+def test_tests_find_their_packages() -> None:
+    (directory,) = re.findall(r"^pip install --target (/\S+) ", *instructions("test-dependencies", "RUN"))
     assert instructions("test", "ENV") == [f"PYTHONPATH={directory}"]
-    having = [stage for stage, lines in stages().items() if directory in " ".join(lines)]
-    assert having == ["test-dependencies", "test", "bom"]
 
 
 def test_bill_of_materials_is_made_in_the_released_stage_and_can_fail_it() -> None:
-    """Its packages are those of the tests, and sbom.py leaves out what is below PYTHONPATH."""
+    """sbom.py leaves out what is below PYTHONPATH."""
     assert stages()["bom"][0] == "FROM runtime AS bom"
-    (directory,) = re.findall(r"^pip install --target (/\S+) ", *instructions("test-dependencies", "RUN"))
-    assert instructions("bom", "COPY") == [
-        f"--from=test-dependencies {directory} {directory}",
-        "scripts/lib/sbom.py ./",
-    ]
+    (directory,) = re.findall(r"^pip install --target (/\S+) ", *instructions("bom-dependencies", "RUN"))
+    assert instructions("bom", "COPY")[-1] == "scripts/lib/sbom.py ./"
     assert instructions("bom", "RUN") == [f"PYTHONPATH={directory} python sbom.py >/bom.json"]
 
 
 def test_requirements_are_installed_from_the_file_that_is_copied() -> None:
-    for stage, file in (("dependencies", "requirements.txt"), ("test-dependencies", "tests/requirements.txt")):
+    files = {
+        "dependencies": "requirements.txt",
+        "test-dependencies": "tests/requirements.txt",
+        "bom-dependencies": "scripts/lib/sbom-requirements.txt",
+    }
+    for stage, file in files.items():
         assert instructions(stage, "COPY") == [f"{file} ./"]
         install = instructions(stage, "RUN")[-1]
         assert "--no-cache-dir --" in install, "a cache would only enlarge the layer"
         assert "--disable-pip-version-check" in install
-        assert install.endswith("--requirement requirements.txt")
-    assert "--no-compile" in instructions("dependencies", "RUN")[-1], "what is imported is compiled in the next stage"
+        assert "--no-compile" in install, (
+            "the release compiles what it imports in its next stage, and the others run once"
+        )
+        assert install.endswith(f"--requirement {file.rpartition('/')[2]}")
 
 
 def test_tests_run_as_the_user_of_the_release_with_the_same_files() -> None:

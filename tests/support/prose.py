@@ -27,6 +27,7 @@ UNREAD = (
     "uv.lock",
     "requirements.txt",
     "tests/requirements.txt",
+    "scripts/lib/sbom-requirements.txt",
     "benchmarks/results/",
     "tests/docs/style.toml",
     "tests/docs/test_english.py",
