@@ -1,12 +1,14 @@
-"""Draws push to live by its parts, the curves of scale, and what a build waits for; writes the table too.
+"""Draws push to live by its parts, the curves of scale, what a build waits for, and a rehearsal's steps; writes the table.
 
-Usage: python -m benchmarks.picture DIRECTORY, which has results.json and may have trace.json; writes table.md, picture.svg
-and trace.svg there.
+Usage: python -m benchmarks.picture DIRECTORY, which has results.json and may have trace.json and steps.json; writes table.md
+there, and a picture of each.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +21,8 @@ from matplotlib.patches import Patch
 
 from benchmarks.figures import Curve, Timeline, read
 from benchmarks.report import table
+from benchmarks.steps import Step
+from benchmarks.steps import load as load_steps
 from benchmarks.trace import Call, critical_path, load
 
 #: The parts of a push to live by kind; each kind has a colour.
@@ -108,6 +112,32 @@ def draw_traces(path: Path, builds: dict[str, list[Call]]) -> None:
     plt.close(figure)
 
 
+def draw_steps(path: Path, found: Sequence[Step], moments: Sequence[tuple[float, float]]) -> None:
+    """Draw the steps below one another, and how many cores worked at each moment below them."""
+    mpl.rcParams |= {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.family": "sans-serif"}
+    figure, (above, below) = plt.subplots(
+        2, 1, sharex=True, figsize=(10, 2.4 + 0.3 * len(found)), height_ratios=[0.3 * len(found), 1.6], layout="constrained"
+    )  # fmt: skip
+    axes: Any = above
+    for number, step in enumerate(found):
+        axes.barh(number, step.end - step.begin, left=step.begin, color="tab:blue")
+        said = f" {step.title}, {step.end - step.begin:.1f} s, cores busy {100 * step.busy:.0f}%"
+        axes.text(step.end, number, said, va="center", fontsize=7)
+    axes.invert_yaxis()
+    axes.set_yticks([])
+    rates = [
+        (now, (work - before_work) / (now - before))
+        for (before, before_work), (now, work) in itertools.pairwise(moments)
+    ]
+    below.fill_between(*zip(*rates, strict=True), step="pre", color="tab:orange")
+    below.set_ylim(0, os.cpu_count())
+    below.set_ylabel("cores that work")
+    below.set_xlabel("seconds")
+    below.set_xlim(0, max(step.end for step in found) * 1.5)
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close(figure)
+
+
 def main(directory: Path) -> None:
     """Write the table and the picture next to the results."""
     facts, figures, timelines, curves = read(json.loads((directory / "results.json").read_text(encoding="utf-8")))
@@ -115,6 +145,8 @@ def main(directory: Path) -> None:
     picture(directory / "picture.svg", timelines, curves)
     if builds := load(directory / "trace.json"):
         draw_traces(directory / "trace.svg", builds)
+    if (recorded := load_steps(directory / "steps.json"))[0]:
+        draw_steps(directory / "steps.svg", *recorded)
     print(table(facts, figures))
 
 

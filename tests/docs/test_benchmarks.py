@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from copy import deepcopy
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import delivery, releases, report, request, rollouts, second_runs, trace
+from benchmarks import delivery, releases, report, request, rollouts, second_runs, steps, trace
 from benchmarks.__main__ import times
 from benchmarks.figures import Context, Curve, Figure, Goal, Timeline, read, write
 from rehearsal.codebuild.buildspec import parse
@@ -216,6 +217,8 @@ def test_rejects_unknown_arguments(arguments: list[str]) -> None:
 @pytest.mark.slow
 def test_picture_shows_timelines_and_curves(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(write(context(), SAMPLE)))
+    step = {"title": "Create the stack", "begin": 4.0, "end": 14.0, "work": 5.0}
+    (tmp_path / "steps.json").write_text(json.dumps({"steps": [step], "moments": [[0, 0], [4, 2], [14, 7]]}))
     command = [environment("benchmarks") / "python", "-m", "benchmarks.picture", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     assert (tmp_path / "table.md").read_text() == report.table(FACTS, SAMPLE)
@@ -223,6 +226,8 @@ def test_picture_shows_timelines_and_curves(tmp_path: Path) -> None:
     assert words.rstrip().endswith("</svg>")
     for expected in ("by hand", "the pipeline of 2022", "live after 5.0 s", "replicas", "two nodes"):
         assert expected in words
+    busy = 100 * 5 / 10 / (os.cpu_count() or 1)
+    assert f"Create the stack, 10.0 s, cores busy {busy:.0f}%" in (tmp_path / "steps.svg").read_text()
 
 
 def test_cost_of_a_request_is_printed_next_to_flasks_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,3 +289,23 @@ def test_traced_buildspec_differs_in_its_path_alone() -> None:
     assert changed.replace('PATH="/shims:$HOME', 'PATH="$HOME') == text != changed
     with pytest.raises(releases.BenchmarkError, match="has no PATH"):
         trace.traced("phases: {}", Path("/shims"))
+
+
+def test_steps_are_placed_by_when_they_ended_and_how_long_they_took() -> None:
+    lines = [
+        (2.0, "  1  80 %: compiled"),
+        (10.0, "✓  2  Start AWS, GitHub and Docker on this machine  watch it at http://127.0.0.1:1/ 4.0 s"),
+        (12.0, "✓  1  Get the programs (once) 12.0 s"),
+        (12.5, "    The first commit was live after 12 s"),
+    ]
+    found = steps.steps(lines, lambda moment: 1.5 * moment)
+    assert [(step.title, step.begin, step.end, step.work) for step in found] == [
+        ("Get the programs (once)", 0.0, 12.0, 18.0),
+        ("Start AWS, GitHub and Docker on this machine", 6.0, 10.0, 6.0),
+    ]
+
+
+def test_processor_time_is_what_the_cores_worked() -> None:
+    """Its fields: user, nice, system, idle, iowait, irq, softirq, and what user and nice have already."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert steps.processor_time(f"cpu  {ticks} {ticks} {ticks} 999 999 {ticks} {ticks} 0 5 5\ncpu0 1 1\n") == 5.0
