@@ -113,6 +113,16 @@ def test_failed_rollout_is_explained_and_rolled_back(build: Build) -> None:
         f"logs new-3 {every}",
         f"logs new-3 {every} --previous",
     ]
+    assert [line for line in failed.stderr.splitlines() if line.startswith("--- ")] == [
+        "--- pods",
+        "--- events",
+        "--- new-2",
+        "--- log of new-2",
+        "--- log of its containers before the last restart",
+        "--- new-3",
+        "--- log of new-3",
+        "--- log of its containers before the last restart",
+    ]
 
 
 # What the app answers
