@@ -88,6 +88,7 @@ def test_failed_download_is_reported(build: Build) -> None:
     build.answer("curl", "", 22)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
+    assert "--location --proto =https --retry 3 --connect-timeout 10 --max-time 120 " in build.calls[-1]
     assert (
         failed.stderr.splitlines()[-1]
         == "cannot fetch https://dl.k8s.io/release/stable-1.36.txt: check the network, and HTTPS_PROXY if you use a proxy"

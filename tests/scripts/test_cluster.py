@@ -397,6 +397,8 @@ def test_access_entry_of_an_earlier_role_is_made_again(entry: str, role: str, st
     assert done.returncode == 0, done.stderr
     found = [line.split()[2] for line in changing(desk) if "access-entry" in line]
     assert found == (["delete-access-entry", "create-access-entry"] if stale else [])
+    said = "==> Delete the role's access entry, which was made for an earlier role of that name"
+    assert (said in done.stdout.splitlines()) is stale
 
 
 def test_unreadable_age_changes_no_access_entry(desk: Desk) -> None:
@@ -445,8 +447,10 @@ def test_role_that_cannot_deploy_is_reported(verb: str, desk: Desk) -> None:
     """The cluster is asked as the role, about every right in deployer-rbac.yml."""
     aws_auth(desk, MAPPED)
     desk.answer("kubectl", "create -f .*reviews.json", real=str(FAKES / "reviews.py"))
+    desk.note_pauses()
     done = desk.run("authorize-role.sh", DENIED=verb)
     assert done.returncode == 1
+    assert [call[1] for call in desk.calls() if call[0] == "sleep"] == ["1", "2", "0"], "a new right takes a moment"
     (line,) = done.stderr.splitlines()
     rules = next(yaml.safe_load_all((ROOT / "deployer-rbac.yml").read_text()))["rules"]
     lacking = [

@@ -212,6 +212,8 @@ def test_image_is_looked_up_by_the_commit_and_by_its_files(build: Build) -> None
     host, _, name = REPOSITORY.partition("/")
     asked = [call.rpartition(" ")[2] for call in build.calls("curl")]
     assert asked == [f"https://{host}/v2/{name}/manifests/{tag}" for tag in (COMMIT, content)]
+    bounds = "--location --proto =https --retry 5 --retry-all-errors --connect-timeout 10 --max-time 60 "
+    assert all(bounds in call for call in build.calls("curl")), "half a minute of errors, and none that hangs"
     (login,) = build.calls("docker login")
     assert login == f"docker login --username AWS --password-stdin {REPOSITORY.partition('/')[0]}"
 
