@@ -235,6 +235,7 @@ def test_another_answer_creates_nothing(learner: Learner, home: Path) -> None:
     assert minutes == "180"
     command = [sys.executable, "scripts/lib/cost.py", "t3.medium", "2", str(int(minutes) + int(deletion))]
     assert cost == subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert "Stop after" not in asked, "this is said once it was confirmed"
     assert asked.endswith("before tax.\r\nType the name of the cluster to continue: nothing was created\r\n")
     for created in ("the cluster ", "the role ", "the stack ", "a branch of "):
         assert f"\r\n  {created}" in asked
@@ -344,4 +345,6 @@ def test_files_without_a_repository_of_their_own_are_refused(learner: Learner) -
         subprocess.run(["git", "-C", learner.checkout.parent, *args], check=True, capture_output=True, timeout=30)
     done = learner.run("--yes", GITHUB_USER="learner")
     assert done.returncode == 2
-    assert done.stdout.startswith("this directory is no clone of a repository, which certify.sh commits to: ")
+    assert done.stdout.splitlines() == [
+        "this directory is no clone of a repository, which certify.sh commits to: clone your fork, as in step 1 of the README"
+    ]

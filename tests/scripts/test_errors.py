@@ -89,7 +89,7 @@ def desk(tmp_path: Path) -> Desk:
 
 @pytest.mark.parametrize(("error", "advised"), [each for each in ERRORS if each[1] not in (STRANGER, FORBIDDEN)])
 def test_preflight_reports_the_errors_cause_rather_than_the_checks(error: str, advised: str, desk: Desk) -> None:
-    desk.answer("aws", "describe-cluster-versions", stderr=f"\n{error}\n", code=254)
+    desk.answer("aws", "describe-cluster-versions", stderr=f"\n{error}\n\n", code=254)
     lines = desk.run("preflight.sh").stdout.splitlines()
     (line,) = [each for each in lines if each.startswith("FAILED  Kubernetes")]
     assert line == f"FAILED  Kubernetes  {error}: {advised}"

@@ -309,6 +309,15 @@ aws() { echo "$@"; }
 """
 
 
+def test_deletion_of_a_stack_says_first_how_long_it_takes(run: Run) -> None:
+    library = "source scripts/lib/deletion.sh; delete_stack() { echo deleted; }"
+    done = run(f"{library}; wait_for_stack() {{ status=CREATE_COMPLETE; }}; remove_stack demo 3")
+    assert done.stdout.splitlines() == ["==> Delete the stack demo, about 3 minutes", "deleted"]
+    for status in ("", "DELETE_COMPLETE"):
+        done = run(f"{library}; wait_for_stack() {{ status={status}; }}; remove_stack demo 3")
+        assert done.stdout.splitlines() == ["==> There is no stack demo"]
+
+
 def test_stack_that_keeps_buckets_is_deleted_again_once(run: Run) -> None:
     delete, failed = "cloudformation delete-stack --stack-name demo", "explain demo"
     done = run(f"{STACK} statuses=(DELETE_COMPLETE); delete_stack demo")
