@@ -401,6 +401,17 @@ def test_access_entry_of_an_earlier_role_is_made_again(entry: str, role: str, st
     assert (said in done.stdout.splitlines()) is stale
 
 
+def test_cluster_without_access_entries_is_no_error(desk: Desk) -> None:
+    """So answers EKS if the cluster's authentication mode is CONFIG_MAP."""
+    refused = "An error occurred (InvalidRequestException) when calling the DescribeAccessEntry operation: The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform this operation."
+    aws_auth(desk, MAPPED)
+    desk.answer("aws", "describe-cluster .*authenticationMode", stdout="CONFIG_MAP\n")
+    desk.answer("aws", "describe-access-entry", stderr=f"\n{refused}\n", code=254)
+    done = desk.run("authorize-role.sh")
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in changing(desk) if "access-entry" in line]
+
+
 def test_unreadable_age_changes_no_access_entry(desk: Desk) -> None:
     desk.answer("aws", "describe-cluster .*authenticationMode", stdout="API\n")
     desk.answer("aws", "describe-access-entry", stdout="build\tdeployers\tyesterday\n")

@@ -365,7 +365,7 @@ def test_only_ready_nodes_count(nodes: str, enough: bool, run: Run) -> None:
 )
 def test_node_group_is_created_if_its_stack_has_none(status: str, nodes: str, does: list[str], run: Run) -> None:
     done = run(
-        f"source scripts/lib/cluster.sh; wait_for_stack() {{ status='{status}'; }}; kube() {{ echo {nodes}; }}\n"
+        f"source scripts/lib/cluster.sh; wait_for_stack() {{ status='{status}'; }}; kube() {{ [[ $* == 'get nodes --output name' ]] && echo {nodes}; }}\n"
         'delete_stack() { echo "delete $1" >&2; }; eksctl() { echo "create $*" >&2; }; create_node_group; echo after'
     )
     assert done.stdout.splitlines()[-1] == "after"
@@ -395,3 +395,11 @@ def test_finds_the_budget_where_there_can_be_one(partition: str, error: str, pri
         "find_budget --output text || code=$?; echo ${code:-0}"
     )
     assert done.stdout == printed
+
+
+def test_deletion_of_the_budget_is_said_first(run: Run) -> None:
+    done = run(
+        "source scripts/lib/budget.sh; partition=aws account=1 STACK_NAME=demo\n"
+        'lookup() { shift; [[ $3 == describe-budget ]] && echo demo-budget || echo "$3"; }; delete_budget'
+    )
+    assert done.stdout.splitlines() == ["==> Delete the budget demo-budget", "delete-budget"]

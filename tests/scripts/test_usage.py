@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.desk import SCRIPTS, Desk
+from tests.support.names import TOKEN
 from tests.support.paths import ROOT
 
 FILES = sorted(path for path in (ROOT / "scripts").rglob("*") if path.suffix in {".sh", ".py"})
@@ -71,16 +72,34 @@ def test_rejects_hostile_arguments(script: str, argument: str, desk: Desk) -> No
     assert desk.calls() == []
 
 
-@pytest.mark.parametrize("script", ["create-cluster.sh", "create-role.sh", "status.sh", "teardown.sh"])
-def test_missing_tool_is_named(script: str, desk: Desk) -> None:
-    (desk.home / "bin" / "aws").unlink()
+#: The tools that a learner's script calls, and a system may lack.
+NEEDED = {
+    "authorize-role.sh": "aws kubectl python3",
+    "budget.sh": "aws",
+    "check-github.sh": "aws curl python3",
+    "create-cluster.sh": "aws eksctl kubectl",
+    "create-role.sh": "aws python3",
+    "create-stack.sh": "aws python3",
+    "leftovers.sh": "aws kubectl",
+    "status.sh": "aws kubectl python3",
+    "teardown.sh": "aws eksctl kubectl python3",
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "missing"), [(script, tool) for script, tools in NEEDED.items() for tool in tools.split()]
+)
+def test_missing_tool_is_named_before_anything_is_called(script: str, missing: str, desk: Desk) -> None:
     for tool in ("awk", "bash", "cat", "dirname", "env", "git", "mktemp", "python3", "readlink", "rm", "tr", "uname"):
         (desk.home / "bin" / tool).symlink_to(
             next(p for d in os.environ["PATH"].split(":") if (p := Path(d, tool)).exists())
         )
-    done = desk.run(script, *(["--yes"] if script == "teardown.sh" else []), PATH=str(desk.home / "bin"))
+    (desk.home / "bin" / missing).unlink()
+    options = ["--yes"] if script == "teardown.sh" else []
+    done = desk.run(script, *options, PATH=str(desk.home / "bin"), BUDGET_EMAIL="a@example.com", GITHUB_TOKEN=TOKEN)
     assert done.returncode == 1
-    assert done.stderr == 'aws is not on PATH: install it as described in the README under "What you need"\n'
+    assert done.stderr == f'{missing} is not on PATH: install it as described in the README under "What you need"\n'
+    assert desk.calls() == []
 
 
 def test_without_space_for_temporary_files(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 set -euo pipefail
 case $* in
   "build "*" --output context "*)
+    [[ ${DOCKER_BUILDKIT:-} == 1 ]] || { echo 'unknown flag: --output, which only BuildKit has' >&2 && exit 125; }
     target=$PWD/context
     mkdir "$target"
     cd "${@: -1}"
