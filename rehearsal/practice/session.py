@@ -10,6 +10,9 @@ from typing import Any
 
 from rehearsal.settings import settings
 
+#: Which exercises the learner has solved.
+SOLVED = settings.cache / "practice.json"
+
 
 @dataclass
 class Session:
@@ -44,15 +47,14 @@ def current() -> Session | None:
 
 def solved() -> dict[str, dict[str, Any]]:
     """Return when each exercise was solved, and with how many hints."""
-    file = settings.cache / "practice.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+    return dict(json.loads(SOLVED.read_text(encoding="utf-8"))) if SOLVED.exists() else {}
 
 
 def note_solved(session: Session) -> None:
     """Keep that the exercise in progress is solved."""
     entry = {"on": dt.datetime.now().astimezone().date().isoformat(), "hints": session.hints}
     text = json.dumps(solved() | {session.exercise: entry}, indent=1)
-    (settings.cache / "practice.json").write_text(text + "\n", encoding="utf-8")
+    SOLVED.write_text(text + "\n", encoding="utf-8")
 
 
 def _file() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import subprocess
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -54,7 +55,10 @@ def files() -> str:
 
 
 @pytest.mark.parametrize("each", exercise.every(), ids=lambda each: each.name)
-def test_exercise(each: exercise.Exercise, tutorial: Tutorial, figure: Figure) -> None:
+def test_exercise(
+    each: exercise.Exercise, tutorial: Tutorial, figure: Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "SOLVED", tmp_path / "practice.json")  # the reader has not solved it
     desk = Desk(tutorial, each)
     started = desk.begin()
     try:
