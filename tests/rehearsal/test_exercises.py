@@ -58,7 +58,7 @@ def files() -> str:
 def test_exercise(
     each: exercise.Exercise, tutorial: Tutorial, figure: Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "SOLVED", tmp_path / "practice.json")  # the reader has not solved it
+    monkeypatch.setattr(session, "SOLVED", tmp_path / "practice.json")  # the learner has not solved it
     desk = Desk(tutorial, each)
     started = desk.begin()
     try:

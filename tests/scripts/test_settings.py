@@ -192,6 +192,16 @@ def test_origin_is_what_git_makes_of_it(checkout: Path) -> None:
     assert source(checkout)["GITHUB_REPO"] == "my.repo"
 
 
+def test_checkout_of_no_branch_leaves_the_branch_at_its_default(checkout: Path) -> None:
+    """As CI systems check out; the scripts end at any command that fails."""
+    git(checkout, "init", "--quiet", "--initial-branch", "trunk")
+    git(checkout, "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--allow-empty", "--message", "x")
+    git(checkout, "checkout", "--quiet", "--detach")
+    git(checkout, "remote", "add", "origin", "https://github.com/octocat/my.repo")
+    found = source(checkout)
+    assert (found["GITHUB_USER"], found["GITHUB_BRANCH"]) == ("octocat", "master")
+
+
 def test_checkout_may_belong_to_another_user(checkout: Path) -> None:
     """As in a container, or under sudo; git would refuse other commands there."""
     git(checkout, "init", "--quiet", "--initial-branch", "trunk")

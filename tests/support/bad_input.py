@@ -59,6 +59,8 @@ SETTINGS = [
     ("NODE_TYPE", "t3", "t3"),
     ("NODE_TYPE", "t3.medium,t3.large", r"t3.medium\,t3.large"),
     ("NODE_TYPE", "T3.MEDIUM", "T3.MEDIUM"),
+    ("NODE_TYPE", f"{'t' * 22}.medium", f"{'t' * 22}.medium"),
+    ("NODE_TYPE", f"t3.{'m' * 21}", f"t3.{'m' * 21}"),
     ("NODE_COUNT", "0", "0"),
     ("NODE_COUNT", "two", "two"),
     ("NODE_COUNT", "-1", "-1"),

@@ -107,7 +107,8 @@ def mentioning(path: str, name: str) -> list[str]:
 def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[list[str]]:
     """Return calls of pytest; the first of a script's own has only the tests that mention it, if there are any.
 
-    Those and the common tests of scripts with its name are one call, because pytest takes a second to start.
+    Those and the common tests of scripts with its name are one call, because pytest takes a second to start. The others of
+    its files come last, for a test that calls the script by a function.
     """
     name = Path(file).name
     last = [step.format(name=name, file=file).split() for step in common.get("scripts_last", [])]
@@ -115,7 +116,7 @@ def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[lis
         files = [word for word in steps[0].split() if word.endswith(".py")]
         tests = [test for path in files for test in mentioning(path, name) or mentioning(path, Path(file).stem)]
         every = [*common["scripts_first"], *files, "-k", " or ".join([name, *tests])]
-        return [every, *(step.split() for step in steps[1 if tests else 0 :]), *last]
+        return [every, *(step.split() for step in steps[1 if tests else 0 :]), *last, *([files] if tests else [])]
     return [step.split() for step in steps] + last
 
 
