@@ -38,8 +38,9 @@ class Step:
 
     @property
     def busy(self) -> float:
-        """The share of all cores' time in which they worked."""
-        return self.work / ((self.end - self.begin) * (os.cpu_count() or 1))
+        """The share of all cores' time in which they worked; 0 of a step without duration."""
+        time_of_all = (self.end - self.begin) * (os.cpu_count() or 1)
+        return self.work / time_of_all if time_of_all else 0.0
 
 
 def processor_time(stat: str) -> float:

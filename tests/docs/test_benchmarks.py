@@ -305,6 +305,10 @@ def test_steps_are_placed_by_when_they_ended_and_how_long_they_took() -> None:
     ]
 
 
+def test_step_without_duration_has_no_work() -> None:
+    assert steps.Step("Compare", 3.0, 3.0, 0.0).busy == 0.0
+
+
 def test_processor_time_is_what_the_cores_worked() -> None:
     """Its fields: user, nice, system, idle, iowait, irq, softirq, and what user and nice have already."""
     ticks = os.sysconf("SC_CLK_TCK")

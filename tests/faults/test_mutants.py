@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.mutants.operators import OPERATORS, Mutant, is_fit, mutants
-from tests.faults.mutants.run import CONFINED, Result, check, every_mutant, first, noticed_by, score, survivors, tried
+from tests.faults.mutants.run import Result, check, every_mutant, first, noticed_by, score, survivors, tried
 from tests.faults.planted.run import Copy, Unfit
 from tests.support.figures import functions
 from tests.support.fixtures import Figure
@@ -172,7 +172,7 @@ def test_finds_none():
 
 def test_what_a_mutant_leaves_running_is_ended(tmp_path: Path) -> None:
     """Once, a mutant of together.sh started twenty thousand processes."""
-    with Copy(tmp_path, *CONFINED) as copy:
+    with Copy(tmp_path) as copy:
         (copy.checkout / "tests" / "test_leaves.py").write_text(LEAVES)
         ran = [copy.run([f"tests/test_leaves.py::{name}"], 60) for name in ("test_leaves_a_process", "test_finds_none")]
     assert ran == [0, 0]
@@ -189,7 +189,7 @@ def test_mutants_of_a_sample_are_noticed(tmp_path: Path, figure: Figure) -> None
     """Not every survivor is known, so some of the sample may be new."""
     known = {str(each.mutant): each.equivalent for each in survivors()}
     results: list[Result] = []
-    with Copy(tmp_path, *CONFINED) as copy:
+    with Copy(tmp_path) as copy:
         for mutant, text in sample():
             results.append(tried(copy, mutant, text, results))
         check(copy, results)

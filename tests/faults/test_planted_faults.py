@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.planted.run import Copy, Fault, Unfit, faults
+from tests.support.figures import functions
 from tests.support.fixtures import Figure
 from tests.support.paths import ROOT
 
@@ -31,6 +32,11 @@ def test_fault_matches_its_file(fault: Fault) -> None:
 def test_faults_are_many_and_distinct() -> None:
     assert len(FAULTS) >= 60
     assert len({fault.what for fault in FAULTS}) == len({(fault.file, fault.old, fault.new) for fault in FAULTS})
+
+
+def test_what_catches_a_fault_exists() -> None:
+    tests = {test.partition("[")[0] for fault in FAULTS for test in fault.caught_by}
+    assert sorted(test for test in tests if test not in functions() and not (ROOT / test).is_file()) == []
 
 
 def test_missing_or_repeated_text_is_reported() -> None:

@@ -159,7 +159,7 @@ def test_a_command_that_ends_the_shell_ends_the_run(home: Path) -> None:
     assert learner.left() == []
 
 
-HANGS = README.replace("scripts/create-cluster.sh\n", "scripts/create-cluster.sh; sleep 300\n")
+HANGS = README.replace("scripts/create-cluster.sh\n", "scripts/create-cluster.sh; sleep 60\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -214,7 +214,7 @@ def test_a_closed_terminal_ends_the_run_and_everything_is_deleted(home: Path) ->
     until(learner.wait_for("==> Create"), 60, "the cluster")
     os.close(terminal)
     os.waitpid(child, 0)
-    assert "stopped by SIGHUP" in learner.report()["differences"][0]
+    assert any("stopped by SIGHUP" in each for each in learner.report()["differences"])
     assert learner.report()["teardown"]["left"] == []
     assert learner.left() == []
 

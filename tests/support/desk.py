@@ -60,7 +60,8 @@ class Desk:
         (self.home / "bin").mkdir(parents=True)
         for tool in TOOLS:
             (self.home / "bin" / tool).symlink_to(FAKE)
-        (self.home / "bin" / "sleep").symlink_to("/bin/true")  # how long: tests/scripts/test_libraries.py
+        # A pause takes no time, but the shell's clock runs. How long each is: tests/scripts/test_libraries.py.
+        (self.home / "clock").write_text("sleep() { SECONDS=$((SECONDS + ${1%.*})); }\n")
         if old := os.environ.get("BASH_3_2"):  # the path of such a bash: runs the scripts in it, as on macOS
             (self.home / "bin" / "bash").symlink_to(old)
         self.answer("kubectl", "^label --local ", real=str(FAKES / "manifest.py"))
@@ -83,11 +84,11 @@ class Desk:
 
     def take_time(self) -> None:
         """Let the scripts' pauses last: what they wait for takes its time."""
-        (self.home / "bin" / "sleep").unlink()
+        (self.home / "clock").unlink()
 
     def note_pauses(self) -> None:
-        """Let the scripts' pauses be calls of ``sleep``; they still take no time."""
-        (self.home / "bin" / "sleep").unlink()
+        """Let the scripts' pauses be calls of ``sleep``, which take no time."""
+        (self.home / "clock").unlink()
         (self.home / "bin" / "sleep").symlink_to(FAKE)
 
     def run(
@@ -101,6 +102,7 @@ class Desk:
         base = {
             "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self.home),
+            "BASH_ENV": str(self.home / "clock"),
             "TMPDIR": str(self.home),
             "FAKES": str(self.home),
             "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),

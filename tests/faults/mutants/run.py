@@ -27,18 +27,6 @@ from tests.faults.planted.run import Copy, Unfit
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
-#: Runs a command that cannot write to the caches of this machine, and whose processes end with it: a mutant does what it
-#: likes. One that starts processes without end gets no more than a few thousand, where the kernel has a limit for each
-#: namespace (since 6.14).
-_ENTER = """
-mount --rbind "$0" "$0" && mount -o remount,bind,ro "$0"
-{ echo 2000 >/proc/sys/kernel/pid_max || true; } 2>/dev/null
-exec "$@"
-"""
-CONFINED = (
-    "unshare", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-euc", _ENTER,
-    str(Path.home() / ".cache"),
-)  # fmt: skip
 #: Seconds for a call of pytest. Each test has its own limit, which is shorter, so that this one ends only what hangs.
 PATIENCE = 3600
 #: So many tests that noticed other mutants of a file are tried first.
@@ -204,7 +192,7 @@ def main() -> None:
     lines = given.results.read_text(encoding="utf-8").splitlines() if given.results.exists() else []
     results = {each.key: each for each in (Result(**json.loads(line)) for line in lines)}
     new = []
-    with tempfile.TemporaryDirectory() as scratch, Copy(Path(scratch), *CONFINED) as copy:
+    with tempfile.TemporaryDirectory() as scratch, Copy(Path(scratch)) as copy:
         for mutant, text in (planted := chosen(given)):
             known = results.get(str(mutant))
             if (known is None or (given.again and known.survived)) and time.monotonic() < end:

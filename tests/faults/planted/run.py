@@ -23,6 +23,18 @@ from xml.etree import ElementTree as ET
 from tests.support.paths import ROOT
 
 TABLE = Path(__file__).with_name("faults.toml")
+#: Runs a command that cannot write to the caches of this machine, and whose processes end with it: a fault does what it
+#: likes. One that starts processes without end gets no more than a few thousand, where the kernel has a limit for each
+#: namespace (since 6.14).
+_ENTER = """
+mount --rbind "$0" "$0" && mount -o remount,bind,ro "$0"
+{ echo 2000 >/proc/sys/kernel/pid_max || true; } 2>/dev/null
+exec "$@"
+"""
+CONFINED = (
+    "unshare", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-euc", _ENTER,
+    str(Path.home() / ".cache"),
+)  # fmt: skip
 #: How the message of a failed assertion begins in pytest's report.
 ASSERTION = ("AssertionError", "assert ", "Failed: DID NOT RAISE")
 
@@ -74,12 +86,12 @@ def copy_checkout(target: Path) -> Path:
 class Copy:
     """A copy of the checkout with a process that runs tests in it (tests/faults/planted/serve.py)."""
 
-    def __init__(self, target: Path, *around: str) -> None:
-        """Copy the checkout and start the process, by a command ``around`` it if there is one."""
+    def __init__(self, target: Path) -> None:
+        """Copy the checkout and start the process."""
         self.checkout = copy_checkout(target)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
         self.server = subprocess.Popen(
-            [*around, sys.executable, "-B", "-m", "tests.faults.planted.serve"],
+            [*CONFINED, sys.executable, "-B", "-m", "tests.faults.planted.serve"],
             cwd=target, env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
