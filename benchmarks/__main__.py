@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.figures import Context, Figure, Goal, write
+from benchmarks.figures import Context, Figure, Goal, together, write
 from benchmarks.releases import BenchmarkError
 from rehearsal import learner
 from rehearsal.progress import Progress, StepFailed
@@ -86,7 +86,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="benchmarks/run.sh")
     parser.add_argument("--quick", action="store_true", help="measure once, with small sizes, to see that it works")
-    parser.add_argument("--only", default="", help=f"comma-separated parts: rehearsal, {', '.join(PARTS)}")
+    parser.add_argument("--only", default="", help=f"measure these, and keep the others: rehearsal, {', '.join(PARTS)}")
     parser.add_argument("--results", type=Path, default=settings.root / "benchmarks" / "results")
     given = parser.parse_args()
     wanted = given.only.split(",") if given.only else ["rehearsal", *PARTS]
@@ -121,8 +121,11 @@ def main() -> None:
         if not kept:
             subprocess.run([REHEARSE, "stop"], stdout=subprocess.DEVNULL, check=True, timeout=300)
     given.results.mkdir(parents=True, exist_ok=True)
-    results = json.dumps(write(context, figures), indent=1, ensure_ascii=False)
-    (given.results / "results.json").write_text(results + "\n", encoding="utf-8")
+    file = given.results / "results.json"
+    results = write(context, figures)
+    if given.only and file.exists():
+        results = together(json.loads(file.read_text(encoding="utf-8")), results)
+    file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     say(f"done: {given.results}")
     if failed:
         sys.exit(f"not measured: {', '.join(failed)}; see the reasons above")

@@ -37,6 +37,7 @@ class Figure:
         other: the values of ``against``, measured alternately with ``values``.
         goal: the limit that the ratio or the value should be within.
         note: a few words that explain the numbers.
+        run: when and where it was measured, if not in the run of the table's heading.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Figure:
     other: Sequence[float] = ()
     goal: Goal | None = None
     note: str = ""
+    run: str = ""
 
     @property
     def value(self) -> float:
@@ -110,6 +112,23 @@ def write(context: Context, figures: Sequence[Figure]) -> dict[str, Any]:
         "timelines": [asdict(one) for one in context.timelines],
         "curves": [asdict(one) for one in context.curves],
     }
+
+
+def together(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of two runs as ``write`` does.
+
+    What the later one measured replaces what the earlier one measured, and says when and where that was.
+    """
+    run = f"{later['facts']['when']}, {later['facts']['machine']}"
+    merged = {"facts": earlier["facts"]}
+    names = {"figures": ("name", "against"), "timelines": ("name",), "curves": ("name", "across", "up")}
+    for kind, key in names.items():
+        found = {tuple(one[part] for part in key): one for one in earlier[kind]}
+        found |= {
+            tuple(one[part] for part in key): one | ({"run": run} if kind == "figures" else {}) for one in later[kind]
+        }
+        merged[kind] = list(found.values())
+    return merged
 
 
 def read(results: dict[str, Any]) -> tuple[dict[str, Any], list[Figure], list[Timeline], list[Curve]]:

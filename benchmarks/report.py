@@ -19,7 +19,7 @@ def table(facts: dict[str, Any], figures: Sequence[Figure]) -> str:
 def _row(figure: Figure) -> str:
     ratio = "" if figure.ratio is None else f"**{figure.ratio:.2f}**"
     verdict = {None: "", True: "✓", False: "✗"}[figure.holds]
-    what = f"{figure.name}<br>{figure.note}" if figure.note else figure.name
+    what = "<br>".join(filter(None, (figure.name, figure.note, figure.run)))
     cells = [what, _spread(figure.values, figure.unit), figure.against, _spread(figure.other, figure.unit), ratio]
     return "| " + " | ".join([*cells, str(figure.goal or ""), verdict]) + " |"
 

@@ -4,7 +4,8 @@
 # Usage: benchmarks/run.sh [--quick] [--only PARTS] [--results DIRECTORY]
 #
 #   --quick     run everything once, at small sizes, to check that it works
-#   --only      a comma-separated list of rehearsal, application, delivery, rollouts, second_runs, scale
+#   --only      a comma-separated list of rehearsal, application, cold, delivery, deploying, rollouts, second_runs, scale;
+#               the directory's results of other parts are kept
 #   --results   the directory for results.json, table.md and picture.svg; benchmarks/results by default
 #
 # Like the rehearsal, it needs root on Debian or Ubuntu. Run nothing else meanwhile.

@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks import delivery, releases, report, request, rollouts, second_runs, steps, trace
 from benchmarks.__main__ import times
-from benchmarks.figures import Context, Curve, Figure, Goal, Timeline, read, write
+from benchmarks.figures import Context, Curve, Figure, Goal, Timeline, read, together, write
 from rehearsal.codebuild.buildspec import parse
 from tests.support.environments import environment
 from tests.support.paths import ROOT
@@ -75,6 +75,22 @@ def test_results_round_trip_through_json() -> None:
     assert facts == FACTS
     assert report.table(facts, figures) == report.table(FACTS, SAMPLE)
     assert (len(timelines), timelines[0].live, curves[0].name) == (2, 5, "two nodes")
+
+
+def test_later_run_replaces_what_it_measured_and_says_when() -> None:
+    earlier = write(context(), SAMPLE)
+    later = deepcopy(earlier) | {"facts": {"machine": "4 cores", "when": "2 May 2030", "repetitions": 3}}
+    later["figures"] = [later["figures"][0] | {"values": [7.0]}]
+    later["timelines"] = [later["timelines"][0] | {"live": 6}]
+    facts, figures, timelines, curves = read(together(earlier, later))
+    assert facts == FACTS
+    assert [(each.name, each.run) for each in figures] == [
+        ("push to live", "2 May 2030, 4 cores"), ("requests", ""), ("second run", "")
+    ]  # fmt: skip
+    assert figures[0].values == [7.0]
+    assert [each.live for each in timelines] == [6, 50]
+    assert len(curves) == 1
+    assert "| push to live<br>2 May 2030, 4 cores | 7.0 s |" in report.table(facts, figures)
 
 
 def test_quoted_rows_are_those_of_the_results() -> None:

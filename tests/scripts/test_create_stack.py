@@ -66,7 +66,7 @@ def test_stack_is_created_then_updated_then_unchanged(desk: Desk, aws: Aws) -> N
     assert "UPDATE_COMPLETE" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", APPROVAL_REQUIRED="true")
     assert "Approve" in json.dumps(json.loads(aws.records.read_text()))
     desk.forget()
-    assert "The stack is up to date" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="")
+    assert "==> The stack is up to date" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="").splitlines()
     assert changes(desk) == []
     assert "UPDATE_COMPLETE" in run(desk, aws, "create-stack.sh", GITHUB_TOKEN="", APPROVAL_REQUIRED="false")
     assert changes(desk) == ["update-stack"]

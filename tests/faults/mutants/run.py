@@ -100,6 +100,7 @@ def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[lis
     """
     name = Path(file).name
     last = [step.format(name=name, file=file).split() for step in common.get("scripts_last", [])]
+    last += [common["scripts_first"]] if common else []
     if re.match(r"scripts/(build/)?[\w-]+\.sh$", file):
         files = [word for word in steps[0].split() if word.endswith(".py")]
         tests = [test for path in files for test in mentioning(path, name) or mentioning(path, Path(file).stem)]
