@@ -146,6 +146,13 @@ def test_second_run_may_make_read_only_calls(call: str) -> None:
     second_runs.refuse_changes("create-role", [call])
 
 
+def test_second_run_may_ask_what_the_role_may_do() -> None:
+    asked = "kubectl --request-timeout=30s create -f /tmp/x/reviews.json --output=json"
+    second_runs.refuse_changes("authorize-role", [asked])
+    with pytest.raises(releases.BenchmarkError, match="changed something"):
+        second_runs.refuse_changes("authorize-role", [asked.replace("reviews.json", "aws-auth-patch.yml")])
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
