@@ -244,7 +244,9 @@ def test_a_token_and_a_user_are_enough() -> None:
 
 def test_rejects_neither_or_both_ways_to_read_github() -> None:
     assert [text.split(".")[0] for text in refused(GitHubUser="octocat")] == ["Enter GitHubToken or ConnectionArn"]
-    assert [text.split(" of ")[0] for text in refused(**BY_TOKEN | BY_CONNECTION)] == ["Enter only one"]
+    assert refused(**BY_TOKEN | BY_CONNECTION) == [
+        "Enter only one of GitHubToken and ConnectionArn, and leave the other empty."
+    ]
 
 
 # --- Secrets ---------------------------------------------------------------------------------------------------------

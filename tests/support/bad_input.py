@@ -83,6 +83,7 @@ SETTINGS = [
     ("APP_NAMESPACE", "hello-", "hello-"),
     ("APP_NAMESPACE", "a" * 64, "a" * 60),
     ("APP_NAMESPACE", "--all", "--all"),
+    ("APP_NAMESPACE", "kube-System", "kube-System"),
     ("GITHUB_USER", "octo cat", r"octo\ cat"),
     ("GITHUB_USER", "-octocat", "-octocat"),
     ("GITHUB_USER", "octocat/", "octocat/"),

@@ -102,7 +102,7 @@ class Desk:
         base = {
             "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self.home),
-            "BASH_ENV": str(self.home / "clock"),
+            "BASH_ENV": "$FAKES/clock",  # bash would run a command in a path
             "TMPDIR": str(self.home),
             "FAKES": str(self.home),
             "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
