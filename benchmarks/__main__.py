@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.figures import Context, Figure, Goal, together, write
 from benchmarks.releases import BenchmarkError
+from benchmarks.steps import ENDED
 from rehearsal import learner
 from rehearsal.progress import Progress, StepFailed
 from rehearsal.sandbox import lifecycle
@@ -43,7 +44,7 @@ def whole_rehearsal() -> Figure:
 def times(said: str) -> tuple[float, float]:
     """Return the seconds of a whole rehearsal and of the tutorial's steps, from its output."""
     whole = re.search(r"Whole rehearsal: (\d+) s", said)
-    steps = re.findall(r"^✓ +\d+ +(.+) ([\d.]+) s$", said, re.MULTILINE)
+    steps = ENDED.findall(said)
     if whole is None or not steps:
         raise BenchmarkError("the rehearsal printed no times")
     own = (float(took) for title, took in steps if not title.startswith(OVERHEAD))

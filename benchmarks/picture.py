@@ -25,6 +25,8 @@ from benchmarks.steps import Step
 from benchmarks.steps import load as load_steps
 from benchmarks.trace import Call, critical_path, load
 
+mpl.rcParams |= {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.family": "sans-serif"}
+
 #: The parts of a push to live by kind; each kind has a colour.
 KINDS = {
     "push, webhook, source": ("git push", "webhook, source", "start"),
@@ -37,7 +39,6 @@ KINDS = {
 
 def picture(path: Path, timelines: Sequence[Timeline], curves: Sequence[Curve]) -> None:
     """Draw push to live by its parts, and the curves of scale below it."""
-    mpl.rcParams |= {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.family": "sans-serif"}
     charts = list(dict.fromkeys((curve.across, curve.up) for curve in curves))
     # The fast ones again in a chart of their own, since the slowest leaves them no room.
     quick = [timeline for timeline in timelines if timeline.live < max(one.live for one in timelines) / 2]
@@ -55,8 +56,7 @@ def picture(path: Path, timelines: Sequence[Timeline], curves: Sequence[Curve]) 
         _draw_curves(axes, [curve for curve in curves if (curve.across, curve.up) == chart])
     names = [Patch(color=colormaps["tab10"](number), label=name) for number, name in enumerate(KINDS)]
     figure.legend(handles=names, loc="outside upper center", ncols=len(names), fontsize=8)
-    figure.savefig(path, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    _save(figure, path)
 
 
 def _draw_timelines(axes: Any, timelines: Sequence[Timeline]) -> None:
@@ -87,7 +87,6 @@ def _draw_curves(axes: Any, curves: Sequence[Curve]) -> None:
 
 def draw_traces(path: Path, builds: dict[str, list[Call]]) -> None:
     """Draw the commands of each build below one another, those of the critical path in red."""
-    mpl.rcParams |= {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.family": "sans-serif"}
     heights = [0.8 + 0.17 * len(calls) for calls in builds.values()]
     size = (10, sum(heights))
     figure, rows = plt.subplots(
@@ -108,13 +107,11 @@ def draw_traces(path: Path, builds: dict[str, list[Call]]) -> None:
         axes.set_yticks([])
         axes.set_xlim(0, end * 1.4)
         axes.set_xlabel("seconds since the first command")
-    figure.savefig(path, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    _save(figure, path)
 
 
 def draw_steps(path: Path, found: Sequence[Step], moments: Sequence[tuple[float, float]]) -> None:
     """Draw the steps below one another, and how many cores worked at each moment below them."""
-    mpl.rcParams |= {"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.family": "sans-serif"}
     figure, (above, below) = plt.subplots(
         2, 1, sharex=True, figsize=(10, 2.4 + 0.3 * len(found)), height_ratios=[0.3 * len(found), 1.6], layout="constrained"
     )  # fmt: skip
@@ -134,6 +131,11 @@ def draw_steps(path: Path, found: Sequence[Step], moments: Sequence[tuple[float,
     below.set_ylabel("cores that work")
     below.set_xlabel("seconds")
     below.set_xlim(0, max(step.end for step in found) * 1.5)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write the same bytes for the same data."""
     figure.savefig(path, format="svg", metadata={"Date": None})
     plt.close(figure)
 
@@ -145,8 +147,9 @@ def main(directory: Path) -> None:
     picture(directory / "picture.svg", timelines, curves)
     if builds := load(directory / "trace.json"):
         draw_traces(directory / "trace.svg", builds)
-    if (recorded := load_steps(directory / "steps.json"))[0]:
-        draw_steps(directory / "steps.svg", *recorded)
+    found, moments = load_steps(directory / "steps.json")
+    if found:
+        draw_steps(directory / "steps.svg", found, moments)
     print(table(facts, figures))
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from rehearsal.settings import settings
 
 #: A step's line when it has ended, and its seconds.
-ENDED = re.compile(r"✓ +\d+ +(.+?) ([\d.]+) s$")
+ENDED = re.compile(r"^✓ +\d+ +(.+) ([\d.]+) s$", re.MULTILINE)
 #: Seconds between two looks at /proc/stat.
 PAUSE = 0.5
 
@@ -43,8 +43,9 @@ class Step:
         return self.work / time_of_all if time_of_all else 0.0
 
 
-def processor_time(stat: str) -> float:
+def processor_time(stat: str = "") -> float:
     """Return the seconds that the cores have worked since the machine started, from the text of /proc/stat."""
+    stat = stat or Path("/proc/stat").read_text(encoding="ascii")
     user, nice, system, _idle, _iowait, irq, softirq = map(int, stat.split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
@@ -65,14 +66,13 @@ def record() -> tuple[list[Step], list[tuple[float, float]]]:
     Raises:
         CalledProcessError: the rehearsal failed.
     """
-    began, first = time.monotonic(), processor_time(Path("/proc/stat").read_text(encoding="ascii"))
+    began, first = time.monotonic(), processor_time()
     moments, lines = [(0.0, 0.0)], []
     done = threading.Event()
 
     def sample() -> None:
         while not done.wait(PAUSE):
-            worked = processor_time(Path("/proc/stat").read_text(encoding="ascii")) - first
-            moments.append((time.monotonic() - began, worked))
+            moments.append((time.monotonic() - began, processor_time() - first))
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()

@@ -86,7 +86,7 @@ def test_bill_of_materials_is_made_in_the_released_stage_and_can_fail_it() -> No
     """sbom.py leaves out what is below PYTHONPATH."""
     assert stages()["bom"][0] == "FROM runtime AS bom"
     (directory,) = re.findall(r"^pip install --target (/\S+) ", *instructions("bom-dependencies", "RUN"))
-    assert instructions("bom", "COPY")[-1] == "scripts/lib/sbom.py ./"
+    assert instructions("bom", "COPY") == [f"--from=bom-dependencies {directory} {directory}", "scripts/lib/sbom.py ./"]
     assert instructions("bom", "RUN") == [f"PYTHONPATH={directory} python sbom.py >/bom.json"]
 
 

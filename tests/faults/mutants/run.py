@@ -95,8 +95,8 @@ def mentioning(path: str, name: str) -> list[str]:
 def calls(steps: list[str], file: str, common: dict[str, list[str]]) -> list[list[str]]:
     """Return calls of pytest; the first of a script's own has only the tests that mention it, if there are any.
 
-    Those and the common tests of scripts with its name are one call, because pytest takes a second to start. The others of
-    its files come last, for a test that calls the script by a function.
+    Those and the common tests of scripts with its name are one call, because pytest takes a second to start. Last
+    come those and its own files as a whole, for a test that calls the script by a function.
     """
     name = Path(file).name
     last = [step.format(name=name, file=file).split() for step in common.get("scripts_last", [])]
