@@ -31,6 +31,8 @@ from rehearsal.settings import settings
 MEMORY_NEEDED = 2_500_000_000
 #: Bytes of disk that a rehearsal takes when its programs are built: images, layers and logs.
 DISK_NEEDED = 2_000_000_000
+#: Bytes that the path of a socket can have (unix(7)).
+LONGEST_SOCKET = 107
 
 MACHINE = (
     "use a machine with Debian 12 or later or Ubuntu 24.04 or later as root, or the container of docs/environments.md"
@@ -79,6 +81,17 @@ def disk() -> str:
             "or set XDG_CACHE_HOME to a directory on another disk"
         )
     return f"{free / 1e9:.0f} GB free in {settings.cache}; {needed / 1e9:.1f} are needed"
+
+
+def sockets() -> str:
+    """Check that the path of the Docker Engine's socket in the cache is short enough."""
+    too_many = len(os.fsencode(settings.docker_socket)) - LONGEST_SOCKET
+    if too_many > 0:
+        raise Missing(
+            f"{settings.cache} is {too_many} bytes too long for the path of a socket in it: set XDG_CACHE_HOME to a "
+            "directory with a shorter path"
+        )
+    return f"their paths in {settings.run} are short enough"
 
 
 def memory() -> str:
@@ -179,6 +192,7 @@ def indexes() -> str:
 CHECKS: tuple[Callable[[], str], ...] = (
     system,
     disk,
+    sockets,
     memory,
     control_groups,
     overlay,

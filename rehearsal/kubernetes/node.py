@@ -64,6 +64,11 @@ class Node:
         return self.short / "containerd.sock"
 
     @property
+    def kubelet_root(self) -> Path:
+        """The kubelet's directory, which has sockets: that of ``directory``, mounted where its path is short."""
+        return self.short / "kubelet"
+
+    @property
     def zone(self) -> str:
         """Availability zone; the nodes alternate between two."""
         return settings.region + "ab"[(self.number - 1) % 2]
@@ -85,7 +90,7 @@ class Node:
                 f"--kubeconfig={pki.kubeconfig(self.name)}",
                 f"--hostname-override={self.name}",
                 f"--node-ip={self.address}",
-                f"--root-dir={self.directory / 'kubelet'}",
+                f"--root-dir={self.kubelet_root}",
                 f"--cert-dir={self.directory / 'pki'}",
                 f"--node-labels={labels_flag(self.labels())}",
             ],
@@ -108,7 +113,7 @@ class Node:
     def prepare(self) -> None:
         """Create the node's network, control group and configuration files."""
         self.directory.mkdir(parents=True)
-        self.short.mkdir(exist_ok=True)
+        self._mount_kubelet_root()
         network.join(self.name, self.address)
         network.guard(self.name, settings.pods_of(self.number), settings.api_port)
         network.route(None, settings.pods_of(self.number), [self.address])
@@ -117,6 +122,13 @@ class Node:
         self._write("containerd.toml", self.containerd())
         self._write("kubelet.yaml", yaml.safe_dump(self.kubelet()))
         self._write("proxy.yaml", yaml.safe_dump(self.proxy()))
+
+    def _mount_kubelet_root(self) -> None:
+        on_disk = self.directory / "kubelet"
+        for directory in (on_disk, self.kubelet_root):
+            directory.mkdir(parents=True)
+        mount = ["mount", "--bind", str(on_disk), str(self.kubelet_root)]
+        subprocess.run(mount, check=True, timeout=waiting.bound(TIMEOUT))
 
     def configure_pod_network(self) -> None:
         """Write the CNI configuration; a node is not ready before it has one."""

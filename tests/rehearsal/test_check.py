@@ -69,6 +69,27 @@ def test_names_the_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> No
     assert "GB free" in check.disk()
 
 
+def bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def test_a_path_is_too_long_where_it_is_for_a_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    longest = tmp_path / ("x" * (90 - len(str(tmp_path))))
+    for cache in (longest, longest.with_name(longest.name + "x")):
+        monkeypatch.setattr(check, "settings", dataclasses.replace(settings, cache=cache))
+        check.settings.run.mkdir(parents=True)
+        if cache == longest:
+            assert check.sockets() == f"their paths in {cache}/run are short enough"
+            bind(check.settings.docker_socket)
+    with pytest.raises(
+        check.Missing, match=r"x is 1 bytes too long .* set XDG_CACHE_HOME to a directory with a shorter path"
+    ):
+        check.sockets()
+    with pytest.raises(OSError, match="too long"):
+        bind(check.settings.docker_socket)
+
+
 @pytest.mark.parametrize(
     ("files", "where"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 import ssl
@@ -19,7 +20,7 @@ import httpx
 import pytest
 import yaml
 
-from rehearsal import rehearse, waiting
+from rehearsal import check, rehearse, waiting
 from rehearsal.kubernetes import (
     addons,
     build,
@@ -176,7 +177,18 @@ def test_each_node_has_its_own_addresses_and_zone() -> None:
     assert second.cni()["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "10.250.66.0/24"}]]
     assert {program.netns for program in second.programs().values()} == {"node-2"}
     assert first.kubelet()["maxPods"] == node.MAX_PODS
-    assert len(str(second.socket)) < 108
+
+
+def test_paths_of_sockets_are_short_wherever_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = dataclasses.replace(settings, cache=Path("/home") / ("x" * 80))
+    for module in (node, pki):
+        monkeypatch.setattr(module, "settings", long)
+    one = Node(1)
+    arguments = one.programs()["kubelet"].command
+    # It listens under such a name first: k8s.io/kubernetes/pkg/kubelet/util.
+    (root,) = [Path(str(word).partition("=")[2]) for word in arguments if str(word).startswith("--root-dir=")]
+    for path in (one.socket, root / "pod-resources" / "4294967295"):
+        assert len(str(path)) <= check.LONGEST_SOCKET
 
 
 def test_kubelet_that_refuses_cgroup_v1_gets_a_remedy() -> None:
