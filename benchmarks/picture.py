@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from matplotlib.patches import Patch
 
 from benchmarks.figures import Curve, Timeline, read
 from benchmarks.report import table
-from benchmarks.steps import Step
+from benchmarks.steps import Record
 from benchmarks.steps import load as load_steps
 from benchmarks.trace import Call, critical_path, load
 
@@ -110,27 +109,27 @@ def draw_traces(path: Path, builds: dict[str, list[Call]]) -> None:
     _save(figure, path)
 
 
-def draw_steps(path: Path, found: Sequence[Step], moments: Sequence[tuple[float, float]]) -> None:
+def draw_steps(path: Path, found: Record) -> None:
     """Draw the steps below one another, and how many cores worked at each moment below them."""
     figure, (above, below) = plt.subplots(
-        2, 1, sharex=True, figsize=(10, 2.4 + 0.3 * len(found)), height_ratios=[0.3 * len(found), 1.6], layout="constrained"
+        2, 1, sharex=True, figsize=(10, 2.4 + 0.3 * len(found.steps)), height_ratios=[0.3 * len(found.steps), 1.6], layout="constrained"
     )  # fmt: skip
     axes: Any = above
-    for number, step in enumerate(found):
+    for number, step in enumerate(found.steps):
         axes.barh(number, step.end - step.begin, left=step.begin, color="tab:blue")
-        said = f" {step.title}, {step.end - step.begin:.1f} s, cores busy {100 * step.busy:.0f}%"
+        said = f" {step.title}, {step.end - step.begin:.1f} s, cores busy {100 * step.busy(found.cores):.0f}%"
         axes.text(step.end, number, said, va="center", fontsize=7)
     axes.invert_yaxis()
     axes.set_yticks([])
     rates = [
         (now, (work - before_work) / (now - before))
-        for (before, before_work), (now, work) in itertools.pairwise(moments)
+        for (before, before_work), (now, work) in itertools.pairwise(found.moments)
     ]
     below.fill_between(*zip(*rates, strict=True), step="pre", color="tab:orange")
-    below.set_ylim(0, os.cpu_count())
+    below.set_ylim(0, found.cores)
     below.set_ylabel("cores that work")
     below.set_xlabel("seconds")
-    below.set_xlim(0, max(step.end for step in found) * 1.5)
+    below.set_xlim(0, max(step.end for step in found.steps) * 1.5)
     _save(figure, path)
 
 
@@ -147,9 +146,8 @@ def main(directory: Path) -> None:
     picture(directory / "picture.svg", timelines, curves)
     if builds := load(directory / "trace.json"):
         draw_traces(directory / "trace.svg", builds)
-    found, moments = load_steps(directory / "steps.json")
-    if found:
-        draw_steps(directory / "steps.svg", found, moments)
+    if (kept := directory / "steps.json").exists():
+        draw_steps(directory / "steps.svg", load_steps(kept))
     print(table(facts, figures))
 
 

@@ -27,6 +27,10 @@ ENDED = re.compile(r"^✓ +\d+ +(.+) ([\d.]+) s$", re.MULTILINE)
 PAUSE = 0.5
 
 
+#: A moment in seconds since the start, and the seconds that the cores worked until then.
+Moment = tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Step:
     """A step of the rehearsal: when it ran, in seconds since the start, and the seconds of processor time meanwhile."""
@@ -36,11 +40,19 @@ class Step:
     end: float
     work: float
 
-    @property
-    def busy(self) -> float:
+    def busy(self, cores: int) -> float:
         """The share of all cores' time in which they worked; 0 of a step without duration."""
-        time_of_all = (self.end - self.begin) * (os.cpu_count() or 1)
+        time_of_all = (self.end - self.begin) * cores
         return self.work / time_of_all if time_of_all else 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was seen of one rehearsal on a machine with so many cores."""
+
+    cores: int
+    steps: list[Step]
+    moments: list[Moment]
 
 
 def processor_time(stat: str = "") -> float:
@@ -60,8 +72,8 @@ def steps(lines: Iterable[tuple[float, str]], worked: Callable[[float], float]) 
     return sorted(found, key=lambda step: step.begin)
 
 
-def record() -> tuple[list[Step], list[tuple[float, float]]]:
-    """Rehearse everything; return the steps, and the processor time at each moment.
+def record() -> Record:
+    """Rehearse everything.
 
     Raises:
         CalledProcessError: the rehearsal failed.
@@ -84,22 +96,24 @@ def record() -> tuple[list[Step], list[tuple[float, float]]]:
     thread.join()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
-    return steps(lines, lambda moment: min(moments, key=lambda each: abs(each[0] - moment))[1]), moments
+    ended = steps(lines, lambda moment: min(moments, key=lambda each: abs(each[0] - moment))[1])
+    return Record(os.cpu_count() or 1, ended, moments)
 
 
-def load(file: Path) -> tuple[list[Step], list[tuple[float, float]]]:
-    """Return what a file has of ``record``, or nothing if there is no file."""
-    data = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"steps": [], "moments": []}
-    return [Step(**step) for step in data["steps"]], [(moment, work) for moment, work in data["moments"]]
+def load(file: Path) -> Record:
+    """Return what ``main`` wrote."""
+    data = json.loads(file.read_text(encoding="utf-8"))
+    return Record(data["cores"], [Step(**step) for step in data["steps"]], data["moments"])
 
 
 def main(directory: Path) -> None:
     """Run the command line."""
-    found, moments = record()
-    data = {"steps": [asdict(step) for step in found], "moments": moments}
-    (directory / "steps.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    for step in found:
-        print(f"{step.begin:6.1f} {step.end - step.begin:6.1f} s  {100 * step.busy:3.0f}% busy  {step.title}")
+    found = record()
+    (directory / "steps.json").write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    for step in found.steps:
+        print(
+            f"{step.begin:6.1f} {step.end - step.begin:6.1f} s  {100 * step.busy(found.cores):3.0f}% busy  {step.title}"
+        )
 
 
 if __name__ == "__main__":
