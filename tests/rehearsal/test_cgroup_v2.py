@@ -35,10 +35,12 @@ PATIENCE = 10
 REHEARSE = f"cd {TUTORIAL} && export REHEARSAL_PATIENCE={PATIENCE} && "
 PYTHON = '"$(scripts/dev/venv.sh rehearsal)/bin/python"'
 #: Makes the guest's own files the root of a container, with the container's /proc, /sys and /dev and a /run of its own.
+#: The container's /sys lacks the clock speed that the guest's has for the kubelet.
 ENTER = """
 for part in proc sys dev; do mount --rbind /$part /guest/$part; done
 mount -t tmpfs tmpfs /guest/run
 cd /guest && mkdir -p mnt/old && pivot_root . mnt/old && umount --lazy /mnt/old
+/usr/local/sbin/clock-speed
 exec sleep infinity
 """
 
