@@ -53,10 +53,11 @@ search 'load balancer security group' aws ec2 describe-security-groups --filters
 for job in $running; do wait "$job" || search_failed=1; done
 [[ -z ${search_failed:-} ]] || die "cannot determine what is left: fix the errors above, then run this again"
 context=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME
-kubectl config get-contexts --output name | grep -xF "$context" | sed 's/^/    kubeconfig context: /' >>"$work/left" || true
+kubectl config get-contexts --output name >"$work/contexts" || die "cannot check for leftovers: kubeconfig context"
+! grep -qxF "$context" "$work/contexts" || echo "    kubeconfig context: $context" >>"$work/left"
 
 if [[ -s $work/left ]]; then
-  cat "$work/left"
+  sort "$work/left"
   die "the resources above are left and may cost money: delete them in the AWS console unless something else uses them"
 fi
 say "Nothing is left"
