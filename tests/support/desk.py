@@ -26,8 +26,9 @@ SCRIPTS = sorted(
     str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts").rglob("*.sh") if path.parent.name != "lib"
 )
 
-#: A pause takes no time, but the shell's clock runs. It can be a call, without the fraction, which is random.
-CLOCK = "sleep() {{ {}SECONDS=$((SECONDS + ${{1%.*}})); }}\n"
+#: A pause takes no time, but the shell's clock runs, as many times faster as HASTE in the environment says. It can be a
+#: call, without the fraction, which is random.
+CLOCK = "sleep() {{ {}SECONDS=$((SECONDS + ${{1%.*}} * ${{HASTE:-1}})); }}\n"
 NOTED = """printf '["sleep", "%s"]\\n' "${1%.*}" >>"$FAKES/calls"; """
 #: Gives one answer after the other, and then the last again.
 IN_TURN = """#!/bin/bash
@@ -110,11 +111,12 @@ class Desk:
         (self.home / "clock").write_text(CLOCK.format(NOTED))
 
     def run(
-        self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+        self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE,
+        given: int = subprocess.DEVNULL, **environment: str,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings.
 
-        ``output`` is a file for what it prints.
+        ``output`` is a file for what it prints, and ``given`` its standard input.
         """
         self.write_rules()
         base = {
@@ -127,7 +129,7 @@ class Desk:
             "GITHUB_USER": "learner",
         }
         return subprocess.run(
-            [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=subprocess.DEVNULL,
+            [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=given,
             stdout=output, stderr=output, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
         )  # fmt: skip
 
