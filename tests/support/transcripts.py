@@ -108,6 +108,7 @@ NO_ENTRY = "!An error occurred (ResourceNotFoundException) when calling the Desc
 NO_BUDGET = "!An error occurred (NotFoundException) when calling the DescribeBudget operation: no budget"
 #: As a variable: a pause takes 17 minutes, so that what never happens is soon waited for in vain.
 HURRY = ("HASTE", "1000")
+LONGEST = (("BUDGET_EMAIL", "a" * 64 + "@mail.example.com"), ("BUDGET_AMOUNT", "999999"))
 EMAIL = ("BUDGET_EMAIL", "learner@example.com")
 API = ("aws", "describe-cluster .*authenticationMode", "API\n")
 ENTRY = "build\tdeployers\t2026-01-02T00:00:00+00:00\n"
@@ -196,7 +197,10 @@ SITUATIONS = (
             ("aws", "list-pipeline-executions", "!An error occurred (PipelineNotFoundException) when calling X: no"),
         ),
     ),
-    Situation("status.sh", (), (("aws", "AssumeRolePolicyDocument", "{}\n"),), "the role has no trust policy"),
+    Situation(
+        "status.sh", (), (("aws", "AssumeRolePolicyDocument", "{}\n"),), "no trust policy, and variables named as the script's",
+        (("reported", "2"), ("ended", "1"), ("failed_line", "1")),
+    ),
     Situation("status.sh", ("stack",), (("aws", "describe-cluster .*upgradePolicy", "CREATING, 1.36, -, API\n"),)),
     Situation(
         "status.sh", ("stack",), (("aws", "describe-access-entry", ENTRY), ("kubectl", "get pods", "!error: no")),
@@ -254,7 +258,7 @@ SITUATIONS = (
         (("aws", "describe-stacks", "DELETE_IN_PROGRESS\n"), ("kubectl", "get-contexts", "")),
         "no stack is ever deleted, and eksctl has none", (HURRY, ("CLUSTER_NAME", "my_cluster")),
     ),
-    Situation("budget.sh", (), (("aws", "describe-budget", NO_BUDGET),), "there is none", (EMAIL, ("BUDGET_AMOUNT", "50"))),
+    Situation("budget.sh", (), (("aws", "describe-budget", NO_BUDGET),), "there is none", LONGEST),
     Situation(
         "budget.sh", when="the amount and the alarms differ", variables=(EMAIL,),
         differs=(
