@@ -145,6 +145,17 @@ def test_without_space_for_temporary_files(desk: Desk) -> None:
     assert desk.calls() == []
 
 
+def test_full_disk_is_reported(tmp_path: Path) -> None:
+    """A file may have no byte, as on a full disk, which accepts directories and empty files."""
+    full = "trap '' XFSZ; ulimit -f 0; exec scripts/create-cluster.sh"
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", full], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    says = f"cannot write to {tmp_path}: free some space there, or set TMPDIR to another directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", says)
+
+
 def test_teardown_without_a_terminal_needs_yes(desk: Desk) -> None:
     done = desk.run("teardown.sh")
     assert done.returncode == 2

@@ -223,7 +223,9 @@ SITUATIONS = (
     ),
     Situation("leftovers.sh", (), (("aws", "describe-volumes", DENIED), ("kubectl", "get-contexts", "")), "one kind cannot be listed"),
     Situation("leftovers.sh", (), (("kubectl", "get-contexts", "!error: no"),), "the kubeconfig cannot be read"),
-    Situation("teardown.sh --yes", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),)),
+    Situation(
+        "teardown.sh --yes", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),), variables=(("failed", "x"),)
+    ),
     Situation(
         "teardown.sh --yes", when="everything is there, and the stack keeps a bucket",
         differs=(
