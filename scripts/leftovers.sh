@@ -21,13 +21,14 @@ find_names() { # find_names WHAT COMMAND...: writes a line for each name that th
 
 search() { # search WHAT COMMAND...: in parallel, because each call takes the AWS CLI a second
   find_names "$@" &
-  running="${running:-} $!"
+  running+=" $!"
 }
 
 # CloudFormation and Kubernetes tag the resources they create, whose names cannot be predicted.
 by_stack=Name=tag:aws:cloudformation:stack-name,Values=eksctl-$CLUSTER_NAME-cluster
 by_cluster=Name=tag-key,Values=kubernetes.io/cluster/$CLUSTER_NAME
 
+running='' search_failed=''
 lower=$(tr '[:upper:]' '[:lower:]' <<<"$STACK_NAME") # buckets and repositories have lower-case names
 
 say "Look for leftovers in $AWS_REGION"
@@ -50,13 +51,14 @@ search address aws ec2 describe-addresses --filters "$by_stack" --query 'Address
 search 'NAT gateway' aws ec2 describe-nat-gateways --filter "$by_stack" Name=state,Values=pending,available --query 'NatGateways[].NatGatewayId'
 search 'network' aws ec2 describe-vpcs --filters "$by_stack" --query 'Vpcs[].VpcId'
 search 'load balancer security group' aws ec2 describe-security-groups --filters "$by_cluster" --query 'SecurityGroups[].GroupId'
-for job in $running; do wait "$job" || search_failed=1; done
-[[ -z ${search_failed:-} ]] || die "cannot determine what is left: fix the errors above, then run this again"
+for job in $running; do wait "$job" || search_failed=yes; done
+[[ -z $search_failed ]] || die "cannot determine what is left: fix the errors above, then run this again"
 context=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME
-kubectl config get-contexts --output name | grep -xF "$context" | sed 's/^/    kubeconfig context: /' >>"$work/left" || true
+kubectl config get-contexts --output name >"$work/contexts" || die "cannot check for leftovers: kubeconfig context"
+! grep -qxF "$context" "$work/contexts" || echo "    kubeconfig context: $context" >>"$work/left"
 
 if [[ -s $work/left ]]; then
-  cat "$work/left"
+  sort "$work/left"
   die "the resources above are left and may cost money: delete them in the AWS console unless something else uses them"
 fi
 say "Nothing is left"

@@ -27,16 +27,14 @@ lookup() {
 identify() {
   caller=$(aws sts get-caller-identity --query Arn --output text 2>"$work/identity") || {
     cat "$work/identity" >&2
-    # shellcheck disable=SC2034 # for finish in common.sh
     reported=1
     advice "$(<"$work/identity")" >/dev/null || credentials_are_wrong >&2 # what is known, aws has said
-    exit 1
+    exit "$reported"
   }
   [[ $caller =~ ^arn:([a-z-]+):(iam|sts)::([0-9]{12}): ]] || {
-    # shellcheck disable=SC2034 # the same
     reported=1
     advice 'requested fields are missing' >&2
-    exit 1
+    exit "$reported"
   }
   partition=${BASH_REMATCH[1]} account=${BASH_REMATCH[3]}
   # shellcheck disable=SC2034 # used by the scripts

@@ -33,24 +33,23 @@ warn() { printf '%s\n' "$*" >&2; }
 die() { # the script failed
   warn "$*"
   reported=1
-  exit 1
+  exit "$reported"
 }
 
 refuse() { # an argument or a setting is wrong
   warn "$*"
   reported=2
-  exit 2
+  exit "$reported"
 }
 
-end() { ended=1 && exit 0; } # the last command of every script: in bash 3.2, finish sees 0 after an unset variable, too
+end() { ended=yes && exit 0; } # the last command of every script: in bash 3.2, finish sees 0 after an unset variable, too
 
 finish() { # turns every exit code into 0, 1 or 2
   local status=$?
   [[ -z ${work:-} ]] || rm -rf "$work" || true
   [[ $status == 0 && -n ${ended:-} ]] && exit 0
-  [[ ${reported:-} == 2 ]] && exit 2
   [[ -n ${reported:-} ]] || warn "${0##*/}: stopped at line ${failed_line:-?}: fix the error above, then run it again"
-  exit 1
+  exit "${reported:-1}"
 }
 trap finish EXIT
 set -o errtrace
@@ -74,7 +73,7 @@ begin() { # begin "OPTION..." "$@": accepts only these options, then reads and c
   if has_option -h "$@" || has_option --help "$@"; then usage && end; fi
   for argument; do
     known=
-    for option in $allowed; do [[ $argument != "$option" ]] || known=1; done
+    for option in $allowed; do [[ $argument != "$option" ]] || known=yes; done
     [[ -n $known ]] || refuse "$(printf 'unexpected argument %q: see scripts/%s -h' "${argument:0:60}" "$script")"
   done
   read_settings

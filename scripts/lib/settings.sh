@@ -12,7 +12,7 @@ read_settings() { # in a separate shell first, because a mistake in settings.sh 
     refuse_file settings.sh "settings.sh cannot be used: ${problem#*settings.sh: }"
   }
   given=''
-  for name in $(compgen -e); do [[ -z ${!name} ]] || given+=" $name"; done # what the environment sets, before the defaults
+  for name in $(compgen -e); do [[ -z ${!name-} ]] || given+=" $name"; done # what the environment sets, before the defaults
   set -o allexport
   # shellcheck source=settings.sh
   source ./settings.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.lib.cost import VOLUME_GB
 from tests.support.desk import IDENTITY, NO_STAGING, Desk, copy_of_checkout
 from tests.support.names import ROLE_ARN as ROLE
 from tests.support.paths import FAKES, ROOT
@@ -111,20 +113,22 @@ def test_absent_cluster_is_created_from_a_config_file(desk: Desk) -> None:
     nodes(desk, "Ready", "Ready", "Ready")
     done = desk.run("create-cluster.sh", NODE_TYPE="t3.large", NODE_COUNT="3", AUTHENTICATION_MODE="API")
     assert done.returncode == 0, done.stderr
-    config = yaml.safe_load(seen.read_text())
-    assert config["metadata"] == {"name": "eksctl-demo", "region": "us-east-2", "version": "1.36"}
-    assert config["upgradePolicy"] == {"supportType": "STANDARD"}
-    assert config["accessConfig"] == {"authenticationMode": "API"}
-    assert config["vpc"] == {"nat": {"gateway": "Disable"}}
-    (group,) = config["managedNodeGroups"]
-    assert group["instanceType"] == "t3.large"
-    assert group["amiFamily"] == "AmazonLinux2023"
-    assert {group[size] for size in ("desiredCapacity", "minSize", "maxSize")} == {3}
-    assert 20 <= group["volumeSize"] <= 80
-    assert group["volumeType"] == "gp3"
-    assert group["volumeEncrypted"] is True
-    assert group["disablePodIMDS"] is True
-    assert [each["name"] for each in config["addons"]] == ["vpc-cni", "kube-proxy", "coredns", "metrics-server"]
+    assert yaml.safe_load(seen.read_text()) == {
+        "apiVersion": "eksctl.io/v1alpha5",
+        "kind": "ClusterConfig",
+        "metadata": {"name": "eksctl-demo", "region": "us-east-2", "version": "1.36"},
+        "upgradePolicy": {"supportType": "STANDARD"},
+        "accessConfig": {"authenticationMode": "API"},
+        "vpc": {"nat": {"gateway": "Disable"}},
+        "addons": [{"name": name} for name in ("vpc-cni", "kube-proxy", "coredns", "metrics-server")],
+        "managedNodeGroups": [
+            {
+                "name": "nodes", "amiFamily": "AmazonLinux2023", "instanceType": "t3.large", "desiredCapacity": 3,
+                "minSize": 3, "maxSize": 3, "volumeSize": VOLUME_GB, "volumeType": "gp3", "volumeEncrypted": True,
+                "disablePodIMDS": True,
+            }
+        ],
+    }  # fmt: skip
     assert [line.split(" -f")[0] for line in changing(desk)] == ["eksctl create cluster"]
 
 
@@ -579,6 +583,30 @@ def test_teardown_waits_for_an_operation_of_the_cluster(status: str, desk: Desk)
     in_turn(desk, "aws", "describe-cluster .*status", f"echo {status}", "echo ACTIVE")
     desk.run("teardown.sh", "--yes")
     assert any("delete namespace hello-world" in line for line in commands(desk))
+
+
+@pytest.mark.parametrize("answer", ["yes", "eksctl-demo"])
+def test_teardown_says_what_it_deletes_and_asks(answer: str, desk: Desk) -> None:
+    terminal, given = os.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+    done = desk.run("teardown.sh", given=given)
+    os.close(given)
+    os.close(terminal)
+    assert done.stdout.splitlines()[:6] == [
+        "This deletes, in account 111122223333, region us-east-2:",
+        "  the namespace hello-world, with the app and its load balancer, and that of staging",
+        "  the stack aws-pipeline with its images and artifacts",
+        "  the role UdacityFlaskDeployCBKubectlRole",
+        "  the cluster eksctl-demo",
+        "  the budget aws-pipeline-budget",
+    ]
+    asked = "Type the name of the cluster to continue: "
+    assert done.stderr.startswith(asked)
+    if answer == "yes":
+        assert (done.returncode, done.stderr) == (1, f"{asked}nothing was deleted\n")
+        assert (len(done.stdout.splitlines()), changing(desk)) == (6, [])
+    else:
+        assert "eksctl delete cluster" in " ".join(changing(desk))
 
 
 def test_teardown_of_nothing_changes_nothing(desk: Desk) -> None:

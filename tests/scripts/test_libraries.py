@@ -194,11 +194,12 @@ def test_failed_sign_in_of_an_unknown_kind_is_one_of_the_credentials(error: str,
 
 @pytest.mark.parametrize(
     ("arn", "partition"),
-    [("arn:aws:iam::111122223333:user/ann", "aws"), ("arn:aws-cn:sts::111122223333:assumed-role/a/b", "aws-cn")],
+    [("arn:aws:iam::111122223333:user/ann", "aws"), ("arn:aws-cn:sts::012345678901:assumed-role/a/b", "aws-cn")],
 )
 def test_identity_gives_account_and_role(arn: str, partition: str, run: Run) -> None:
     done = run(f"aws() {{ echo {arn}; }}; identify; echo $caller $account $partition $role_arn")
-    assert done.stdout == f"{arn} 111122223333 {partition} arn:{partition}:iam::111122223333:role/deployer\n"
+    account = arn.split(":")[4]
+    assert done.stdout == f"{arn} {account} {partition} arn:{partition}:iam::{account}:role/deployer\n"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import SCRIPTS, Desk
+from tests.support.desk import SCRIPTS, TOOLS, Desk
 from tests.support.names import TOKEN
 from tests.support.paths import ROOT
 
@@ -26,7 +26,7 @@ def desk(tmp_path: Path) -> Desk:
 def test_help_is_the_header(script: str, desk: Desk) -> None:
     header = [line[2:] for line in (ROOT / "scripts" / script).read_text().splitlines()[1:6] if line.startswith("#")]
     # Help works with a wrong setting, because the caller may be looking for the right one.
-    done = desk.run(script, "-h", CLUSTER_NAME="not a name")
+    done = desk.run(script, "-h", CLUSTER_NAME="not_a name")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == header[0]
     assert f"Usage: scripts/{script}" in done.stdout
@@ -86,20 +86,56 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("script", "missing"), [(script, tool) for script, tools in NEEDED.items() for tool in tools.split()]
-)
-def test_missing_tool_is_named_before_anything_is_called(script: str, missing: str, desk: Desk) -> None:
+def system_tools(desk: Desk) -> str:
+    """Return a PATH with the tools of a desk and what every system has, and nothing else."""
     for tool in ("awk", "bash", "cat", "dirname", "env", "git", "mktemp", "python3", "readlink", "rm", "tr", "uname"):
         (desk.home / "bin" / tool).symlink_to(
             next(p for d in os.environ["PATH"].split(":") if (p := Path(d, tool)).exists())
         )
+    return str(desk.home / "bin")
+
+
+@pytest.mark.parametrize(
+    ("script", "missing"), [(script, tool) for script, tools in NEEDED.items() for tool in tools.split()]
+)
+def test_missing_tool_is_named_before_anything_is_called(script: str, missing: str, desk: Desk) -> None:
+    path = system_tools(desk)
     (desk.home / "bin" / missing).unlink()
     options = ["--yes"] if script == "teardown.sh" else []
-    done = desk.run(script, *options, PATH=str(desk.home / "bin"), BUDGET_EMAIL="a@example.com", GITHUB_TOKEN=TOKEN)
+    done = desk.run(script, *options, PATH=path, BUDGET_EMAIL="a@example.com", GITHUB_TOKEN=TOKEN)
     assert done.returncode == 1
     assert done.stderr == f'{missing} is not on PATH: install it as described in the README under "What you need"\n'
     assert desk.calls() == []
+
+
+@pytest.mark.parametrize("script", NEEDED)
+def test_help_needs_no_tool(script: str, desk: Desk) -> None:
+    path = system_tools(desk)
+    for tool in TOOLS:
+        (desk.home / "bin" / tool).unlink()
+    done = desk.run(script, "-h", PATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Usage: scripts/{script}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "settings", "says"),
+    [
+        ("budget.sh", {"BUDGET_EMAIL": "a" * 65 + "@example.com"}, f"BUDGET_EMAIL is {'a' * 60}: set it to one email address"),
+        ("budget.sh", {"BUDGET_EMAIL": "a@example.com", "BUDGET_AMOUNT": "1000000"}, "BUDGET_AMOUNT is 1000000: set it to whole US dollars a month, such as 20"),
+        ("create-cluster.sh", {"CLUSTER_NAME": "a_b"}, "CLUSTER_NAME is a_b: set it to a name without underscores, which eksctl does not accept"),
+        ("teardown.sh", {}, "teardown.sh: there is no terminal to confirm on: pass --yes to delete without confirmation"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_named_before_a_missing_tool(
+    script: str, settings: dict[str, str], says: str, desk: Desk
+) -> None:
+    """It takes longer to install a tool than to see what was wrong all the time."""
+    path = system_tools(desk)
+    for tool in TOOLS:
+        (desk.home / "bin" / tool).unlink()
+    done = desk.run(script, PATH=path, **settings)
+    assert (done.returncode, done.stderr.replace(", in settings.sh or the environment", "")) == (2, f"{says}\n")
 
 
 def test_without_space_for_temporary_files(desk: Desk) -> None:
@@ -107,6 +143,17 @@ def test_without_space_for_temporary_files(desk: Desk) -> None:
     assert done.returncode == 1
     assert done.stderr == "cannot write to /nonexistent: free some space there, or set TMPDIR to another directory\n"
     assert desk.calls() == []
+
+
+def test_full_disk_is_reported(tmp_path: Path) -> None:
+    """A file may have no byte, as on a full disk, which accepts directories and empty files."""
+    full = "trap '' XFSZ; ulimit -f 0; exec scripts/create-cluster.sh"
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", full], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    says = f"cannot write to {tmp_path}: free some space there, or set TMPDIR to another directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", says)
 
 
 def test_teardown_without_a_terminal_needs_yes(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.desk import Desk, copy_of_checkout
+from tests.support.desk import NO_STAGING, Desk, copy_of_checkout
 from tests.support.names import ROLE_ARN, TOKEN
 from tests.support.paths import FAKES, ROOT
 
@@ -29,6 +29,29 @@ ABSENT = {
     "success": ("kubectl", "rollout status", "Timeout): deployment hello-world exceeded its progress deadline"),
     "namespace": ("kubectl", "get namespace", "NotFound): namespaces hello-world not found"),
 }
+BUILDS = "arn:aws:iam::111122223333:role/aws-pipeline-CodeBuildRole-1"
+
+
+def trust(*principals: str) -> dict[str, object]:
+    """Return the policy of a role that these may assume."""
+    statement = {"Effect": "Allow", "Principal": {"AWS": [*principals]}, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+#: An execution in progress, and before that one that failed and one that succeeded.
+EXECUTIONS = [
+    [status, f"2026-11-2{day}T10:00:00+00:00", str(day) * 40, f"Change {day}", f"2026-11-2{day}T10:0{day}:00+00:00"]
+    for status, day in (("InProgress", 4), ("Succeeded", 3), ("Failed", 2), ("Succeeded", 1))
+]
+
+
+def aws_auth(*roles: str) -> str:
+    """Return the ConfigMap aws-auth, in which these roles are users, as kubectl prints it."""
+    mapped = "".join(f"- {{rolearn: '{role}', username: build, groups: [deployers]}}\n" for role in roles)
+    metadata = {"name": "aws-auth", "namespace": "kube-system", "resourceVersion": "1"}
+    return json.dumps({"kind": "ConfigMap", "metadata": metadata, "data": {"mapRoles": mapped}})
+
+
 #: What else the tools answer; the last rule that matches wins.
 MORE = (
     ("kubectl", "version --client", json.dumps({"clientVersion": {"gitVersion": "v1.36.3"}}, indent=2)),
@@ -38,6 +61,13 @@ MORE = (
     ("aws", "describe-stacks .*Outputs", "PipelineName\taws-pipeline\n"),
     ("aws", "get-role ", f"{ROLE_ARN}\n"),
     ("aws", "get-role .*CreateDate", "2026-01-01T00:00:00+00:00\n"),
+    ("aws", "get-role .*AssumeRolePolicyDocument", json.dumps(trust(BUILDS))),
+    ("aws", "describe-stacks .*CodeBuildRoleArn", f"{BUILDS}\n"),
+    ("aws", "describe-cluster .*upgradePolicy", "ACTIVE, 1.36, STANDARD, API_AND_CONFIG_MAP\n"),
+    ("aws", "list-pipeline-executions", json.dumps(EXECUTIONS)),
+    ("kubectl", "get services ", "192.0.2.1\n"),
+    ("kubectl", "get pods .*wide", "NAME            READY   STATUS\nhello-world-1   1/1     Running\n"),
+    ("kubectl", "get nodes$", "NAME     STATUS\nnode-1   Ready\n"),
     ("kubectl", "get nodes --output name", "node/node-1\nnode/node-2\n"),
     ("kubectl", "get-contexts", f"{CONTEXT}\n"),
     ("kubectl", "get --raw", f"1234567 {IMAGE}\n"),
@@ -45,23 +75,46 @@ MORE = (
 
 #: What a call begins with.
 CALL = "$ "
-#: Scripts some of whose calls run at the same time: their calls come after the output, in alphabetical order.
-PARALLEL = ("preflight.sh", "leftovers.sh", "teardown.sh")
+#: After such a line, calls run at the same time: they come after the output, in alphabetical order.
+PARALLEL = re.compile(r"^==> (Check what the tutorial needs|Look for leftovers in .*)$")
 
 
 @dataclass(frozen=True)
 class Situation:
-    """A script, its arguments, what is absent, and answers that differ."""
+    """A script, its arguments, what is absent, and answers that differ: a tool, a pattern, and one answer after the other.
+
+    An answer that begins with ``!`` is an error. ``when`` is a title instead of a list of what differs; ``variables`` are
+    more of the environment.
+    """
 
     call: str
     absent: tuple[str, ...] = ()
-    differs: tuple[tuple[str, str, str], ...] = ()
+    differs: tuple[tuple[str, ...], ...] = ()
+    when: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        told = [f"no {each}" for each in self.absent] + [f"{answer.strip()!r}" for _, _, answer in self.differs]
-        return f"{self.call} [{', '.join(told)}]"
+        told = [f"no {each}" for each in self.absent]
+        told += [f"{answer.strip()!r}" for _, _, *answers in self.differs for answer in answers]
+        return f"{self.call} [{self.when or ', '.join(told)}]"
 
 
+#: An error of each kind, as an answer.
+DENIED = "!An error occurred (AccessDenied) when calling the X operation: no"
+NO_STACK = (
+    "!An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id x does not exist"
+)
+NO_ENTRY = "!An error occurred (ResourceNotFoundException) when calling the DescribeAccessEntry operation: no entry"
+NO_BUDGET = "!An error occurred (NotFoundException) when calling the DescribeBudget operation: no budget"
+#: As a variable: a pause takes 17 minutes, so that what never happens is soon waited for in vain.
+HURRY = ("HASTE", "1000")
+LONGEST = (("BUDGET_EMAIL", "a" * 64 + "@mail.example.com"), ("BUDGET_AMOUNT", "999999"))
+EMAIL = ("BUDGET_EMAIL", "learner@example.com")
+API = ("aws", "describe-cluster .*authenticationMode", "API\n")
+ENTRY = "build\tdeployers\t2026-01-02T00:00:00+00:00\n"
+OTHER_ROLE = "arn:aws:iam::111122223333:role/nodes"
+NODE_GROUP = "describe-stacks --stack-name eksctl-eksctl-demo-nodegroup-nodes "
+STAGING = ("kubectl", NO_STAGING, "hello-world-staging")
 #: The revision before the release, and the image that it deployed.
 UNDO = (
     ("kubectl", "get deployment/hello-world .*image", IMAGE),
@@ -75,6 +128,22 @@ SITUATIONS = (
     Situation("create-cluster.sh", ("cluster", "stack")),
     Situation("create-cluster.sh"),
     Situation("create-cluster.sh", (), (("aws", "list-addons", "vpc-cni\n"),)),
+    Situation(
+        "create-cluster.sh", when="it is being created, an add-on is missing, and the node group failed",
+        differs=(
+            ("aws", "describe-cluster .*status", "CREATING\n", "UPDATING\n", "ACTIVE\n"),
+            ("aws", "list-addons", "coredns\tkube-proxy\tvpc-cni\n"),
+            ("aws", NODE_GROUP, "CREATE_IN_PROGRESS\n", "CREATE_FAILED\n", NO_STACK),
+            ("kubectl", "get nodes --no-headers", "node-1 NotReady\nnode-2 Ready\n", "node-1 Ready\nnode-2 Ready\n"),
+        ),
+    ),
+    Situation(
+        "create-cluster.sh", ("cluster",), (("aws", "describe-stacks", "ROLLBACK_COMPLETE\n", NO_STACK),),
+        "an earlier creation failed",
+    ),
+    Situation("create-cluster.sh", (), (("aws", "describe-cluster .*status", DENIED),), "the cluster cannot be read"),
+    Situation("create-cluster.sh", (), (("aws", "describe-cluster .*status", "CREATING\n"),), "the cluster is never ready", (HURRY,)),
+    Situation("create-cluster.sh", (), (("kubectl", "get nodes --no", "node-1 NotReady\n"),), "a node is never ready", (HURRY,)),
     Situation("create-role.sh", ("role",)),
     Situation("create-role.sh"),
     Situation("create-stack.sh", ("role",)),
@@ -82,17 +151,133 @@ SITUATIONS = (
     Situation(
         "authorize-role.sh", (), (("aws", "describe-access-entry", "build\tdeployers\t2026-01-02T00:00:00+00:00\n"),)
     ),
+    Situation(
+        "authorize-role.sh", when="with staging, while someone else changes aws-auth",
+        differs=(
+            ("kubectl", "get namespace hello-world-staging", "hello-world-staging privileged"),
+            ("kubectl", "get configmap", aws_auth(), aws_auth(OTHER_ROLE), aws_auth(OTHER_ROLE, ROLE_ARN)),
+            ("kubectl", " patch ", "!Error from server (Conflict): the object has been modified", "patched\n"),
+        ),
+        variables=(("STAGING", "true"),),
+    ),
+    Situation(
+        "authorize-role.sh", when="someone else creates aws-auth at the same time",
+        differs=(
+            ("kubectl", "get configmap", "!Error from server (NotFound): configmaps aws-auth not found", aws_auth(ROLE_ARN)),
+            ("kubectl", "create -f .*aws-auth", "!Error from server (AlreadyExists): configmaps aws-auth already exists"),
+        ),
+    ),
+    Situation(
+        "authorize-role.sh", when="someone else changes aws-auth all the time", variables=(HURRY,),
+        differs=(("kubectl", "get configmap", aws_auth()), ("kubectl", " patch ", "!Error from server (Conflict): no")),
+    ),
+    Situation("authorize-role.sh", (), (API, ("aws", "describe-access-entry", NO_ENTRY, ENTRY)), "there is no entry"),
+    Situation(
+        "authorize-role.sh", (), (API, ("aws", "describe-access-entry", ENTRY.replace("2026", "2025"), ENTRY)),
+        "the entry is of an earlier role",
+    ),
+    Situation(
+        "authorize-role.sh", (), (API, ("aws", "describe-access-entry", ENTRY.replace("build", "admin"), ENTRY)),
+        "the entry is of another user",
+    ),
     Situation("authorize-role.sh --remove"),
-    Situation("status.sh"),
+    Situation(
+        "authorize-role.sh --remove", when="there are both",
+        differs=(("aws", "describe-access-entry", ENTRY), ("kubectl", "get configmap", aws_auth(ROLE_ARN))),
+    ),
+    Situation("status.sh", (), (("aws", "describe-access-entry", ENTRY),), "all is well"),
+    Situation(
+        "status.sh", when="there is staging, and what is unusual is shown",
+        differs=(
+            STAGING,
+            ("aws", "get-role .*AssumeRolePolicyDocument", json.dumps(trust(BUILDS, "arn:aws:iam::111122223333:root"))),
+            ("aws", "describe-access-entry", "nobody\t\t2026-01-02T00:00:00+00:00\n"),
+            ("kubectl", "get services -n hello-world-staging", " "),
+            ("kubectl", "get pods -n hello-world-staging", f"{'0123456789' * 12}\n"),
+            ("aws", "list-pipeline-executions", "!An error occurred (PipelineNotFoundException) when calling X: no"),
+        ),
+    ),
+    Situation(
+        "status.sh", (), (("aws", "AssumeRolePolicyDocument", "{}\n"),), "no trust policy, and variables named as the script's",
+        (("reported", "2"), ("ended", "1"), ("failed_line", "1")),
+    ),
+    Situation("status.sh", ("stack",), (("aws", "describe-cluster .*upgradePolicy", "CREATING, 1.36, -, API\n"),)),
+    Situation(
+        "status.sh", ("stack",), (("aws", "describe-access-entry", ENTRY), ("kubectl", "get pods", "!error: no")),
+        "the pods cannot be read",
+    ),
     Situation("status.sh", ("cluster", "stack", "role")),
     Situation("leftovers.sh"),
     Situation("leftovers.sh", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),)),
-    Situation("teardown.sh --yes", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),)),
+    Situation(
+        "leftovers.sh", when="of each kind",
+        differs=(
+            ("aws", "list-stacks", "eksctl-eksctl-demo-cluster\n"), ("aws", "list-clusters", "eksctl-demo\n"),
+            ("aws", "list-roles", "aws-pipeline-CodeBuildRole-1\taws-pipeline-PipelineRole-1\n"),
+            ("aws", "describe-repositories", "aws-pipeline-x\n"), ("aws", "describe-budget", "aws-pipeline-budget\n"),
+            ("aws", "list-buckets", "aws-pipeline-z\n"), ("aws", "describe-log-groups", "None\naws-pipeline-y\n"),
+            ("aws", "describe-instances", "i-1\n"), ("aws", "describe-volumes", "vol-1\tvol-2\n"),
+            ("aws", "describe-addresses", "192.0.2.1\n"), ("aws", "describe-nat-gateways", "nat-1\n"),
+            ("aws", "describe-vpcs", "vpc-1\n"), ("aws", "describe-security-groups", "sg-1\n"),
+        ),
+    ),
+    Situation("leftovers.sh", (), (("aws", "describe-volumes", DENIED), ("kubectl", "get-contexts", "")), "one kind cannot be listed"),
+    Situation("leftovers.sh", (), (("kubectl", "get-contexts", "!error: no"),), "the kubeconfig cannot be read"),
+    Situation(
+        "teardown.sh --yes", ("cluster", "stack", "role"), (("kubectl", "get-contexts", ""),), variables=(("failed", "x"),)
+    ),
+    Situation(
+        "teardown.sh --yes", when="everything is there, and the stack keeps a bucket",
+        differs=(
+            STAGING,
+            ("aws", "describe-cluster .*status", "UPDATING\n", "ACTIVE\n"),
+            ("aws", "describe-stacks --stack-name aws-pipeline", "UPDATE_IN_PROGRESS\n", "CREATE_COMPLETE\n", "DELETE_FAILED\n", NO_STACK),
+            ("aws", "describe-stack-events", "AWS::S3::Bucket\tDELETE_FAILED\tBucket\tnot empty\nAWS::CloudFormation::Stack\tDELETE_IN_PROGRESS\tx\ty\n"),
+            ("aws", "describe-stack-resources", "bucket-1\n"),
+            ("aws", "list-object-versions", '{"Objects": [{"Key": "a", "VersionId": "1"}]}', '{"Objects": []}'),
+            ("aws", "describe-access-entry", ENTRY),
+            ("aws", NODE_GROUP, "DELETE_FAILED\n", NO_STACK),
+            ("aws", "describe-stacks --stack-name eksctl-eksctl-demo-cluster", "DELETE_COMPLETE\n"),
+            ("kubectl", "get configmap", aws_auth(ROLE_ARN)),
+            ("kubectl", "get-contexts", f"{CONTEXT}\n", ""),
+            ("kubectl", "config delete", "!warning: this removed your active context"),
+            ("aws", "describe-budget", "aws-pipeline-budget\n", NO_BUDGET),
+        ),
+    ),
+    Situation(
+        "teardown.sh --yes", when="nothing can be deleted",
+        differs=(
+            ("aws", "update-kubeconfig", DENIED), ("aws", "describe-stacks", DENIED), ("aws", "get-role ", DENIED),
+            ("eksctl", "delete", "!Error: no"), ("kubectl", "get-contexts", "!error: no"),
+        ),
+    ),
+    Situation(
+        "teardown.sh --yes", ("stack", "role"),
+        (("aws", "describe-cluster .*status", "CREATING\n"), ("kubectl", "get-contexts", "")), "the cluster is never settled", (HURRY,),
+    ),
+    Situation(
+        "teardown.sh --yes", ("cluster", "role"),
+        (("aws", "describe-stacks", "DELETE_IN_PROGRESS\n"), ("kubectl", "get-contexts", "")),
+        "no stack is ever deleted, and eksctl has none", (HURRY, ("CLUSTER_NAME", "my_cluster")),
+    ),
+    Situation("budget.sh", (), (("aws", "describe-budget", NO_BUDGET),), "there is none", LONGEST),
+    Situation(
+        "budget.sh", when="the amount and the alarms differ", variables=(EMAIL,),
+        differs=(
+            ("aws", "describe-budget", "50.0\n"),
+            ("aws", "describe-subscribers.*Threshold=50 ", NO_BUDGET),
+            ("aws", "describe-subscribers.*Threshold=100 ", "a@example.com\tb@example.com\n"),
+        ),
+    ),
+    Situation(
+        "budget.sh", when="there is nothing to change", variables=(EMAIL,),
+        differs=(("aws", "describe-budget", "20.0\n"), ("aws", "describe-subscribers", f"a@example.com\t{EMAIL[1]}\n")),
+    ),
     Situation("build/connect.sh eksctl-demo " + ROLE_ARN),
     Situation(f"build/deploy.sh {IMAGE}"),
     Situation(f"build/deploy.sh {IMAGE}", ("success",), UNDO),
     Situation("build/content-tag.sh"),
-)
+)  # fmt: skip
 
 
 def shown(line: str) -> str:
@@ -125,8 +310,9 @@ def learners_environment(desk: Desk) -> dict[str, str]:
 def transcript(situation: Situation, home: Path) -> str:
     """Return what a script calls, prints and returns, without what differs between runs."""
     desk = learners_desk(home)
-    for tool, pattern, answer in situation.differs:
-        desk.answer(tool, pattern, stdout=answer)
+    desk.note_pauses()
+    for tool, pattern, *answers in situation.differs:
+        desk.answer_in_turn(tool, pattern, *answers)
     for tool, pattern, error in (ABSENT[name] for name in situation.absent):
         desk.answer(
             tool,
@@ -140,11 +326,11 @@ def transcript(situation: Situation, home: Path) -> str:
             script,
             *arguments,
             output=output.fileno(),
-            **learners_environment(desk),
+            **(learners_environment(desk) | dict(situation.variables)),
         )
     lines = [shown(line) for line in (desk.home / "calls").read_text(encoding="utf-8").splitlines()]
-    if script in PARALLEL:
-        lines.sort(key=lambda line: "" if not line.startswith(CALL) else line)
+    first = next((at for at, line in enumerate(lines, 1) if PARALLEL.match(line)), len(lines))
+    lines[first:] = sorted(lines[first:], key=lambda line: line if line.startswith(CALL) else "")
     text = "\n".join([f"## {situation}", *lines, f"exit {done.returncode}"])
     for path, name in ((home / "desk", "HOME"), (home / "checkout", "CHECKOUT"), (ROOT, "ROOT")):
         text = text.replace(str(path), name)
