@@ -38,6 +38,7 @@ def test_every_setting_argument_and_document_has_cases() -> None:
     assert set(USED) <= {case.script for case in CASES}
     assert {case.file for case in CASES if case.file} == {
         "settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml", "deployment.yml",
+        "docs/policies/stack.json",
     }  # fmt: skip
     different = {(case.script, case.arguments, str(case.environment), case.file and case.name) for case in CASES}
     assert len(different) == len(CASES) >= 60
@@ -63,6 +64,7 @@ BROKEN = "the origin of this checkout cannot be read (error: key does not contai
         (None, "this directory is no clone of a repository"),
         ("", NO_ORIGIN),
         ('[remote "origin"]\n  url = https://me:secret@example.com/o/r\n', ELSEWHERE),
+        ('[remote "origin"]\n  url = "https://me:secret@example.com/o/\\br"\n', ELSEWHERE),  # a backspace
         ("broken\n", BROKEN),
     ],
 )

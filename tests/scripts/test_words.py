@@ -73,6 +73,10 @@ ROWS = [
     ("status.sh", "executions  of the pipeline aws-pipeline, newest first",
      [("aws", "AssumeRolePolicyDocument", '{"Version": "2012-10-17", "Statement": []}'), ("aws", "describe-stacks", "CREATE_COMPLETE\n")]),
     ("create-role.sh", "==> Its policy eks-describe is up to date", [("aws", "get-role-policy", POLICY)]),
+    ("create-stack.sh", "cannot read the parameters of stack aws-pipeline: fix the error above, then run this again",
+     [("aws", "describe-stacks .*Parameters", AWS.format("Throttling"))]),
+    ("create-stack.sh", "cannot read the template of stack aws-pipeline: fix the error above, then run this again",
+     [("aws", "get-template", AWS.format("Throttling"))]),
     ("create-stack.sh", "==> Set GitHubToken to the token that was given", []),
     ("create-stack.sh", "==> Replace the template with the one of this checkout", []),
     ("create-stack.sh", "==> The stack is UPDATE_ROLLBACK_COMPLETE",  # and nothing is to be changed

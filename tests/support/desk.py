@@ -110,9 +110,10 @@ class Desk:
         (self.home / "clock").write_text(CLOCK.format(NOTED))
 
     def run(
-        self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings.
+        self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE,
+        terminal: int = subprocess.DEVNULL, **environment: str,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        """Run a script without this shell's AWS, Kubernetes or GitHub settings, and without a terminal unless one is given.
 
         ``output`` is a file for what it prints.
         """
@@ -127,7 +128,7 @@ class Desk:
             "GITHUB_USER": "learner",
         }
         return subprocess.run(
-            [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=subprocess.DEVNULL,
+            [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=terminal,
             stdout=output, stderr=output, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
         )  # fmt: skip
 
