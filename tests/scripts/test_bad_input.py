@@ -73,7 +73,8 @@ def test_says_why_the_origin_gives_no_repository(config: str | None, why: str, t
     if config is not None:
         subprocess.run(["git", "init", "--quiet", str(desk.checkout)], check=True, timeout=30)
         (desk.checkout / ".git" / "config").write_text(config)
-    done = desk.run("create-stack.sh", GITHUB_USER="", GIT_CEILING_DIRECTORIES=str(tmp_path))
+    others = {"GIT_CEILING_DIRECTORIES": str(tmp_path), "GIT_DIR": str(tmp_path / "of another repository")}
+    done = desk.run("create-stack.sh", GITHUB_USER="", **others)
     line = f"GITHUB_USER is not set: {why}; set it and GITHUB_REPO in settings.sh or the environment\n"
     assert (done.returncode, done.stderr, desk.calls()) == (2, line, [])
 

@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 
 #: "Create" and "delete" a file in place of a cluster.
 STUBS = {
-    "create-cluster.sh": 'touch "$CLUSTER"; echo "==> Create the cluster $CLUSTER_NAME"',
+    "create-cluster.sh": 'echo "${GITHUB_TOKEN:?}" >"$CLUSTER"; echo "==> Create the cluster $CLUSTER_NAME"',
     "teardown.sh": 'echo "$1" >>"$CLUSTER.deleted"; rm -f "$CLUSTER"; echo "==> Nothing is left"',
     "leftovers.sh": 'if [[ -e $CLUSTER ]]; then echo "    cluster: demo"; exit 1; fi',
 }

@@ -81,12 +81,14 @@ ERRORS = [
 #: One for each part of a pattern that the errors above match by another part: of the AWS SDK for Go, which kubectl's
 #: plug-ins use, of pyOpenSSL, and of services that say the same with another code.
 OTHER_FORMS = [
+    ("Unable to connect to the server: tls: failed to verify certificate: x509: certificate has expired or is not yet valid", CLOCK),
     ("api error RegionDisabledException: STS is not activated in this region for account:1", REGION),
     ("api error ExpiredToken: The provided token has expired.", EXPIRED),
     ("Error when retrieving token from sso: Unauthorized", EXPIRED),
     ("api error AccessDenied: User: x is not authorized to perform: eks:DescribeCluster", RIGHT),
     ("An error occurred (LimitExceededException) when calling the PutRecord operation: Rate exceeded for stream x", THROTTLED),
     ("[('SSL routines', 'tls_process_server_certificate', 'certificate verify failed')]", TLS),
+    ("OSError: Tunnel connection failed: 407 authenticationrequired", PROXY),
     ("Error calling startBuild: Cannot have more than 1 builds in queue for the account", QUOTA),
     ("couldn't get current server API group list: the server has asked for the client to provide credentials", STRANGER),
     ("error: You must be logged in to the server (Unauthorized)", STRANGER),
@@ -94,11 +96,20 @@ OTHER_FORMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "advised"), OTHER_FORMS)
-def test_error_has_the_same_advice_in_another_form(error: str, advised: str) -> None:
+def advice(error: str) -> tuple[int, str]:
+    """Return the exit code and the output of the function that gives advice."""
     code = 'AWS_REGION=us-east-2; source scripts/lib/errors.sh; advice "$1"'
     done = subprocess.run(["bash", "-c", code, "-", error], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{advised}\n")
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(("error", "advised"), OTHER_FORMS)
+def test_error_has_the_same_advice_in_another_form(error: str, advised: str) -> None:
+    assert advice(error) == (0, f"{advised}\n")
+
+
+def test_error_of_no_known_kind_has_no_advice() -> None:
+    assert advice("An error occurred (NewException) when calling x: y") == (1, "")
 
 
 @pytest.fixture

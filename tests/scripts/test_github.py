@@ -117,7 +117,7 @@ def test_webhooks_must_be_manageable(desk: Desk) -> None:
     assert done.stderr.startswith("GITHUB_TOKEN: its owner may not manage the webhooks of learner/aws_pipeline")
 
 
-RENAMED = {"HEADERS": "Location: https://api.github.com/repositories/7", "BODY": '{"full_name": "learner/new-name"}'}
+RENAMED = {"HEADERS": "Location: https://api.github.com/repositories/70", "BODY": '{"full_name": "learner/new-name"}'}
 
 
 @pytest.mark.parametrize(

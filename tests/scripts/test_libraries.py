@@ -103,13 +103,17 @@ def test_program_prints_its_version(text: str, fits: bool, run: Run) -> None:
     assert done.stdout.split() == [*version, "yes" if fits else "no"]
 
 
-@pytest.mark.parametrize(("minor", "fits"), [(34, False), (35, True), (36, True), (37, True), (38, False)])
-def test_kubectl_is_at_most_one_minor_version_away(minor: int, fits: bool, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("minor", "cluster", "fits"),
+    [(34, 36, False), (35, 36, True), (36, 36, True), (37, 36, True), (38, 36, False), (40, 40, True), (9, 10, True)],
+)
+def test_kubectl_is_at_most_one_minor_version_away(minor: int, cluster: int, fits: bool, run: Run) -> None:
     answer = f'{{"clientVersion": {{"gitVersion": "v1.{minor}.3-eks"}}}}'
     done = run(
-        f"type() {{ return 0; }}; kubectl() {{ echo {shlex.quote(answer)}; }}; kubectl_fits && echo yes || echo no"
+        f"type() {{ return 0; }}; kubectl() {{ echo {shlex.quote(answer)}; }}; KUBERNETES_VERSION=1.{cluster}\n"
+        "kubectl_fits && echo yes || echo no"
     )
-    assert done.stdout == f"1.{minor}.3-eks, cluster 1.36\n{'yes' if fits else 'no'}\n"
+    assert done.stdout == f"1.{minor}.3-eks, cluster 1.{cluster}\n{'yes' if fits else 'no'}\n"
 
 
 def test_kubectl_without_a_version_does_not_fit(run: Run) -> None:

@@ -91,6 +91,10 @@ def test_edit_counts_in_a_terminal_that_has_read_the_file(checkout: Path) -> Non
     assert in_terminal(checkout, "source settings.sh", 'echo "$NODE_COUNT $AWS_DEFAULT_REGION"') == "5 us-east-2\n"
 
 
+def test_terminal_gets_no_functions(checkout: Path) -> None:
+    assert in_terminal(checkout, "declare -F") == ""
+
+
 def test_export_wins_over_an_edit(checkout: Path) -> None:
     printed = in_terminal(checkout, "export NODE_COUNT=3", EDIT, SCRIPT, "source settings.sh", 'echo "$NODE_COUNT"')
     assert printed == "3\n3\n"

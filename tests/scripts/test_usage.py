@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import SCRIPTS, Desk
+from tests.support.desk import SCRIPTS, TOOLS, Desk
 from tests.support.names import TOKEN
 from tests.support.paths import ROOT
 
@@ -25,7 +25,9 @@ def desk(tmp_path: Path) -> Desk:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_is_the_header(script: str, desk: Desk) -> None:
     header = [line[2:] for line in (ROOT / "scripts" / script).read_text().splitlines()[1:6] if line.startswith("#")]
-    # Help works with a wrong setting, because the caller may be looking for the right one.
+    # Help works with a wrong setting, because the caller may be looking for the right one, and without the tools.
+    for tool in TOOLS:
+        (desk.home / "bin" / tool).unlink()
     done = desk.run(script, "-h", CLUSTER_NAME="not a name")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == header[0]

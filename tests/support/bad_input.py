@@ -36,7 +36,7 @@ SETTINGS = [
     ("AWS_REGION", "us-east-2a", "us-east-2a"),
     ("AWS_REGION", "US-EAST-2", "US-EAST-2"),
     ("AWS_REGION", "aws-global", "aws-global"),
-    ("AWS_REGION", "u-east-2", "u-east-2"),
+    ("AWS_REGION", "amazon-east-1", "amazon-east-1"),
     ("AWS_REGION", "us-east-2 --profile x", r"us-east-2\ --profile\ x"),
     ("CLUSTER_NAME", "my cluster", r"my\ cluster"),
     ("CLUSTER_NAME", "-demo", "-demo"),

@@ -143,7 +143,7 @@ SITUATIONS = (
         when="another name",
         variables=(
             ("ANSWER", "301 none"),
-            ("HEADERS", "Location: https://api.github.com/repositories/7"),
+            ("HEADERS", "Location: https://api.github.com/repositories/70"),
             ("BODY", '{"full_name": "learner/new-name"}'),
         ),
     ),
