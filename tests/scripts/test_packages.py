@@ -136,13 +136,15 @@ def test_a_package_is_missing_without_any_of_its_programs(name: str, tmp_path: P
             assert named == ([package] if package != "python3" else ["python3", "python3-venv"])
 
 
-@pytest.mark.parametrize("module", ["ensurepip", "venv"])
-def test_python_without_the_modules_of_venv_is_not_enough(module: str, machine: Machine) -> None:
+@pytest.mark.parametrize(
+    ("module", "missing"), [("ensurepip", "python3-venv\n"), ("venv", "python3-venv\n"), ("x", "")]
+)
+def test_python_without_the_modules_of_venv_is_not_enough(module: str, missing: str, machine: Machine) -> None:
     machine.has(everything("minimal"))
     (machine.home / "modules").mkdir()
     (machine.home / "modules" / f"{module}.py").write_text("raise ImportError")
     machine.program("python3", f'PYTHONPATH={machine.home}/modules exec {sys.executable} "$@"')
-    assert result(machine.run("--missing", "minimal")) == (0, "python3-venv\n", "")
+    assert result(machine.run("--missing", "minimal")) == (0, missing, "")
 
 
 @pytest.mark.parametrize("directory", ["/usr/lib/cni", "/usr/libexec/cni"])
