@@ -25,7 +25,6 @@ check_source
 require aws python3
 check_manifest ci-cd-codepipeline.cfn.yml
 check_stack_options
-export STAGING APPROVAL_REQUIRED FAIL_ON_SEVERITY NOTIFICATION_EMAIL CODEBUILD_IMAGE
 
 change_stack() { # change_stack create-stack|update-stack [PRESENT]: the parameters go through a pipe, as the token is one
   printf '%s' "${GITHUB_TOKEN:-}" | python3 scripts/lib/stack_parameters.py "$@" |

@@ -22,7 +22,6 @@ check_source() { # the GitHub repository, and at most one credential to read it;
   [[ -z ${GITHUB_TOKEN:-} || -z ${CONNECTION_ARN:-} ]] || refuse "GITHUB_TOKEN and CONNECTION_ARN are both set: unset one of them"
   [[ ${GITHUB_TOKEN:-} =~ ^([A-Za-z0-9_]{20,255})?$ ]] ||
     refuse "GITHUB_TOKEN does not look like a GitHub token: copy it again, without spaces or quotes around it"
-  CONNECTION_ARN=${CONNECTION_ARN:-}
   check CONNECTION_ARN '^(arn:aws[a-z-]*:(codeconnections|codestar-connections):[a-z0-9-]+:[0-9]{12}:connection/[0-9a-f-]{36})?$' "a connection's ARN"
 }
 

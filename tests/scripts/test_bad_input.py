@@ -38,6 +38,7 @@ def test_every_setting_argument_and_document_has_cases() -> None:
     assert set(USED) <= {case.script for case in CASES}
     assert {case.file for case in CASES if case.file} == {
         "settings.sh", "trust.json", "iam-role-policy.json", "deployer-rbac.yml", "ci-cd-codepipeline.cfn.yml", "deployment.yml",
+        "docs/policies/stack.json",
     }  # fmt: skip
     different = {(case.script, case.arguments, str(case.environment), case.file and case.name) for case in CASES}
     assert len(different) == len(CASES) >= 60
@@ -63,6 +64,7 @@ BROKEN = "the origin of this checkout cannot be read (error: key does not contai
         (None, "this directory is no clone of a repository"),
         ("", NO_ORIGIN),
         ('[remote "origin"]\n  url = https://me:secret@example.com/o/r\n', ELSEWHERE),
+        ('[remote "origin"]\n  url = "https://me:secret@example.com/o/\\br"\n', ELSEWHERE),  # a backspace
         ("broken\n", BROKEN),
     ],
 )
@@ -71,7 +73,8 @@ def test_says_why_the_origin_gives_no_repository(config: str | None, why: str, t
     if config is not None:
         subprocess.run(["git", "init", "--quiet", str(desk.checkout)], check=True, timeout=30)
         (desk.checkout / ".git" / "config").write_text(config)
-    done = desk.run("create-stack.sh", GITHUB_USER="", GIT_CEILING_DIRECTORIES=str(tmp_path))
+    others = {"GIT_CEILING_DIRECTORIES": str(tmp_path), "GIT_DIR": str(tmp_path / "of another repository")}
+    done = desk.run("create-stack.sh", GITHUB_USER="", **others)
     line = f"GITHUB_USER is not set: {why}; set it and GITHUB_REPO in settings.sh or the environment\n"
     assert (done.returncode, done.stderr, desk.calls()) == (2, line, [])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
-import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from tests.support.paths import ROOT
 
 #: "Create" and "delete" a file in place of a cluster.
 STUBS = {
-    "create-cluster.sh": 'touch "$CLUSTER"; echo "==> Create the cluster $CLUSTER_NAME"',
+    "create-cluster.sh": 'echo "${GITHUB_TOKEN:?}" >"$CLUSTER"; echo "==> Create the cluster $CLUSTER_NAME"',
     "teardown.sh": 'echo "$1" >>"$CLUSTER.deleted"; rm -f "$CLUSTER"; echo "==> Nothing is left"',
     "leftovers.sh": 'if [[ -e $CLUSTER ]]; then echo "    cluster: demo"; exit 1; fi',
 }
@@ -89,7 +88,9 @@ def test_a_clean_run_reports_no_difference(learner: Learner, home: Path) -> None
     assert report["region"] == "us-east-2"
     assert learner.left() == []
     assert not (home / "cluster").exists()
-    assert "at most $" in done.stdout
+    assert "==> Stop after 180 minutes at the latest; everything costs at most $" in done.stdout
+    assert (home / "cluster.docker").read_text().splitlines()[0] == "ps --all --quiet --filter name=^/?greeting$"
+    assert list(home.glob("tmp.*")) == []
 
 
 def test_the_report_has_nothing_private(learner: Learner) -> None:
@@ -219,6 +220,17 @@ def test_a_closed_terminal_ends_the_run_and_everything_is_deleted(home: Path) ->
     assert learner.left() == []
 
 
+CONFIRMATION = """\
+This runs the README from step 3 to the teardown, in account 111122223333, region us-east-2. It creates:
+  the cluster eksctl-demo with 2 t3.medium
+  the role UdacityFlaskDeployCBKubectlRole
+  the stack aws-pipeline
+  a branch of lovelace/aws_pipeline on GitHub, with three commits
+It stops after 180 minutes at the latest, and deletes all of this within 60 more: at most {cost} before tax.
+Type the name of the cluster to continue: nothing was created
+"""
+
+
 def test_another_answer_creates_nothing(learner: Learner, home: Path) -> None:
     child, terminal = pty.fork()
     if child == 0:
@@ -229,16 +241,10 @@ def test_another_answer_creates_nothing(learner: Learner, home: Path) -> None:
     with contextlib.suppress(OSError):  # the end
         while more := os.read(terminal, 4096):
             asked += more.decode()
-    ((minutes, deletion, cost),) = re.findall(
-        r"It stops after (\d+) minutes .+ within (\d+) more: at most (\S+) before", asked
-    )
-    assert minutes == "180"
-    command = [sys.executable, "scripts/lib/cost.py", "t3.medium", "2", str(int(minutes) + int(deletion))]
-    assert cost == subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    command = [sys.executable, "scripts/lib/cost.py", "t3.medium", "2", str(180 + 60)]
+    cost = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert asked.replace("\r\n", "\n").endswith(CONFIRMATION.format(cost=cost))
     assert "Stop after" not in asked, "this is said once it was confirmed"
-    assert asked.endswith("before tax.\r\nType the name of the cluster to continue: nothing was created\r\n")
-    for created in ("the cluster ", "the role ", "the stack ", "a branch of "):
-        assert f"\r\n  {created}" in asked
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     os.close(terminal)
     assert not (home / "cluster.deleted").exists()
@@ -327,6 +333,27 @@ def test_a_push_that_is_refused_is_reported(learner: Learner) -> None:
     assert learner.run("--yes").returncode == 1
     assert "Permission denied" in learner.report()["differences"][0]
     assert learner.left() == []
+
+
+@pytest.mark.parametrize(
+    ("program", "call", "commands", "code", "line"),
+    [
+        ("docker", "ps", "exit 1", 1, "Docker does not answer: start it, because step 10 uses it"),
+        ("docker", "ps", "echo 0a1b2c; exit", 1,
+         "there is a container named greeting, which step 10 would make: remove it first"),
+        ("git", "GIT_COMMITTER_IDENT", "exit 128", 2,
+         "git does not know who commits: set user.name and user.email with git config"),
+        ("python3", "--version", "echo Python 3.10.4; exit", 1,
+         'python3 is too old: install 3.11 or later as described in the README under "What you need"'),
+    ],
+)  # fmt: skip
+def test_what_would_end_a_run_later_is_refused_first(
+    learner: Learner, program: str, call: str, commands: str, code: int, line: str
+) -> None:
+    learner.plant(program, f"*' {call} '*", commands)
+    done = learner.run("--yes")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (code, line)
+    assert not learner.home.exists()
 
 
 def test_files_that_are_not_committed_are_refused(learner: Learner) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
+import termios
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.support.desk import IDENTITY, Desk
+from rehearsal.waiting import until
+from tests.support.desk import IDENTITY, Desk, copy_of_checkout
 from tests.support.names import ROLE_ARN as ROLE
 from tests.support.names import TOKEN
 from tests.support.paths import FAKES, ROOT
@@ -112,8 +117,43 @@ def test_only_cloudformation_gets_the_token(desk: Desk) -> None:
     }
     assert parameters["GitHubToken"] == TOKEN
     assert parameters["GitHubUser"] == "learner"
+    assert parameters["KubectlRoleId"] == ROLE, "what get-role answers"
     assert TOKEN not in json.dumps(desk.calls())
     assert TOKEN not in done.stdout + done.stderr
+
+
+def test_terminal_asks_for_the_token_without_showing_it(desk: Desk) -> None:
+    after(desk, "create-stack", "CREATE_COMPLETE")
+    terminal, end = pty.openpty()
+
+    def answer() -> None:
+        until(lambda: not termios.tcgetattr(end)[3] & termios.ECHO, 60, "the question", pause=0.02)
+        os.write(terminal, f"{TOKEN}\n".encode())
+
+    typing = threading.Thread(target=answer)
+    typing.start()
+    done = desk.run("create-stack.sh", given=end, ANSWER="200 repo")
+    typing.join()
+    os.close(end)
+    os.close(terminal)
+    assert (done.returncode, done.stderr) == (
+        0,
+        "GitHub token (input is hidden; press Enter to keep the stack's present token): ",
+    )
+    assert TOKEN in (desk.home / "parameters").read_text()
+
+
+def test_branch_in_settings_changes_an_existing_stack(desk: Desk, tmp_path: Path) -> None:
+    desk.checkout = copy_of_checkout(tmp_path / "checkout")
+    settings = desk.checkout / "settings.sh"
+    settings.write_text(settings.read_text().replace("GITHUB_BRANCH:=", "GITHUB_BRANCH:=main"))
+    (desk.home / "states").write_text("CREATE_COMPLETE\n")
+    after(desk, "update-stack", "UPDATE_COMPLETE")
+    present = [{"ParameterKey": "GitBranch", "ParameterValue": "release"}]
+    desk.answer("aws", "describe-stacks .*Parameters", stdout=json.dumps(present))
+    done = create_stack(desk)
+    assert done.returncode == 0, done.stderr
+    assert "==> Change GitBranch from 'release' to 'main'" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("end", ["ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"])
@@ -233,6 +273,9 @@ def test_exit_codes_and_no_temporary_files(ending: str, code: int, tmp_path: Pat
 
 
 def test_programs_do_not_inherit_the_token(tmp_path: Path) -> None:
-    done = library("env", tmp_path, GITHUB_TOKEN=TOKEN)
-    assert done.returncode == 0
-    assert TOKEN not in done.stdout
+    """Neither one of the environment nor one that is typed."""
+    for code, variables in (("env", {"GITHUB_TOKEN": TOKEN}), (f"read -r GITHUB_TOKEN <<<{TOKEN}; env", {})):
+        done = library(code, tmp_path, **variables)
+        assert done.returncode == 0
+        assert "AWS_REGION=us-east-2" in done.stdout
+        assert TOKEN not in done.stdout

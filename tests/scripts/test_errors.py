@@ -5,12 +5,13 @@ The errors have the forms of the AWS CLI (botocore/exceptions.py, awscli), kubec
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.desk import IDENTITY, Desk
-from tests.support.paths import FAKES
+from tests.support.paths import FAKES, ROOT
 
 CLOCK = "AWS rejects requests because your computer's clock is wrong: synchronise it, then try again"
 DENIED = "a policy of your organisation or account forbids this, whatever else is allowed: ask its administrator, or set AWS_REGION if only this region is forbidden, then try again"
@@ -77,6 +78,39 @@ ERRORS = [
     ('Error from server (Forbidden): nodes is forbidden: User "x" cannot list resource "nodes"', FORBIDDEN),
 ]  # fmt: skip
 
+#: One for each part of a pattern that the errors above match by another part: of the AWS SDK for Go, which kubectl's
+#: plug-ins use, of pyOpenSSL, and of services that say the same with another code.
+OTHER_FORMS = [
+    ("Unable to connect to the server: tls: failed to verify certificate: x509: certificate has expired or is not yet valid", CLOCK),
+    ("api error RegionDisabledException: STS is not activated in this region for account:1", REGION),
+    ("api error ExpiredToken: The provided token has expired.", EXPIRED),
+    ("Error when retrieving token from sso: Unauthorized", EXPIRED),
+    ("api error AccessDenied: User: x is not authorized to perform: eks:DescribeCluster", RIGHT),
+    ("An error occurred (LimitExceededException) when calling the PutRecord operation: Rate exceeded for stream x", THROTTLED),
+    ("[('SSL routines', 'tls_process_server_certificate', 'certificate verify failed')]", TLS),
+    ("OSError: Tunnel connection failed: 407 authenticationrequired", PROXY),
+    ("Error calling startBuild: Cannot have more than 1 builds in queue for the account", QUOTA),
+    ("couldn't get current server API group list: the server has asked for the client to provide credentials", STRANGER),
+    ("error: You must be logged in to the server (Unauthorized)", STRANGER),
+    ("error: Unauthorized", STRANGER),
+]  # fmt: skip
+
+
+def advice(error: str) -> tuple[int, str]:
+    """Return the exit code and the output of the function that gives advice."""
+    code = 'AWS_REGION=us-east-2; source scripts/lib/errors.sh; advice "$1"'
+    done = subprocess.run(["bash", "-c", code, "-", error], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(("error", "advised"), OTHER_FORMS)
+def test_error_has_the_same_advice_in_another_form(error: str, advised: str) -> None:
+    assert advice(error) == (0, f"{advised}\n")
+
+
+def test_error_of_no_known_kind_has_no_advice() -> None:
+    assert advice("An error occurred (NewException) when calling x: y") == (1, "")
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
@@ -128,6 +162,22 @@ def test_region_that_is_not_enabled_is_distinguished_from_a_wrong_key(
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == advised
     assert [call for call in desk.calls() if "create-role" in call] == []
+
+
+@pytest.mark.parametrize(
+    ("region", "asked"),
+    [("us-east-1", []), ("cn-northwest-1", ["cn-north-1"]), ("cn-north-1", []), ("us-gov-east-1", ["us-gov-west-1"]),
+     ("us-gov-west-1", []), ("eusc-de-east-1", [])],
+)  # fmt: skip
+def test_credentials_are_tried_in_a_region_that_the_partition_always_has(
+    region: str, asked: list[str], desk: Desk
+) -> None:
+    """Where there is no other such region, the key is wrong."""
+    error = "\nAn error occurred (InvalidClientTokenId) when calling the GetCallerIdentity operation: invalid\n"
+    desk.answer(*IDENTITY[:2], stderr=error, code=254)
+    done = desk.run("create-role.sh", AWS_REGION=region)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, CREDENTIALS)
+    assert {call[call.index("--region") + 1] for call in desk.calls() if "--region" in call} == set(asked)
 
 
 def test_unknown_error_is_shown_as_it_is(desk: Desk) -> None:

@@ -117,7 +117,7 @@ def test_webhooks_must_be_manageable(desk: Desk) -> None:
     assert done.stderr.startswith("GITHUB_TOKEN: its owner may not manage the webhooks of learner/aws_pipeline")
 
 
-RENAMED = {"HEADERS": "Location: https://api.github.com/repositories/7", "BODY": '{"full_name": "learner/new-name"}'}
+RENAMED = {"HEADERS": "Location: https://api.github.com/repositories/70", "BODY": '{"full_name": "learner/new-name"}'}
 
 
 @pytest.mark.parametrize(
@@ -157,20 +157,25 @@ def test_each_answer_of_github_has_its_cause_and_remedy(environment: dict[str, s
 
 
 @pytest.mark.parametrize(
-    ("code", "start"),
+    ("code", "line"),
     [
-        (5, "GitHub: the proxy cannot be reached: check HTTPS_PROXY"),
-        (7, "GitHub: api.github.com cannot be reached: check the network"),
-        (28, "GitHub: api.github.com cannot be reached: check the network"),
-        (60, "GitHub: the certificate is not GitHub's: your network replaces it; set CURL_CA_BUNDLE"),
-        (97, "GitHub: the proxy cannot be reached: check HTTPS_PROXY"),
+        *((code, "GitHub: the proxy cannot be reached: check HTTPS_PROXY") for code in (5, 97)),
+        *(
+            (code, "GitHub: api.github.com cannot be reached: check the network, and HTTPS_PROXY if you use a proxy")
+            for code in (7, 28)
+        ),
+        *(
+            (code, ("GitHub: the certificate is not GitHub's: your network replaces it; set CURL_CA_BUNDLE to the "
+                    "certificate of your company's proxy"))
+            for code in (35, 51, 60, 77)
+        ),
     ],
-)
-def test_each_failure_of_curl_has_its_cause_and_remedy(code: int, start: str, desk: Desk) -> None:
+)  # fmt: skip
+def test_each_failure_of_curl_has_its_cause_and_remedy(code: int, line: str, desk: Desk) -> None:
+    """The codes are those of libcurl-errors(3)."""
     desk.answer("curl", "", stderr="curl: an error\n", code=code)
     done = desk.run("check-github.sh", GITHUB_TOKEN=TOKEN)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(start)
+    assert (done.returncode, done.stderr.splitlines()) == (1, ["curl: an error", line])
 
 
 def test_branch_is_quoted_in_the_address(desk: Desk) -> None:
@@ -344,6 +349,16 @@ def test_unknown_plan_is_a_note(error: str, desk: Desk) -> None:
     assert code == 0
     assert lines["plan"].startswith(
         "unknown plan        of the account; the free plan starts only types that are eligible"
+    )
+
+
+def test_plan_that_cannot_be_read_for_another_reason_shows_it(desk: Desk) -> None:
+    desk.answer(*FREE[:2], stderr="\nAn error occurred (ThrottlingException): slow\n", code=254)
+    code, lines = preflight(desk, GITHUB_TOKEN=TOKEN, ANSWER=GOOD)
+    assert code == 1
+    assert lines["plan"] == (
+        "FAILED  plan        An error occurred (ThrottlingException): slow: AWS limits how often your account may ask: "
+        "wait some minutes, then try again"
     )
 
 

@@ -103,13 +103,22 @@ def test_program_prints_its_version(text: str, fits: bool, run: Run) -> None:
     assert done.stdout.split() == [*version, "yes" if fits else "no"]
 
 
-@pytest.mark.parametrize(("minor", "fits"), [(34, False), (35, True), (36, True), (37, True), (38, False)])
-def test_kubectl_is_at_most_one_minor_version_away(minor: int, fits: bool, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("minor", "cluster", "fits"),
+    [(34, 36, False), (35, 36, True), (36, 36, True), (37, 36, True), (38, 36, False), (40, 40, True), (9, 10, True)],
+)
+def test_kubectl_is_at_most_one_minor_version_away(minor: int, cluster: int, fits: bool, run: Run) -> None:
     answer = f'{{"clientVersion": {{"gitVersion": "v1.{minor}.3-eks"}}}}'
     done = run(
-        f"type() {{ return 0; }}; kubectl() {{ echo {shlex.quote(answer)}; }}; kubectl_fits && echo yes || echo no"
+        f"type() {{ return 0; }}; kubectl() {{ echo {shlex.quote(answer)}; }}; KUBERNETES_VERSION=1.{cluster}\n"
+        "kubectl_fits && echo yes || echo no"
     )
-    assert done.stdout == f"1.{minor}.3-eks, cluster 1.36\n{'yes' if fits else 'no'}\n"
+    assert done.stdout == f"1.{minor}.3-eks, cluster 1.{cluster}\n{'yes' if fits else 'no'}\n"
+
+
+def test_kubectl_without_a_version_does_not_fit(run: Run) -> None:
+    done = run("type() { return 0; }; kubectl() { echo '{}'; }; kubectl_fits && echo yes || echo no")
+    assert done.stdout == "no\n"
 
 
 @pytest.mark.parametrize("check", ["kubectl_fits", "aws_fits", "program 1.0 aws"])
@@ -122,11 +131,11 @@ def test_missing_tool_is_reported(check: str, run: Run) -> None:
 
 
 def allowed(run: Run, check: str, *answers: str) -> tuple[str, str]:
-    """Run a check with AWS's answers in this order; return what it prints, and yes, no or unknown."""
+    """Run a check with AWS's answers in this order, then errors; return what it prints, and yes, no or unknown."""
     queue = " ".join(map(shlex.quote, answers))
     done = run(
         f'source scripts/lib/allowed.sh; NODE_TYPE=t3.medium; for each in {queue}; do echo -e "$each" >>$work/queue; done\n'
-        "aws() { head -n 1 $work/queue; tail -n +2 $work/queue >$work/rest; mv $work/rest $work/queue; }\n"
+        "aws() { [[ -s $work/queue ]] || { echo no answer >&2; return 1; }; head -n 1 $work/queue; tail -n +2 $work/queue >$work/rest; mv $work/rest $work/queue; }\n"
         f"code=0; {check} || code=$?; case $code in 0) echo yes ;; 3) echo unknown ;; *) echo no ;; esac"
     )
     *said, verdict = done.stdout.splitlines()
@@ -175,6 +184,14 @@ def test_version_needs_standard_support(row: str, verdict: str, run: Run) -> Non
 )
 def test_free_plan_starts_only_its_types(answers: tuple[str, ...], said: str, verdict: str, run: Run) -> None:
     assert allowed(run, "plan", *answers) == (said, verdict)
+
+
+@pytest.mark.parametrize(
+    ("check", "answers"),
+    [("version_offered", ()), ("type_offered", ()), ("plan", ()), ("plan", ("FREE",)), ("quota", ()), ("quota", ("4.0",))],
+)  # fmt: skip
+def test_nothing_is_allowed_without_an_answer(check: str, answers: tuple[str, ...], run: Run) -> None:
+    assert allowed(run, check, *answers) == ("", "no")
 
 
 # --- cloud.sh

@@ -91,6 +91,10 @@ def test_edit_counts_in_a_terminal_that_has_read_the_file(checkout: Path) -> Non
     assert in_terminal(checkout, "source settings.sh", 'echo "$NODE_COUNT $AWS_DEFAULT_REGION"') == "5 us-east-2\n"
 
 
+def test_terminal_gets_no_functions(checkout: Path) -> None:
+    assert in_terminal(checkout, "declare -F") == ""
+
+
 def test_export_wins_over_an_edit(checkout: Path) -> None:
     printed = in_terminal(checkout, "export NODE_COUNT=3", EDIT, SCRIPT, "source settings.sh", 'echo "$NODE_COUNT"')
     assert printed == "3\n3\n"
@@ -281,7 +285,7 @@ def accepted_by_scripts(samples: list[tuple[str, str]], checkout: Path) -> list[
     """Return whether the scripts accept each setting with its value."""
     done = subprocess.run(
         ["bash", "-c", CHECK, "-", str(checkout / "settings.sh")], cwd=ROOT, capture_output=True, check=True, timeout=120,
-        input="".join(f"{SETTING[name]}\0{value}\0" for name, value in samples).encode(),
+        input="".join(f"{SETTING.get(name, name)}\0{value}\0" for name, value in samples).encode(),
         env={"PATH": os.environ["PATH"], "GITHUB_USER": "octocat", "GIT_CEILING_DIRECTORIES": str(checkout.parent)},
     )  # fmt: skip
     return [line == b"accepted" for line in done.stdout.splitlines()]
@@ -336,6 +340,30 @@ def test_scripts_and_template_agree(checkout: Path) -> None:
     assert {name for (name, _), good in zip(tried, by_scripts, strict=True) if good} == set(SETTING), (
         "each setting has an accepted value"
     )
+
+
+#: Values of settings that are no parameter of the template: regions of each partition, large types, the longest name.
+OTHERS = {
+    "AWS_REGION": [
+        "us-east-2",
+        "ap-southeast-7",
+        "us-gov-west-1",
+        "cn-northwest-1",
+        "eusc-de-east-1",
+        "us-isob-east-1",
+    ],
+    "KUBERNETES_VERSION": ["1.10", "1.36", "1.99"],
+    "NODE_TYPE": ["t3.medium", "u7inh-32tb.480xlarge", "mac2-m1ultra.metal", "c7gd.metal-48xl"],
+    "NODE_COUNT": ["1", "9", "10", "99"],
+    "AUTHENTICATION_MODE": ["API", "API_AND_CONFIG_MAP", "CONFIG_MAP"],
+    "STACK_NAME": ["a", "A-1", "a" * 100],
+}
+
+
+def test_accepts_each_value_of_the_other_settings(checkout: Path) -> None:
+    tried = [(name, value) for name, values in OTHERS.items() for value in values]
+    assert [sample for sample, good in zip(tried, accepted_by_scripts(tried, checkout), strict=True) if not good] == []
+    assert set(OTHERS) == set(DEFAULTS) - set(SETTING.values())
 
 
 def test_every_parameter_is_compared() -> None:

@@ -86,16 +86,23 @@ def test_status_and_teardown_find_staging_in_the_cluster(there: bool, desk: Desk
     ("settings", "says"),
     [
         ({"STAGING": "yes"}, "STAGING is yes: set it to true or false"),
-        ({"STAGING": "true", "APP_NAMESPACE": "a" * 56}, f"APP_NAMESPACE is {'a' * 56}: set it to at most 55 characters"),
+        ({"STAGING": "true", "APP_NAMESPACE": "a" * 56},
+         f"APP_NAMESPACE is {'a' * 56}: set it to at most 55 characters, because STAGING appends \"-staging\""),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_refused_before_any_call(
     script: str, settings: dict[str, str], says: str, desk: Desk
 ) -> None:
     done = desk.run(script, **settings)
-    assert done.returncode == 2
-    assert says in done.stderr
+    assert (done.returncode, done.stderr) == (2, f"{says}, in settings.sh or the environment\n")
     assert desk.calls() == []
+
+
+def test_longest_name_with_staging_is_that_of_a_namespace(desk: Desk) -> None:
+    """A namespace's name has at most 63 characters, "-staging" included."""
+    done = desk.run("preflight.sh", STAGING="true", APP_NAMESPACE="a" * 55)
+    assert "APP_NAMESPACE" not in done.stderr
+    assert desk.calls()
 
 
 def test_page_says_what_staging_costs() -> None:

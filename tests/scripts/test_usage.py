@@ -76,11 +76,13 @@ def test_rejects_hostile_arguments(script: str, argument: str, desk: Desk) -> No
 NEEDED = {
     "authorize-role.sh": "aws kubectl python3",
     "budget.sh": "aws",
+    "certify.sh": "aws curl docker eksctl git kubectl python3",
     "check-github.sh": "aws curl python3",
     "create-cluster.sh": "aws eksctl kubectl",
     "create-role.sh": "aws python3",
     "create-stack.sh": "aws python3",
     "leftovers.sh": "aws kubectl",
+    "learner-policy.sh": "aws python3",
     "status.sh": "aws kubectl python3",
     "teardown.sh": "aws eksctl kubectl python3",
 }
@@ -100,8 +102,9 @@ def system_tools(desk: Desk) -> str:
 )
 def test_missing_tool_is_named_before_anything_is_called(script: str, missing: str, desk: Desk) -> None:
     path = system_tools(desk)
+    (desk.home / "bin" / "docker").symlink_to("kubectl")
     (desk.home / "bin" / missing).unlink()
-    options = ["--yes"] if script == "teardown.sh" else []
+    options = {"teardown.sh": ["--yes"], "certify.sh": ["--teardown"], "learner-policy.sh": ["stack"]}.get(script, [])
     done = desk.run(script, *options, PATH=path, BUDGET_EMAIL="a@example.com", GITHUB_TOKEN=TOKEN)
     assert done.returncode == 1
     assert done.stderr == f'{missing} is not on PATH: install it as described in the README under "What you need"\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -47,6 +48,16 @@ def test_python_without_pip_is_reported_with_the_package_that_has_it(
     monkeypatch.setattr("sysconfig.get_config_var", lambda _: str(tmp_path))
     with pytest.raises(FileNotFoundError, match="install python3-venv"):
         make_venv._pip()
+
+
+def test_missing_python_is_named(tmp_path: Path) -> None:
+    for tool in ("bash", "env", "readlink", "sed"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    done = subprocess.run(
+        ["scripts/dev/venv.sh", "scripts"], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    line = "python3 is not on PATH: install Python 3.11 or later\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 
 @pytest.mark.parametrize(

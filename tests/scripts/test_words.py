@@ -66,6 +66,10 @@ ROWS = [
     ("create-cluster.sh", "cannot get the endpoint of cluster eksctl-demo in us-east-2: see the error above; if the cluster does not exist, run scripts/create-cluster.sh", [("aws", "update-kubeconfig .*--kubeconfig", AWS.format("Throttling"))]),
     ("create-role.sh", "role arn:aws:iam::111122223333:role/a/b has a path, so the cluster would not recognise it: set KUBECTL_ROLE_NAME to another name", [("aws", "get-role ", "arn:aws:iam::111122223333:role/a/b\n")]),
     ("create-role.sh", "==> Its policy eks-describe is up to date", [("aws", "get-role-policy", POLICY)]),
+    ("create-stack.sh", "cannot read the parameters of stack aws-pipeline: fix the error above, then run this again",
+     [("aws", "describe-stacks .*Parameters", AWS.format("Throttling"))]),
+    ("create-stack.sh", "cannot read the template of stack aws-pipeline: fix the error above, then run this again",
+     [("aws", "get-template", AWS.format("Throttling"))]),
     ("create-stack.sh", "==> Set GitHubToken to the token that was given", []),
     ("create-stack.sh", "==> Replace the template with the one of this checkout", []),
     ("create-stack.sh", "==> The stack is UPDATE_ROLLBACK_COMPLETE",  # and nothing is to be changed

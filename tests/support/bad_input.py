@@ -36,6 +36,7 @@ SETTINGS = [
     ("AWS_REGION", "us-east-2a", "us-east-2a"),
     ("AWS_REGION", "US-EAST-2", "US-EAST-2"),
     ("AWS_REGION", "aws-global", "aws-global"),
+    ("AWS_REGION", "amazon-east-1", "amazon-east-1"),
     ("AWS_REGION", "us-east-2 --profile x", r"us-east-2\ --profile\ x"),
     ("CLUSTER_NAME", "my cluster", r"my\ cluster"),
     ("CLUSTER_NAME", "-demo", "-demo"),
@@ -281,6 +282,8 @@ DOCUMENTS: list[tuple[str, Edit, str]] = [
     ("iam-role-policy.json", swap('"Allow"', '"Permit"'), ACTION),
     ("iam-role-policy.json", text('{"Version": "2012-10-17", "Statement": []}'), "its Statement must be a list of at least one statement"),
     ("iam-role-policy.json", other("trust.json"), "no statement has a Resource"),
+    ("docs/policies/stack.json", text("{"), "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+    ("docs/policies/stack.json", other("trust.json"), "no statement has a Resource"),
     ("deployer-rbac.yml", without, "No such file or directory"),
     ("deployer-rbac.yml", text(""), NO_OBJECT),
     ("deployer-rbac.yml", text("- kind: Role\n"), NO_OBJECT),
@@ -309,7 +312,8 @@ DOCUMENTS: list[tuple[str, Edit, str]] = [
 ]  # fmt: skip
 
 READ_BY = {"trust.json": "create-role.sh", "iam-role-policy.json": "create-role.sh", "deployer-rbac.yml": "authorize-role.sh",
-           "ci-cd-codepipeline.cfn.yml": "create-stack.sh", "deployment.yml": "build/deploy.sh", "settings.sh": "create-cluster.sh"}  # fmt: skip
+           "ci-cd-codepipeline.cfn.yml": "create-stack.sh", "deployment.yml": "build/deploy.sh", "settings.sh": "create-cluster.sh",
+           "docs/policies/stack.json": "learner-policy.sh"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -375,9 +379,8 @@ def cases() -> Iterator[Case]:
         )
         if file == "settings.sh":
             line = line.replace("settings.sh: ", "settings.sh cannot be used: ", 1)
-        yield Case(
-            f"{file} {number}", script, line, (IMAGE,) if script == "build/deploy.sh" else (), file=file, edit=edit
-        )
+        arguments = {"build/deploy.sh": (IMAGE,), "learner-policy.sh": ("stack",)}.get(script, ())
+        yield Case(f"{file} {number}", script, line, arguments, file=file, edit=edit)
 
 
 CASES = list(cases())

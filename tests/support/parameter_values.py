@@ -33,13 +33,20 @@ ACCEPTED = {
         "a=b",
         "50%,now!",
         "@a",
+        "a" * 200,
     ],
     "GitHubToken": ["", TOKEN, "github_pat_" + "a_" * 40, "0123456789abcdef" * 2 + "01234567"],
     "GitHubUser": ["octocat", "a", "0day", "a-b", "a--b", "a-", "Acme_corp", "a" * 39],
     "KubectlRoleName": ["UdacityFlaskDeployCBKubectlRole", "a", "0", "x_+=,.@-", "@", "a" * 64],
     "KubectlRoleId": ["", "AROA0123456789ABCDEFG"],
-    "ConnectionArn": ["", CONNECTION, CONNECTION.replace("arn:aws:", "arn:aws-us-gov:"), OLD_CONNECTION],
-    "NotificationEmail": ["", "ann@example.com", "a.b+c@sub.example.co.uk"],
+    "ConnectionArn": [
+        "",
+        CONNECTION,
+        CONNECTION.replace("111122223333", "012345678901"),
+        CONNECTION.replace("arn:aws:", "arn:aws-us-gov:"),
+        OLD_CONNECTION,
+    ],
+    "NotificationEmail": ["", "ann@example.com", "a.b+c@sub.example.co.uk", "a" * 64 + "@example.com"],
 }
 HOSTILE = [
     " ",
@@ -99,5 +106,13 @@ REFUSED = {
         CONNECTION + "x",
         "connection/1",
     ],
-    "NotificationEmail": ["ann", "ann@", "@example.com", "ann@localhost", "a@b.c,d@e.f", "ann@exa mple.com"],
+    "NotificationEmail": [
+        "ann",
+        "ann@",
+        "@example.com",
+        "ann@localhost",
+        "a@b.c,d@e.f",
+        "ann@exa mple.com",
+        "a" * 65 + "@b.c",
+    ],
 }

@@ -15,19 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.desk import NO_STAGING, Desk, copy_of_checkout
-from tests.support.names import ROLE_ARN, TOKEN
+from tests.support.names import CONNECTION, ROLE, ROLE_ARN, TOKEN
 from tests.support.paths import FAKES, ROOT
 
 FILE = ROOT / "tests" / "scripts" / "transcripts.txt"
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:" + "a" * 64
 CONTEXT = "arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo"
 ABSENT = {
-    "cluster": ("aws", "describe-cluster", "ResourceNotFoundException) when calling DescribeCluster: No cluster"),
+    "cluster": ("aws", "describe-cluster ", "ResourceNotFoundException) when calling DescribeCluster: No cluster"),
     "stack": ("aws", "describe-stacks", "ValidationError) when calling DescribeStacks: Stack with id x does not exist"),
     "role": ("aws", "get-role ", "NoSuchEntity) when calling GetRole: no such role"),
     "aws-auth": ("kubectl", "get configmap", "NotFound): configmaps aws-auth not found"),
     "success": ("kubectl", "rollout status", "Timeout): deployment hello-world exceeded its progress deadline"),
     "namespace": ("kubectl", "get namespace", "NotFound): namespaces hello-world not found"),
+    "rights": (
+        "aws",
+        "describe-|get-service-quota|get-account-plan-state",
+        "AccessDeniedException) when calling X: denied",
+    ),
 }
 BUILDS = "arn:aws:iam::111122223333:role/aws-pipeline-CodeBuildRole-1"
 
@@ -120,10 +125,72 @@ UNDO = (
     ("kubectl", "get deployment/hello-world .*image", IMAGE),
     ("kubectl", "get deployment/hello-world .*revision", f"3|{IMAGE}"),
 )
+#: The parameters of a stack that is like the settings, and of one with other values.
+ALIKE = {"EksClusterName": "eksctl-demo", "AppNamespace": "hello-world", "KubectlRoleName": ROLE, "GitHubUser": "learner",
+         "GitSourceRepo": "aws_pipeline", "GitBranch": "master", "KubectlRoleId": "AROA0123456789ABCDEFG"}  # fmt: skip
+OTHER = ALIKE | {
+    "EksClusterName": "old",
+    "KubectlRoleName": "OldRole",
+    "GitBranch": "main",
+    "ApprovalRequired": "false",
+}
+TEMPLATE = (ROOT / "ci-cd-codepipeline.cfn.yml").read_text(encoding="utf-8")
+
+
+def stack(*states: str, present: dict[str, str] | None = None, template: str = "") -> tuple[tuple[str, ...], ...]:
+    """Return the answers about a stack that passes through these states, with these parameters and this template."""
+    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in (present or {}).items()]
+    return (
+        ("aws", "describe-stacks .*StackStatus", *(each if each == NO_STACK else f"{each}\n" for each in states)),
+        ("aws", "describe-stacks .*Parameters", json.dumps(parameters)),
+        ("aws", "get-template ", template),
+        ("aws", "get-role .*RoleId", "AROA0123456789ABCDEFG\n"),
+    )
+
+
+def connection(answer: str) -> tuple[tuple[str, str], ...]:
+    """Return the variables of a learner with a connection, and what GitHub answers without a token."""
+    return (("GITHUB_TOKEN", ""), ("CONNECTION_ARN", CONNECTION), ("ANSWER", answer))
+
+
+#: The answer about a connection that GitHub has confirmed.
+AVAILABLE = (("aws", "get-connection", "AVAILABLE\n"),)
 SITUATIONS = (
     Situation("preflight.sh"),
     Situation("preflight.sh", differs=(("aws", "get-service-quota", "2.0\n"), ("aws", "freetier", "FREE\n"))),
+    Situation("preflight.sh", ("rights",)),
+    Situation("preflight.sh", (), AVAILABLE, "a repository that GitHub does not show", connection("404 none")),
+    Situation("preflight.sh", when="no credential for GitHub", variables=(("GITHUB_TOKEN", ""),)),
+    Situation(
+        "preflight.sh",
+        differs=(
+            ("aws", "--version", "aws-cli/1.18.0 Python/3.8.2 Linux/5.4.0\n"),
+            ("aws", "get-caller-identity", "arn:aws:iam::111122223333:root\n"),
+            ("aws", "describe-cluster-versions", "1.37\tSTANDARD_SUPPORT\n1.36\tEXTENDED_SUPPORT\n"),
+            ("aws", "describe-instance-type-offerings", "1\n"),
+            ("aws", "get-account-plan-state", "FREE\n"),
+            ("aws", "free-tier-eligible", "t3.micro t3.small\n"),
+            ("aws", "get-service-quota", "3.0\n"),
+            ("eksctl", "version", "0.180.0\n"),
+            ("kubectl", "version --client", '{"clientVersion": {"gitVersion": "v1.34.3"}}'),
+            ("curl", "--version", "curl 7.54.0\n"),
+        ),
+        when="nothing fits",
+        variables=(("ANSWER", "401 none"),),
+    ),
+    Situation("setup-cluster.sh", (), (("aws", "describe-access-entry", ENTRY),)),
     Situation("check-github.sh"),
+    Situation("check-github.sh", when="a token without scopes", variables=(("ANSWER", "200 none"),)),
+    Situation("check-github.sh", (), AVAILABLE, "a connection", connection("200 none")),
+    Situation(
+        "check-github.sh",
+        when="another name",
+        variables=(
+            ("ANSWER", "301 none"),
+            ("HEADERS", "Location: https://api.github.com/repositories/70"),
+            ("BODY", '{"full_name": "learner/new-name"}'),
+        ),
+    ),
     Situation("create-cluster.sh", ("cluster",)),
     Situation("create-cluster.sh", ("cluster", "stack")),
     Situation("create-cluster.sh"),
@@ -147,9 +214,8 @@ SITUATIONS = (
     Situation("create-role.sh", ("role",)),
     Situation("create-role.sh"),
     Situation("create-stack.sh", ("role",)),
-    Situation("authorize-role.sh", ("aws-auth", "namespace")),
     Situation(
-        "authorize-role.sh", (), (("aws", "describe-access-entry", "build\tdeployers\t2026-01-02T00:00:00+00:00\n"),)
+        "create-stack.sh", when="no stack and no token", differs=stack(NO_STACK), variables=(("GITHUB_TOKEN", ""),)
     ),
     Situation(
         "authorize-role.sh", when="with staging, while someone else changes aws-auth",
@@ -180,6 +246,45 @@ SITUATIONS = (
         "authorize-role.sh", (), (API, ("aws", "describe-access-entry", ENTRY.replace("build", "admin"), ENTRY)),
         "the entry is of another user",
     ),
+    Situation("create-stack.sh", (), stack(NO_STACK, NO_STACK, "CREATE_IN_PROGRESS", "CREATE_COMPLETE"), "no stack"),
+    Situation(
+        "create-stack.sh",
+        when="a failure",
+        differs=(
+            *stack(NO_STACK, NO_STACK, "ROLLBACK_COMPLETE"),
+            ("aws", "describe-stack-events", "AWS::S3::Bucket\tCREATE_FAILED\tBucket\tit exists\n"),
+        ),
+    ),
+    Situation(
+        "create-stack.sh",
+        when="a stack of an earlier attempt",
+        differs=stack("ROLLBACK_COMPLETE", "ROLLBACK_COMPLETE", "DELETE_COMPLETE", "CREATE_COMPLETE"),
+    ),
+    Situation(
+        "create-stack.sh",
+        when="an update that was not rolled back",
+        differs=stack(*["UPDATE_ROLLBACK_FAILED"] * 2, "UPDATE_ROLLBACK_COMPLETE", "UPDATE_COMPLETE", present=ALIKE),
+    ),
+    Situation("create-stack.sh", (), stack("UPDATE_ROLLBACK_FAILED", present=ALIKE), "a rollback that fails again"),
+    Situation(
+        "create-stack.sh",
+        when="other settings, of which one is given; the terminal has variables with names of the scripts' own",
+        differs=stack("UPDATE_COMPLETE", present=OTHER),
+        variables=(
+            ("KUBECTL_ROLE_NAME", "NewRole"),
+            ("APPROVAL_REQUIRED", "true"),
+            ("given", "CLUSTER_NAME"),
+            ("python", "/nonexistent"),
+        ),
+    ),
+    Situation(
+        "create-stack.sh",
+        when="nothing to change",
+        differs=stack("UPDATE_ROLLBACK_COMPLETE", present=ALIKE, template=TEMPLATE),
+        variables=(("GITHUB_TOKEN", ""), ("ANSWER", "200 none")),
+    ),
+    Situation("authorize-role.sh", ("aws-auth", "namespace")),
+    Situation("authorize-role.sh", (), (("aws", "describe-access-entry", ENTRY),)),
     Situation("authorize-role.sh --remove"),
     Situation(
         "authorize-role.sh --remove", when="there are both",
@@ -295,6 +400,10 @@ def learners_desk(home: Path) -> Desk:
     for tool, pattern, answer in MORE:
         desk.answer(tool, pattern, stdout=answer)
     desk.answer("curl", "", real=str(FAKES / "github.sh"))
+    given = desk.home / "given"  # keeps what it is given on standard input
+    given.write_text('#!/bin/sh\n{ cat && echo; } >>"$FAKES/calls"\n', encoding="utf-8")
+    given.chmod(0o755)
+    desk.answer("aws", "(create|update)-stack ", real=str(given))
     return desk
 
 
