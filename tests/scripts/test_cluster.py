@@ -589,7 +589,7 @@ def test_teardown_waits_for_an_operation_of_the_cluster(status: str, desk: Desk)
 def test_teardown_says_what_it_deletes_and_asks(answer: str, desk: Desk) -> None:
     terminal, given = os.openpty()
     os.write(terminal, f"{answer}\n".encode())
-    done = desk.run("teardown.sh", given=given)
+    done = desk.run("teardown.sh", stdin=given)
     os.close(given)
     os.close(terminal)
     assert done.stdout.splitlines()[:6] == [

@@ -132,7 +132,7 @@ def test_terminal_asks_for_the_token_without_showing_it(desk: Desk) -> None:
 
     typing = threading.Thread(target=answer)
     typing.start()
-    done = desk.run("create-stack.sh", given=end, ANSWER="200 repo")
+    done = desk.run("create-stack.sh", stdin=end, ANSWER="200 repo")
     typing.join()
     os.close(end)
     os.close(terminal)

@@ -112,11 +112,11 @@ class Desk:
 
     def run(
         self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE,
-        given: int = subprocess.DEVNULL, **environment: str,
+        stdin: int = subprocess.DEVNULL, **environment: str,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run a script without a terminal and without this shell's AWS, Kubernetes or GitHub settings.
 
-        ``output`` is a file for what it prints, and ``given`` its standard input.
+        ``output`` is a file for what it prints, and ``stdin`` its standard input.
         """
         self.write_rules()
         base = {
@@ -129,7 +129,7 @@ class Desk:
             "GITHUB_USER": "learner",
         }
         return subprocess.run(
-            [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=given,
+            [f"scripts/{script}", *arguments], cwd=self.checkout, env=base | environment, stdin=stdin,
             stdout=output, stderr=output, text=True, errors="replace", timeout=timeout, check=False, start_new_session=True,
         )  # fmt: skip
 
