@@ -26,6 +26,19 @@ SCRIPTS = sorted(
     str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts").rglob("*.sh") if path.parent.name != "lib"
 )
 
+#: A pause takes no time, but the shell's clock runs. It can be a call, without the fraction, which is random.
+CLOCK = "sleep() {{ {}SECONDS=$((SECONDS + ${{1%.*}})); }}\n"
+NOTED = """printf '["sleep", "%s"]\\n' "${1%.*}" >>"$FAKES/calls"; """
+#: Gives one answer after the other, and then the last again.
+IN_TURN = """#!/bin/bash
+answers=({answers})
+printf . >>"$0.asked"
+asked=$(wc -c <"$0.asked")
+answer=${{answers[asked < ${{#answers[@]}} ? asked - 1 : ${{#answers[@]}} - 1]}}
+[[ $answer != !* ]] || {{ printf '%s\\n' "${{answer#!}}" >&2; exit 1; }}
+printf '%s' "$answer"
+"""
+
 IDENTITY = ("aws", "get-caller-identity", {"stdout": "arn:aws:iam::111122223333:user/learner\n"})
 #: The question whether there is a namespace of staging, which there is only on request.
 NO_STAGING = r"get namespace .*\.metadata\.name\}$"
@@ -60,8 +73,7 @@ class Desk:
         (self.home / "bin").mkdir(parents=True)
         for tool in TOOLS:
             (self.home / "bin" / tool).symlink_to(FAKE)
-        # A pause takes no time, but the shell's clock runs. How long each is: tests/scripts/test_libraries.py.
-        (self.home / "clock").write_text("sleep() { SECONDS=$((SECONDS + ${1%.*})); }\n")
+        (self.home / "clock").write_text(CLOCK.format(""))
         if old := os.environ.get("BASH_3_2"):  # the path of such a bash: runs the scripts in it, as on macOS
             (self.home / "bin" / "bash").symlink_to(old)
         self.answer("kubectl", "^label --local ", real=str(FAKES / "manifest.py"))
@@ -76,6 +88,13 @@ class Desk:
         assert not re.search(r"\(\?|\\[dD]|\[\\|[*+?]\?", pattern), pattern
         self.rules.insert(0, (tool, pattern, {"stdout": stdout, "stderr": stderr, "code": int(code), "real": real}))
 
+    def answer_in_turn(self, tool: str, pattern: str, *answers: str) -> None:
+        """Let a tool give these answers one after the other, then the last again. One that begins with ``!`` is an error."""
+        program = self.home / f"in-turn-{len(self.rules)}"
+        program.write_text(IN_TURN.format(answers=shlex.join(answers)), encoding="utf-8")
+        program.chmod(0o755)
+        self.answer(tool, pattern, real=str(program))
+
     def answer_as_if_present(self) -> None:
         """Let the tools answer as if everything were there, and the role could deploy."""
         for tool, pattern, stdout in PRESENT:
@@ -87,9 +106,8 @@ class Desk:
         (self.home / "clock").unlink()
 
     def note_pauses(self) -> None:
-        """Let the scripts' pauses be calls of ``sleep``, which take no time."""
-        (self.home / "clock").unlink()
-        (self.home / "bin" / "sleep").symlink_to(FAKE)
+        """Let the scripts' pauses be calls of ``sleep``, in whole seconds, which take no time."""
+        (self.home / "clock").write_text(CLOCK.format(NOTED))
 
     def run(
         self, script: str, *arguments: str, timeout: float = 120, output: int = subprocess.PIPE, **environment: str

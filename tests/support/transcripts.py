@@ -45,21 +45,28 @@ MORE = (
 
 #: What a call begins with.
 CALL = "$ "
-#: Scripts some of whose calls run at the same time: their calls come after the output, in alphabetical order.
-PARALLEL = ("preflight.sh", "leftovers.sh", "teardown.sh")
+#: After such a line, calls run at the same time: they come after the output, in alphabetical order.
+PARALLEL = re.compile(r"^==> (Check what the tutorial needs|Look for leftovers in .*)$")
 
 
 @dataclass(frozen=True)
 class Situation:
-    """A script, its arguments, what is absent, and answers that differ."""
+    """A script, its arguments, what is absent, and answers that differ: a tool, a pattern, and one answer after the other.
+
+    An answer that begins with ``!`` is an error. ``when`` is a title instead of a list of what differs; ``variables`` are
+    more of the environment.
+    """
 
     call: str
     absent: tuple[str, ...] = ()
-    differs: tuple[tuple[str, str, str], ...] = ()
+    differs: tuple[tuple[str, ...], ...] = ()
+    when: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        told = [f"no {each}" for each in self.absent] + [f"{answer.strip()!r}" for _, _, answer in self.differs]
-        return f"{self.call} [{', '.join(told)}]"
+        told = [f"no {each}" for each in self.absent]
+        told += [f"{answer.strip()!r}" for _, _, *answers in self.differs for answer in answers]
+        return f"{self.call} [{self.when or ', '.join(told)}]"
 
 
 #: The revision before the release, and the image that it deployed.
@@ -125,8 +132,9 @@ def learners_environment(desk: Desk) -> dict[str, str]:
 def transcript(situation: Situation, home: Path) -> str:
     """Return what a script calls, prints and returns, without what differs between runs."""
     desk = learners_desk(home)
-    for tool, pattern, answer in situation.differs:
-        desk.answer(tool, pattern, stdout=answer)
+    desk.note_pauses()
+    for tool, pattern, *answers in situation.differs:
+        desk.answer_in_turn(tool, pattern, *answers)
     for tool, pattern, error in (ABSENT[name] for name in situation.absent):
         desk.answer(
             tool,
@@ -140,11 +148,11 @@ def transcript(situation: Situation, home: Path) -> str:
             script,
             *arguments,
             output=output.fileno(),
-            **learners_environment(desk),
+            **(learners_environment(desk) | dict(situation.variables)),
         )
     lines = [shown(line) for line in (desk.home / "calls").read_text(encoding="utf-8").splitlines()]
-    if script in PARALLEL:
-        lines.sort(key=lambda line: "" if not line.startswith(CALL) else line)
+    first = next((at for at, line in enumerate(lines, 1) if PARALLEL.match(line)), len(lines))
+    lines[first:] = sorted(lines[first:], key=lambda line: line if line.startswith(CALL) else "")
     text = "\n".join([f"## {situation}", *lines, f"exit {done.returncode}"])
     for path, name in ((home / "desk", "HOME"), (home / "checkout", "CHECKOUT"), (ROOT, "ROOT")):
         text = text.replace(str(path), name)
