@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import SCRIPTS, Desk
+from tests.support.desk import FAKE, SCRIPTS, Desk
 from tests.support.names import TOKEN
 from tests.support.paths import ROOT
 
@@ -72,10 +72,25 @@ def test_rejects_hostile_arguments(script: str, argument: str, desk: Desk) -> No
     assert desk.calls() == []
 
 
-#: The tools that a learner's script calls, and a system may lack.
+IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello@sha256:" + "a" * 64
+#: Arguments of those scripts that need some.
+ARGUMENTS = {
+    "build/check-findings.sh": [IMAGE, "HIGH"],
+    "build/connect.sh": ["eksctl-demo", "arn:aws:iam::111122223333:role/deployer"],
+    "build/deploy.sh": [IMAGE],
+    "build/find-image.sh": [IMAGE.partition("@")[0], "0123456"],
+    "teardown.sh": ["--yes"],
+}
+#: The tools that a script calls, and a system may lack.
 NEEDED = {
     "authorize-role.sh": "aws kubectl python3",
     "budget.sh": "aws",
+    "build/check-findings.sh": "aws python3",
+    "build/connect.sh": "aws",
+    "build/content-tag.sh": "docker python3",
+    "build/deploy.sh": "kubectl",
+    "build/find-image.sh": "aws curl docker python3",
+    "build/pull-base.sh": "docker python3",
     "check-github.sh": "aws curl python3",
     "create-cluster.sh": "aws eksctl kubectl",
     "create-role.sh": "aws python3",
@@ -94,9 +109,10 @@ def test_missing_tool_is_named_before_anything_is_called(script: str, missing: s
         (desk.home / "bin" / tool).symlink_to(
             next(p for d in os.environ["PATH"].split(":") if (p := Path(d, tool)).exists())
         )
+    (desk.home / "bin" / "docker").symlink_to(FAKE)
     (desk.home / "bin" / missing).unlink()
-    options = ["--yes"] if script == "teardown.sh" else []
-    done = desk.run(script, *options, PATH=str(desk.home / "bin"), BUDGET_EMAIL="a@example.com", GITHUB_TOKEN=TOKEN)
+    given = {"BUDGET_EMAIL": "a@example.com", "GITHUB_TOKEN": TOKEN, "KUBECONFIG": str(desk.home / "kubeconfig")}
+    done = desk.run(script, *ARGUMENTS.get(script, []), PATH=str(desk.home / "bin"), **given)
     assert done.returncode == 1
     assert done.stderr == f'{missing} is not on PATH: install it as described in the README under "What you need"\n'
     assert desk.calls() == []
