@@ -31,12 +31,12 @@ FETCH = "curl --fail --silent --show-error --location --proto =https --retry 3 -
 
 def publish(build: Build, minor: str, binary: str = "a new kubectl", checksum: str | None = None) -> None:
     checksum = checksum or hashlib.sha256(binary.encode()).hexdigest()
-    build.answer(f"stable-1.{minor}.txt", f"v1.{minor}.4")
+    build.answer(f"stable-1.{minor}.txt", f"v1.{minor}.10")
     build.answer("/kubectl.sha256", checksum)
     build.answer("/kubectl", binary)
 
 
-@pytest.mark.parametrize(("client", "server"), [("36", "36"), ("35", "36"), ("37", "36+"), ("36+", "37")])
+@pytest.mark.parametrize(("client", "server"), [("36", "36"), ("35", "36"), ("37", "36+"), ("36+", "37"), ("40", "40")])
 def test_kubectl_within_one_minor_version_is_kept(build: Build, client: str, server: str) -> None:
     build.answer("kubectl --context deployer version", kubectl_version(client, server))
     done = build.run("build/install-kubectl.sh", str(build.notes / "new"))
@@ -52,7 +52,7 @@ def test_kubectl_outside_the_skew_is_replaced(build: Build, client: str, server:
     publish(build, server)
     done = build.run("build/install-kubectl.sh", str(build.notes / "new dir"))
     assert done.returncode == 0, done.stderr
-    assert f"==> Install kubectl v1.{server}.4 in {build.notes / 'new dir'}\n" in done.stdout
+    assert f"==> Install kubectl v1.{server}.10 in {build.notes / 'new dir'}\n" in done.stdout
     assert (build.notes / "new dir" / "kubectl").read_text() == "a new kubectl"
     assert (build.notes / "new dir" / "kubectl").stat().st_mode & 0o7777 == 0o755
     asked, *fetched = build.calls
@@ -62,8 +62,8 @@ def test_kubectl_outside_the_skew_is_replaced(build: Build, client: str, server:
         f"https://dl.k8s.io/release/{path}"
         for path in (
             f"stable-1.{server}.txt",
-            f"v1.{server}.4/bin/linux/{MACHINE}/kubectl",
-            f"v1.{server}.4/bin/linux/{MACHINE}/kubectl.sha256",
+            f"v1.{server}.10/bin/linux/{MACHINE}/kubectl",
+            f"v1.{server}.10/bin/linux/{MACHINE}/kubectl.sha256",
         )
     ]
 
@@ -141,7 +141,7 @@ def test_wrong_checksum_installs_nothing(build: Build) -> None:
     publish(build, "36", checksum="0" * 64)
     failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
     assert failed.returncode == 1
-    assert failed.stderr == "kubectl v1.36.4 does not match its published checksum\n"
+    assert failed.stderr == "kubectl v1.36.10 does not match its published checksum\n"
     assert not (build.notes / "new").exists()
 
 
@@ -155,15 +155,18 @@ def test_invalid_version_page_installs_nothing(build: Build, page: str) -> None:
     assert len(build.calls) == 2
 
 
-def test_failed_download_is_reported(build: Build) -> None:
+@pytest.mark.parametrize("path", ["stable-1.36.txt", f"v1.36.10/bin/linux/{MACHINE}/kubectl"])
+def test_failed_download_is_reported(build: Build, path: str) -> None:
     build.answer("kubectl --context deployer version", kubectl_version("30", "36"))
-    build.answer("curl", "", 22)
-    failed = build.run("build/install-kubectl.sh", str(build.notes / "new"))
+    build.answer(path, "curl: (22) The requested URL returned error: 503", 22)
+    publish(build, "36")
+    failed = build.run("build/install-kubectl.sh", "new")
     assert failed.returncode == 1
-    assert (
-        failed.stderr.splitlines()[-1]
-        == "cannot fetch https://dl.k8s.io/release/stable-1.36.txt: check the network, and HTTPS_PROXY if you use a proxy"
-    )
+    assert ("==> Install kubectl v1.36.10 in new\n" in failed.stdout) == ("bin" in path)
+    assert failed.stderr.splitlines() == [
+        "curl: (22) The requested URL returned error: 503",
+        f"cannot fetch https://dl.k8s.io/release/{path}: check the network, and HTTPS_PROXY if you use a proxy",
+    ]
 
 
 def test_unauthorized_role_gets_the_remedy(build: Build) -> None:

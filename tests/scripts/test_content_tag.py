@@ -261,6 +261,7 @@ IMAGES = {
     "FROM a\nCOPY --from=nginx:1 /x /y\nCOPY --from=0 /x /y": ["a", "nginx:1"],
     "FROM a AS b\nRUN --mount=type=bind,from=tools:1,target=/x \\\n  --mount=from=b true": ["a", "tools:1"],
     "FROM a\n# COPY --from=b\nRUN python -c 'x' \\\n  from y": ["a"],
+    "FROM a\nLABEL from=b\nRUN --mount=type=cache,target=/x true": ["a"],
     "FROM a\r": ["a"],
 }
 
