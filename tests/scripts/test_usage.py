@@ -115,6 +115,7 @@ def test_missing_tool_is_named_before_anything_is_called(script: str, missing: s
     done = desk.run(script, *ARGUMENTS.get(script, []), PATH=str(desk.home / "bin"), **given)
     assert done.returncode == 1
     assert done.stderr == f'{missing} is not on PATH: install it as described in the README under "What you need"\n'
+    assert desk.run(script, "-h", PATH=str(desk.home / "bin")).returncode == 0, "help needs no tool"
     assert desk.calls() == []
 
 
