@@ -8,7 +8,7 @@ set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/../.."
 source scripts/lib/common.sh
 case ${1:-} in -*) begin '' "$@" ;; *) begin '' ;; esac
-(($# > 0 && $# % 2 == 0)) || refuse "give each command a name: see scripts/build/together.sh -h"
+(($# && $# % 2 == 0)) || refuse "give each command a name: see scripts/build/together.sh -h"
 
 run() { # run NAME COMMAND
   local line

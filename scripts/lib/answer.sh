@@ -15,7 +15,7 @@ check_answer() {
     said=${said//[^[:print:]]/ }
     ((code > 0)) || [[ $said != *"$3"* ]] || { printf '%s\n' "Answered: ${said:0:300}" && return; }
     case $code in
-      0) warn "The answer is not ${3:-empty}: ${said:0:300}" ;;
+      0) warn "The answer is not $3: ${said:0:300}" ;;
       124) warn "No answer within 10 seconds" ;;
       *) cat "$work/error" >&2 ;;
     esac

@@ -10,7 +10,7 @@ explain() { # prints what the cluster knows about the failure, before the rollba
   # shellcheck disable=SC2312 # the scripts set pipefail
   app get events --field-selector=type!=Normal --sort-by=.metadata.creationTimestamp | tail -n 30 >&2
   pods=$(app get pods --sort-by=.metadata.creationTimestamp --output \
-    jsonpath='{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}') || return 0
+    jsonpath='{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}') || return
   # The newest two that are not ready, or else the newest, are enough: all pods of a version fail for the same reason.
   # shellcheck disable=SC2312 # the same
   pods=$(awk '$2 == "True" { newest = $1; next } { print $1; found = 1 } END { if (!found) print newest }' <<<"$pods" | tail -n 2)

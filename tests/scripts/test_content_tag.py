@@ -124,11 +124,8 @@ def test_base_image_changes_the_tag(copy: Path) -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_without_the_base_images_registry_the_files_have_a_tag(copy: Path, name: str) -> None:
     """Once, a push of documents failed if public.ecr.aws was down."""
-    (copy.parent / "bin" / "docker").unlink()
-    program = f'#!/bin/sh\ncase "$*" in pull* | *inspect*) exit 1 ;; esac\nexec {FAKES}/docker.sh "$@"\n'
-    for tool, text in (("docker", program), ("sleep", "#!/bin/sh\n")):
-        (copy.parent / "bin" / tool).write_text(text)
-        (copy.parent / "bin" / tool).chmod(0o755)
+    program(copy, "docker", f'#!/bin/sh\ncase "$*" in pull* | *inspect*) exit 1 ;; esac\nexec {FAKES}/docker.sh "$@"\n')
+    program(copy, "sleep", "#!/bin/sh\n")
     before = run(copy)
     assert re.fullmatch(r"files-[0-9a-f]{32}\n", before.stdout)
     assert before.stderr.splitlines()[-1] == (
@@ -138,13 +135,23 @@ def test_without_the_base_images_registry_the_files_have_a_tag(copy: Path, name:
     assert run(copy).stdout != before.stdout
 
 
+def test_dockerignore_of_the_dockerfile_goes_before_the_other(copy: Path) -> None:
+    """https://docs.docker.com/build/concepts/context/#filename-and-location"""
+    (copy / "Dockerfile.dockerignore").write_text("*\n!README.md\n")
+    before = content_tag(copy)
+    append("app.py")(copy)
+    assert content_tag(copy) == before
+    append("README.md")(copy)
+    assert content_tag(copy) != before
+
+
 INDEX = """{"manifests": [{"digest": "sha256:arm", "platform": {"os": "linux", "architecture": "arm64"}},
  {"digest": "sha256:none", "platform": {"os": "unknown", "architecture": "unknown"}},
  {"digest": "sha256:intel", "platform": {"os": "linux", "architecture": "amd64"}}]}"""
 REMOTE = f"""#!/bin/sh
+echo "$*" >>"$HOME/asked"
 case "$*" in
   "image inspect"*) exit 1 ;;
-  pull*) echo pulled >>"$HOME/pulled" ;;
   version*) echo linux/amd64 ;;
   *"inspect "*@sha256:intel | *"inspect single:1") echo '{{"config": {{"digest": "sha256:base"}}}}' ;;
   "manifest inspect "*) echo '{INDEX}' ;;
@@ -158,17 +165,61 @@ def test_base_image_that_is_not_there_is_asked_for_and_not_pulled(copy: Path, im
     """The tag is the same as with the image there, since its Id is the digest of its configuration."""
     (copy / "Dockerfile").write_text(f"FROM {image}\n")
     there = content_tag(copy)
-    (copy.parent / "bin" / "docker").unlink()
-    (copy.parent / "bin" / "docker").write_text(REMOTE)
-    (copy.parent / "bin" / "docker").chmod(0o755)
+    program(copy, "docker", REMOTE)
     assert content_tag(copy) == there
-    assert not (copy.parent / "pulled").exists()
+    assert (copy.parent / "asked").read_text().splitlines() == [
+        f"build --quiet --file docker/Dockerfile --output context {copy}",
+        f"image inspect --format {{{{.Id}}}} {image}",
+        "version --format {{.Server.Os}}/{{.Server.Arch}}",
+        f"manifest inspect {image}",
+        *[f"manifest inspect {image}@sha256:intel"][: image.startswith("python")],
+    ]
+
+
+def program(copy: Path, name: str, text: str) -> None:
+    """Put a program on the PATH of the script."""
+    path = copy.parent / "bin" / name
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+PULLS = """#!/bin/sh
+echo "$*" >>"$HOME/asked"
+tries=$(grep -c ^pull "$HOME/asked")
+[ "$tries" -ge "$NEEDED" ] || { echo "toomanyrequests: try $tries" >&2; exit 1; }
+case "$*" in "image inspect"*) echo sha256:base ;; esac
+"""
+
+
+@pytest.mark.parametrize(("needed", "code"), [(1, 0), (5, 0), (6, 1)])
+def test_pull_base_tries_five_times_in_half_a_minute(copy: Path, needed: int, code: int) -> None:
+    (copy / "Dockerfile").write_text("FROM python:3.13-slim\n")
+    program(copy, "docker", PULLS)
+    program(copy, "sleep", '#!/bin/sh\necho "${1%.*}" >>"$HOME/pauses"\n')
+    done = run(copy, "pull-base.sh", NEEDED=str(needed))
+    tries = min(needed, 5)
+    assert (done.returncode, done.stdout) == (code, "" if code else "python:3.13-slim sha256:base\n")
+    said = [f"toomanyrequests: try {number}" for number in range(1, needed)]
+    remedy = ["cannot get python:3.13-slim: see the errors above, then retry the build"]
+    assert done.stderr.splitlines() == (said + remedy if code else said)
+    inspect = "image inspect --format {{.Id}} python:3.13-slim"
+    pulls = ["pull --quiet python:3.13-slim"] * tries
+    assert (copy.parent / "asked").read_text().splitlines() == [inspect, *pulls, *[inspect][code:]]
+    pauses = [2, 4, 8, 16][: tries - 1]
+    assert [*map(int, (copy.parent / "pauses").read_text().split() if pauses else [])] == pauses
 
 
 def test_build_argument_changes_the_tag(copy: Path) -> None:
     append("Dockerfile", "ARG FLAVOUR=plain OTHER\n")(copy)
     plain = content_tag(copy)
     assert len({plain, content_tag(copy, FLAVOUR="sweet"), content_tag(copy, OTHER="sweet")}) == 3
+
+
+def test_name_that_no_variable_can_have_is_left_out_by_content_tag(copy: Path) -> None:
+    """The environment may have a value for it, which bash cannot read."""
+    append("Dockerfile", "ARG with-hyphen=1\n")(copy)
+    content_tag(copy)
 
 
 def test_version_does_not_change_the_tag(copy: Path) -> None:
@@ -181,7 +232,10 @@ def test_failure_of_docker_is_reported(copy: Path) -> None:
     append(".dockerignore", "!\n")(copy)
     failed = run(copy)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.splitlines()[-1].startswith("Docker cannot read the files of the image: ")
+    assert failed.stderr == (
+        'ERROR: illegal exclusion pattern: "!"\n'
+        "Docker cannot read the files of the image: fix the error above, for example in .dockerignore\n"
+    )
 
 
 def test_docker_sees_only_the_files_it_copies() -> None:
@@ -207,6 +261,7 @@ IMAGES = {
     "FROM a\nCOPY --from=nginx:1 /x /y\nCOPY --from=0 /x /y": ["a", "nginx:1"],
     "FROM a AS b\nRUN --mount=type=bind,from=tools:1,target=/x \\\n  --mount=from=b true": ["a", "tools:1"],
     "FROM a\n# COPY --from=b\nRUN python -c 'x' \\\n  from y": ["a"],
+    "FROM a\nLABEL from=b\nRUN --mount=type=cache,target=/x true": ["a"],
     "FROM a\r": ["a"],
 }
 

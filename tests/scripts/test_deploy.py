@@ -92,11 +92,12 @@ def test_failed_rollout_is_explained_and_rolled_back(build: Build) -> None:
     runs(build)
     build.answer(WAIT, VERDICT, 1)
     build.answer("{.metadata.name} {.status", "old-1 True\nnew-1 False\nnew-2 False\nnew-3 \n")
-    build.answer("get events", "Back-off restarting failed container\n")
+    build.answer("get events", "".join(f"event {number}\n" for number in range(40)))
     build.answer("logs new-2 *--previous", "ModuleNotFoundError: No module named 'flsk'\n")
     failed = build.run("build/deploy.sh", IMAGE)
     assert failed.returncode == 1
-    assert "Back-off restarting failed container" in failed.stderr
+    events = [line for line in failed.stderr.splitlines() if line.startswith("event")]
+    assert events == [f"event {number}" for number in range(10, 40)], "the newest, and the log stays readable"
     assert "ModuleNotFoundError" in failed.stderr
     assert (
         last(failed) == "the deployment failed and was rolled back to revision 3 of hello-world: see the errors above"
@@ -144,6 +145,7 @@ BY_APP = {
 def test_live_only_if_the_app_answers_for_the_release(build: Build) -> None:
     runs(build)
     build.answer(ASK, f"1234567 {IMAGE}\n")
+    build.install("timeout", '#!/bin/bash\necho "timeout $1" >>"$NOTES/calls"\nexec "${@:2}"\n')
     done = build.run("build/deploy.sh", IMAGE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-3:] == [
@@ -151,7 +153,8 @@ def test_live_only_if_the_app_answers_for_the_release(build: Build) -> None:
         f"Answered: 1234567 {IMAGE}",
         f"==> Live: {IMAGE}",
     ]
-    assert len([call for call in verbs(build) if call == ASK]) == 1
+    assert build.calls[-2:] == ["timeout 10", f"kubectl --context deployer --namespace hello-world {ASK}"]
+    assert build.calls.count("timeout 10") == 1
 
 
 @pytest.mark.parametrize("answer", BY_APP)
@@ -229,6 +232,14 @@ def test_any_answer_will_do_without_a_text(build: Build) -> None:
     assert build.run("build/deploy.sh", IMAGE).returncode == 0
 
 
+def test_error_is_no_answer_even_if_any_answer_will_do(build: Build) -> None:
+    edited(build, asking(deployment("x", "CONTAINER_IMAGE"), url="shop:http/"))
+    runs(build)
+    build.answer("services/shop:http/proxy/", BY_APP["500"][0], 1)
+    failed = build.run("build/deploy.sh", IMAGE)
+    assert last(failed) == "the deployment failed and was rolled back to revision 3 of x: see the errors above"
+
+
 def test_app_that_names_nothing_is_not_asked(build: Build) -> None:
     edited(build, deployment("my-shop", "CONTAINER_IMAGE"))
     done = build.run("build/deploy.sh", IMAGE)
@@ -242,7 +253,7 @@ def test_app_that_names_nothing_is_not_asked(build: Build) -> None:
 
 def state(*pods: tuple[str, str, tuple[tuple[object, ...], ...]]) -> str:
     """Replica sets and pods in the format that deploy.sh requests: each pod's owner, name and containers."""
-    lines = ["=hello-world\t3\told", "=hello-world\t10\tnew", "=worker\t12\tother"]
+    lines = ["=hello-world\t9\told", "=hello-world\t10\tnew", "=worker\t12\tother"]
     for owner, name, within in pods:
         lines += [f"={owner}\t\t{name}", *("\t".join(map(str, each)) for each in within)]
     # The stand-in's printf turns these into tabs.
@@ -418,6 +429,13 @@ def test_denied_access_fails_at_once(build: Build, error: str) -> None:
     assert len(build.calls) == 1
 
 
+def test_warnings_of_the_cluster_are_shown(build: Build) -> None:
+    warns = '#!/bin/bash\n[[ "$*" != *" apply "* ]] || echo "Warning: would violate PodSecurity" >&2\n'
+    build.install("kubectl", warns + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/bin/bash\n"))
+    done = build.run("build/deploy.sh", IMAGE)
+    assert (done.returncode, done.stderr) == (0, "Warning: would violate PodSecurity\n")
+
+
 def test_another_namespace(build: Build) -> None:
     assert build.run("build/deploy.sh", IMAGE, APP_NAMESPACE="shop").returncode == 0
     assert all(call.startswith("kubectl --context deployer --namespace shop ") for call in build.calls)
@@ -448,6 +466,8 @@ REFUSALS = {
     "field": 'Error from server (BadRequest): error when patching "x": strict decoding error: unknown field "spec.x"',
     "forbidden": 'Error from server (Forbidden): error when creating "x": services is forbidden: exceeded quota',
     "together": 'Error from server (Invalid): error when creating "x": Service "x" is invalid',
+    "media type": "Error from server (UnsupportedMediaType): error when applying patch: the body was in an unknown format",
+    "request": "The request is invalid: patch: Invalid value: x",
     "no kind": 'error: resource mapping not found for name: "x" namespace: "": no matches for kind "X" in version "v1"',
     "with a lost connection": f"{NO_VERDICT['EOF']}\\nError from server (Forbidden): no",
 }
@@ -500,6 +520,23 @@ def test_lasting_error_is_no_verdict(build: Build, call: str, said: str) -> None
     assert len([line for line in verbs(build) if CALLS[call].strip() in line]) > 3
 
 
+def test_waits_twice_the_deadline_for_a_cluster_that_does_not_answer(build: Build) -> None:
+    """5 seconds are for the network. In the last deadline, it asks whether the cluster creates pods at all."""
+    edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=10))
+    runs(build)
+    build.answer(WAIT, NO_VERDICT["handshake"], 1)
+    clock = build.notes / "clock"
+    clock.write_text('sleep() { echo "sleep $1" >>"$NOTES/calls"; SECONDS=$((SECONDS + $1)); }\n')
+    failed = build.run("build/deploy.sh", IMAGE, BASH_ENV=str(clock))
+    assert last(failed).startswith(
+        "not known whether deployment/hello-world is rolled out: the cluster gave no answer, "
+    )
+    pauses = [call for call in build.calls if call.startswith("sleep ")]
+    assert {*pauses} == {"sleep 2"}
+    assert 20 <= 2 * len(pauses) <= 26
+    assert 10 <= 2 * len([call for call in build.calls if "ReplicaFailure" in call]) <= 12
+
+
 def test_deployment_without_a_verdict_is_not_undone(build: Build) -> None:
     """The cluster's controllers may be down."""
     edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=0))
@@ -534,16 +571,18 @@ def test_waits_as_long_as_there_is_progress(build: Build) -> None:
     build.install("kubectl", PROGRESS + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/bin/bash\n"))
     done = build.run("build/deploy.sh", IMAGE)
     assert done.returncode == 0, done.stderr
-    assert "Waiting: 4 of 5\n" in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("Waiting")] == [
+        f"Waiting: {number} of 3" for number in (1, 2, 3)
+    ]
 
 
-#: Five steps of two seconds each; the deadline of the manifest above is five seconds.
+#: Five steps of two seconds each, which say something new every other time; the manifest above allows five seconds.
 PROGRESS = """\
 #!/bin/bash
 if [[ "$*" == *--timeout=10s ]]; then
   printf x >>"$NOTES/steps"
   steps=$(<"$NOTES/steps")
-  echo "Waiting: ${#steps} of 5"
+  echo "Waiting: $(((${#steps} + 1) / 2)) of 3"
   ((${#steps} < 5)) || exit 0
   /bin/sleep 2
   echo "error: timed out waiting for the condition" >&2
@@ -556,7 +595,9 @@ def test_waits_twice_the_deadline_without_visible_progress(build: Build) -> None
     """kubectl does not show all progress, from which the Deployment counts its deadline; 5 seconds are for the network."""
     edited(build, deployment("hello-world", "CONTAINER_IMAGE", progressDeadlineSeconds=10))
     runs(build)
-    silent = PROGRESS.replace('  echo "Waiting: ${#steps} of 5"\n', "").replace("${#steps} < 5", "${#steps} < 2")
+    silent = PROGRESS.replace('  echo "Waiting: $(((${#steps} + 1) / 2)) of 3"\n', "").replace(
+        "${#steps} < 5", "${#steps} < 2"
+    )
     silent = silent.replace("sleep 2", "sleep 7")
     build.install("kubectl", silent + (build.notes / "bin" / "kubectl").read_text().removeprefix("#!/bin/bash\n"))
     done = build.run("build/deploy.sh", IMAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -49,13 +50,19 @@ def test_failure_in_a_pipe_counts() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_ends_the_commands(number: signal.Signals, tmp_path: Path) -> None:
-    """With what they have started; the names of the programs are of this test alone."""
+    """With what they have started; the names of the programs are of this test alone. A second Ctrl-C prevents no tidying up."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "scratch").mkdir()
+    remove = tmp_path / "bin" / "rm"
+    remove.write_text(f'#!/bin/sh\nkill -{number.value} $$\nexec {shutil.which("rm")} "$@"\n')
+    remove.chmod(0o755)
+    variables = {"PATH": f"{remove.parent}:{os.environ['PATH']}", "TMPDIR": str(tmp_path / "scratch")}
     program = tmp_path / "program"
     program.symlink_to(str(shutil.which("sleep")))
     command = f"{program} 60 & touch {tmp_path}/$name; {program} 61 | cat"
     with subprocess.Popen(  # a shell cannot trap what it was started without, as by nohup
         ["env", "--default-signal", "scripts/build/together.sh", "one", f"name=one; {command}", "two", f"name=two; {command}"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | variables,
     ) as process:  # fmt: skip
         until(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists(), 60, "the commands", pause=0.05)
         process.send_signal(number)
@@ -65,6 +72,7 @@ def test_signal_ends_the_commands(number: signal.Signals, tmp_path: Path) -> Non
     for each in left:
         each.kill()
     assert left == []
+    assert [*(tmp_path / "scratch").iterdir()] == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["one"], ["one", "true", "two"]])

@@ -59,6 +59,7 @@ class Build:
             "PATH": f"{self.desk.home / 'bin'}:{os.environ['PATH']}",
             "HOME": str(self.desk.home),
             "FAKES": str(self.desk.home),
+            "BASH_ENV": "$FAKES/clock",
             "ECR_REPOSITORY_URI": self.repository,
             "EKS_CLUSTER_NAME": "eksctl-demo",
             "EKS_KUBECTL_ROLE_ARN": ROLE,
@@ -143,6 +144,7 @@ def tag_of(call: str) -> str:
 
 def test_commit_is_tested_built_pushed_and_deployed_by_digest(build: Build) -> None:
     assert build.run()
+    assert "\nImage of these files: None\n" in (build.desk.home / "log").read_text()
     lines = build.calls("docker", *OUTSIDE)
     assert f"connect eksctl-demo {ROLE}" in lines
     tests = [number for number, line in enumerate(lines) if line.startswith("docker build --target test ")]
@@ -218,6 +220,59 @@ def test_image_is_looked_up_by_the_commit_and_by_its_files(build: Build) -> None
     assert login == f"docker login --username AWS --password-stdin {REPOSITORY.partition('/')[0]}"
 
 
+def test_find_image_asks_with_bounds_and_prints_digest_and_tags(build: Build) -> None:
+    """Half a minute of errors, and no question that hangs."""
+    digest = build.has_image()
+    (build.desk.checkout / "bom.json").write_text("an old one\n")
+    done = build.desk.run("build/find-image.sh", REPOSITORY, COMMIT)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"{digest}\ncontent-[0-9a-f]{{32}}\nfiles-[0-9a-f]{{32}}\n", done.stdout)
+    assert not (build.desk.checkout / "bom.json").exists()
+    kinds = [f"application/vnd.docker.distribution.manifest.{kind}+json" for kind in ("v2", "list.v2")]
+    kinds += [f"application/vnd.oci.image.{kind}.v1+json" for kind in ("manifest", "index")]
+    call = next(each for each in build.desk.calls() if each[0] == "curl")
+    call[call.index("--output") + 1] = "FILE"
+    assert " ".join(call) == (
+        "curl --config - --silent --show-error --location --proto =https --retry 5 --retry-all-errors "
+        f"--connect-timeout 10 --max-time 60 --header Accept: {', '.join(kinds)} --output FILE --write-out %{{http_code}} "
+        f"https://{REPOSITORY.replace('/', '/v2/', 1)}/manifests/{COMMIT}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tool", "pattern", "error"),
+    [
+        ("docker", "^build --quiet", "not known which image has the content of this commit: see the error above"),
+        ("aws", "get-login-password", "ECR gave no password: fix the error above, then retry the build"),
+        ("curl", "manifests", "the registry does not answer: see the error above, then retry the build"),
+    ],
+)
+def test_find_image_says_what_failed(tool: str, pattern: str, error: str, build: Build) -> None:
+    build.desk.answer(tool, pattern, stderr=f"no {tool}\n", code=1)
+    failed = build.desk.run("build/find-image.sh", REPOSITORY, COMMIT)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.splitlines()[0] == f"no {tool}"
+    assert failed.stderr.splitlines()[-1] == error
+
+
+def test_find_image_shows_the_beginning_of_a_wrong_answer(build: Build) -> None:
+    build.desk.answer("curl", "https://.*/v2/", real=str(answering(build, "printf %3000s x >$output; echo 503")))
+    failed = build.desk.run("build/find-image.sh", REPOSITORY, COMMIT)
+    assert failed.stderr == (
+        f"{'':1000}the registry answered 503 to the question for tag {COMMIT}: see its answer above, then retry the build\n"
+    )
+
+
+def answering(build: Build, code: str) -> Path:
+    """Return a program that answers as curl does, with this code, which may write to $output."""
+    program = build.desk.home / "answers"
+    program.write_text(
+        f"#!/bin/bash\ncat >/dev/null; [[ $* =~ --output\\ ([^ ]+) ]]; output=${{BASH_REMATCH[1]}}; : >$output\n{code}\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
 @pytest.mark.parametrize(
     "answer",
     ["echo 'curl: (6) Could not resolve host' >&2; exit 6", "echo 503", "echo '<html>404</html>' >$output; echo 404",
@@ -226,12 +281,7 @@ def test_image_is_looked_up_by_the_commit_and_by_its_files(build: Build) -> None
 )  # fmt: skip
 def test_only_the_registry_says_that_there_is_no_image(answer: str, build: Build) -> None:
     """A network that fails, or a page of a proxy, is no such answer: with it, the image would be built and pushed twice."""
-    program = build.desk.home / "answers"
-    program.write_text(
-        f"#!/bin/bash\ncat >/dev/null; [[ $* =~ --output\\ ([^ ]+) ]]; output=${{BASH_REMATCH[1]}}; : >$output\n{answer}\n"
-    )
-    program.chmod(0o755)
-    build.desk.answer("curl", "https://.*/v2/", real=str(program))
+    build.desk.answer("curl", "https://.*/v2/", real=str(answering(build, answer)))
     assert not build.run()
     assert [*built(build), *build.calls(DEPLOYS)] == []
     assert re.search(
@@ -331,6 +381,8 @@ def test_image_that_is_given_is_deployed_and_nothing_is_built(build: Build) -> N
     assert (build.calls("aws"), build.calls("docker pull"), build.calls("docker create")) == ([], [], [])
     assert built(build) == []
     assert artifact(build) == {"bom.txt"}
+    said = (build.desk.checkout / "bom.txt").read_text()
+    assert said == "The artifact Sbom of the stage Staging is of this image.\n"
 
 
 @pytest.mark.parametrize("reused", [False, True])
@@ -416,6 +468,17 @@ def test_any_failure_prevents_the_deployment(tool: str, pattern: str, build: Bui
         assert [line for line in build.calls("docker push") if tag_of(line) != "cache"] == []
     if tool != "docker":
         assert built(build) == []
+
+
+def test_nothing_is_deployed_even_if_the_build_continues_after_a_failure(build: Build) -> None:
+    """Without on-failure, CodeBuild runs post_build after a failed build phase."""
+    file = build.desk.checkout / "buildspec.yml"
+    file.write_text(file.read_text().replace("  build:\n    on-failure: ABORT", "  build:\n    on-failure: CONTINUE"))
+    build.desk.answer("docker", "--target test", code=1)
+    assert not build.run()
+    log = (build.desk.home / "log").read_text()
+    assert "\nAn earlier phase failed, so nothing is deployed.\n" in log
+    assert build.calls("docker tag", DEPLOYS) == []
 
 
 def test_failed_registry_login_fails_the_build(build: Build) -> None:

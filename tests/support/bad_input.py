@@ -162,6 +162,8 @@ BUDGET = [
 #: Script, arguments and message.
 CONNECT = "name a cluster and the ARN of a role: see scripts/build/connect.sh -h"
 DEPLOY = "name one image by its digest, as in REPOSITORY@sha256:...: see scripts/build/deploy.sh -h"
+FIND = "name a repository and a commit: see scripts/build/find-image.sh -h"
+FINDINGS = "name one image by its digest, and LOW, MEDIUM, HIGH or CRITICAL: see scripts/build/check-findings.sh -h"
 GROUPS = "name one of the groups uv, scripts, rehearsal, dev, benchmarks, checkov, awscli"
 ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     *[(script, ("--force",), f"unexpected argument --force: see scripts/{script} -h")
@@ -191,6 +193,7 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("build/connect.sh", ("demo", ROLE + ";touch pwned"), CONNECT),
     ("build/connect.sh", ("a/b", ROLE), "a/b is not a cluster name"),
     ("build/connect.sh", ("", ROLE), "'' is not a cluster name"),
+    ("build/connect.sh", ("a" * 101, ROLE), "a" * 60 + " is not a cluster name"),
     ("build/connect.sh", ("a$(touch pwned)", ROLE), r"a\$\(touch\ pwned\) is not a cluster name"),
     ("build/connect.sh", ("demo", ROLE), "KUBECONFIG is not set, or begins with a hyphen: set it to the file to write"),
     ("build/deploy.sh", (), DEPLOY),
@@ -201,6 +204,11 @@ ARGUMENTS: list[tuple[str, tuple[str, ...], str]] = [
     ("build/deploy.sh", (IMAGE + "\n        command: [sh]",), DEPLOY),
     ("build/deploy.sh", ("$(touch pwned)" + IMAGE,), DEPLOY),
     ("build/deploy.sh", (IMAGE.removeprefix("111122223333.dkr.ecr.us-east-2.amazonaws.com/hello"),), DEPLOY),
+    ("build/find-image.sh", (), FIND),
+    ("build/find-image.sh", (IMAGE.partition("@")[0], "c" * 129), FIND),
+    ("build/find-image.sh", (IMAGE, "c"), FIND),
+    ("build/check-findings.sh", (IMAGE, "HIGH", "LOW"), FINDINGS),
+    ("build/check-findings.sh", (IMAGE, "NONE"), FINDINGS),
     ("build/install-kubectl.sh", (), "name a directory: see scripts/build/install-kubectl.sh -h"),
     ("build/install-kubectl.sh", ("",), "name a directory: see scripts/build/install-kubectl.sh -h"),
     ("build/install-kubectl.sh", ("/tmp", "/tmp"), "name a directory: see scripts/build/install-kubectl.sh -h"),

@@ -155,6 +155,16 @@ def connection(answer: str) -> tuple[tuple[str, str], ...]:
 
 #: The answer about a connection that GitHub has confirmed.
 AVAILABLE = (("aws", "get-connection", "AVAILABLE\n"),)
+TIMED_OUT, UNREACHABLE = "!error: timed out waiting for the condition", "!Unable to connect to the server: i/o timeout"
+VERDICT = '!error: deployment "hello-world" exceeded its progress deadline'
+ROLLED_OUT = 'deployment "hello-world" successfully rolled out\n'
+WAIT, HEALTH = ("kubectl", "rollout status .*=10s"), ("kubectl", "rollout status .*=20s")
+#: As find_stuck_pods in scripts/lib/rollout.sh asks for it.
+STUCK = (
+    "=hello-world\t3\told\n=hello-world\t4\tnew\n=old\t\told-1\n0\t\t\n"
+    "=new\t\tnew-1\n2\tCrashLoopBackOff\tback-off 20s\n"
+)
+CONNECT, DEPLOY = f"build/connect.sh eksctl-demo {ROLE_ARN}", f"build/deploy.sh {IMAGE}"
 SITUATIONS = (
     Situation("preflight.sh"),
     Situation("preflight.sh", differs=(("aws", "get-service-quota", "2.0\n"), ("aws", "freetier", "FREE\n"))),
@@ -378,9 +388,85 @@ SITUATIONS = (
         "budget.sh", when="there is nothing to change", variables=(EMAIL,),
         differs=(("aws", "describe-budget", "20.0\n"), ("aws", "describe-subscribers", f"a@example.com\t{EMAIL[1]}\n")),
     ),
-    Situation("build/connect.sh eksctl-demo " + ROLE_ARN),
-    Situation(f"build/deploy.sh {IMAGE}"),
-    Situation(f"build/deploy.sh {IMAGE}", ("success",), UNDO),
+    Situation(CONNECT),
+    Situation(
+        CONNECT,
+        differs=(
+            ("aws", "update-kubeconfig", "!An error occurred (AccessDenied) when calling the AssumeRole operation"),
+        ),
+        when="the role does not trust the build",
+    ),
+    Situation(
+        CONNECT,
+        differs=(("aws", "update-kubeconfig", "!An error occurred (ResourceNotFoundException): No cluster found"),),
+        when="no cluster",
+    ),
+    Situation(
+        "build/install-kubectl.sh bin",
+        differs=(("kubectl", "deployer version", '{"minor": "35"}\n{"minor": "36"}\n'),),
+        when="a kubectl of the version before",
+    ),
+    Situation("build/install-kubectl.sh bin", differs=(("kubectl", "deployer version", "!error: Unauthorized"),)),
+    Situation(DEPLOY),
+    Situation("build/deploy.sh --check"),
+    Situation(DEPLOY, ("success",), UNDO),
+    Situation(DEPLOY, ("success",), when="the first deployment fails"),
+    Situation(DEPLOY, differs=(("kubectl", "--ignore-not-found", UNREACHABLE),), when="no answer at first"),
+    Situation(DEPLOY, differs=(*UNDO, ("kubectl", "apply", UNREACHABLE)), when="no answer to the change"),
+    Situation(
+        DEPLOY,
+        differs=(
+            *UNDO,
+            ("kubectl", "--ignore-not-found", UNREACHABLE, f"3|{IMAGE}"),
+            ("kubectl", "apply", UNREACHABLE, UNREACHABLE, "deployment.apps/hello-world configured\n"),
+            (*WAIT, UNREACHABLE, TIMED_OUT, ROLLED_OUT),
+            (
+                "kubectl",
+                "get --raw",
+                "an older version",
+                "!Error from server (ServiceUnavailable): no",
+                f"1234567 {IMAGE}\n",
+            ),
+        ),
+        when="some answers are lost",
+    ),
+    Situation(
+        DEPLOY,
+        differs=(
+            *UNDO,
+            (*WAIT, TIMED_OUT),
+            ("kubectl", "get replicasets,pods", STUCK),
+            ("kubectl", "get pods .*jsonpath", "old-1 True\nnew-1 False\n"),
+            ("kubectl", "logs .*previous", "ModuleNotFoundError: No module named 'flsk'\n"),
+            ("kubectl", "rollout undo", UNREACHABLE, "!error: unable to find specified revision 3 in history"),
+            (*HEALTH, VERDICT, UNREACHABLE, ROLLED_OUT),
+        ),
+        when="its pods do not start",
+    ),
+    Situation(
+        DEPLOY,
+        differs=(
+            *UNDO,
+            ("kubectl", "get --raw", "!Error from server (InternalError): no"),
+            ("kubectl", "get pods .*jsonpath", "!Error from server (Forbidden): no pods"),
+            ("kubectl", "rollout undo", "!Error from server (Forbidden): no rollback"),
+        ),
+        when="the app fails, and the role may not undo",
+    ),
+    Situation(DEPLOY, differs=(*UNDO, (*WAIT, VERDICT), (*HEALTH, UNREACHABLE)), when="no answer after the rollback"),
+    Situation(
+        "build/check-findings.sh " + IMAGE + " HIGH",
+        differs=(
+            (
+                "aws",
+                "describe-image-scan-findings",
+                "!An error occurred (ScanNotFoundException) when calling DescribeImageScanFindings: no scan",
+                '["PENDING", null]\n',
+                '["COMPLETE", [["LOW", "CVE-2026-0001", null, null], ["HIGH", "CVE-2026-0002", null, null]]]\n',
+            ),
+        ),
+        when="one of the findings is HIGH",
+    ),
     Situation("build/content-tag.sh"),
 )  # fmt: skip
 
