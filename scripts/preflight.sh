@@ -32,7 +32,7 @@ run_check() { # run_check WHAT REMEDY FUNCTION...: it prints what it found, and 
 }
 
 start_check() { # in parallel, because most wait for an answer; the lines are printed in order at the end
-  checks=$((${checks:-100} + 1))
+  checks=$((checks + 1))
   run_check "$@" >"$work/line.$checks" &
 }
 
@@ -43,6 +43,7 @@ github() {
   echo "$GITHUB_USER/$GITHUB_REPO, branch $GITHUB_BRANCH"
 }
 
+checks=100 pending=''
 say "Check what the tutorial needs"
 see="as described in the README under \"What you need\""
 start_check aws "install version 2 $see" aws_fits
@@ -63,7 +64,7 @@ else
 fi
 wait
 cat "$work"/line.*
-[[ -z ${pending:-} ]] || printf 'not yet %-11s %s\n' GitHub "$pending"
+[[ -z $pending ]] || printf 'not yet %-11s %s\n' GitHub "$pending"
 cost=$(python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
 printf 'cost    %s\n' "$cost"
 failures=$(cat "$work"/line.* | grep -c ^FAILED) || end

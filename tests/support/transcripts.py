@@ -166,7 +166,7 @@ STUCK = (
 )
 CONNECT, DEPLOY = f"build/connect.sh eksctl-demo {ROLE_ARN}", f"build/deploy.sh {IMAGE}"
 SITUATIONS = (
-    Situation("preflight.sh"),
+    Situation("preflight.sh", variables=(("checks", "5"), ("pending", "x"))),
     Situation("preflight.sh", differs=(("aws", "get-service-quota", "2.0\n"), ("aws", "freetier", "FREE\n"))),
     Situation("preflight.sh", ("rights",)),
     Situation("preflight.sh", (), AVAILABLE, "a repository that GitHub does not show", connection("404 none")),
