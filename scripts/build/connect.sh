@@ -33,8 +33,8 @@ for pause in 2 4 8 16 0; do
   if ((pause == 0)) || ! grep -q AccessDenied "$work/error"; then break; fi
   sleep "$pause"
 done
-cat "$work/error" >&2
-if grep -q AccessDenied "$work/error"; then
+if grep AccessDenied "$work/error" >&2; then # without the advice that follows, which is for an IAM user
   die "access denied: ${role_arn##*/} must trust this build and have the policy of iam-role-policy.json: run scripts/create-role.sh, then scripts/create-stack.sh"
 fi
+cat "$work/error" >&2
 die "cannot get the endpoint of cluster $cluster in $AWS_REGION: fix the error above, then run this again"
