@@ -248,6 +248,12 @@ def test_public_repository_is_checked_with_a_connection(desk: Desk) -> None:
     assert (desk.home / "curl.config").read_text() == ""
 
 
+def test_repository_that_was_moved_is_named_with_a_connection(desk: Desk) -> None:
+    done = desk.run("check-github.sh", **connected(desk, ANSWER="301 none", **RENAMED))
+    assert done.returncode == 1
+    assert done.stderr.startswith("GITHUB_REPO: learner/aws_pipeline was renamed or moved to learner/new-name; ")
+
+
 def test_branch_of_a_public_repository_is_checked_with_a_connection(desk: Desk) -> None:
     branch = desk.home / "no-branch"
     branch.write_text(f'#!/bin/sh\nANSWER="404 none" exec {GITHUB} "$@"\n')
