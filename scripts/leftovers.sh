@@ -53,9 +53,7 @@ search 'network' aws ec2 describe-vpcs --filters "$by_stack" --query 'Vpcs[].Vpc
 search 'load balancer security group' aws ec2 describe-security-groups --filters "$by_cluster" --query 'SecurityGroups[].GroupId'
 for job in $running; do wait "$job" || search_failed=yes; done
 [[ -z $search_failed ]] || die "cannot determine what is left: fix the errors above, then run this again"
-context=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME
-kubectl config get-contexts --output name >"$work/contexts" || die "cannot check for leftovers: kubeconfig context"
-! grep -qxF "$context" "$work/contexts" || echo "    kubeconfig context: $context" >>"$work/left"
+find_names 'kubeconfig context' find_context
 
 if [[ -s $work/left ]]; then
   sort "$work/left"

@@ -53,6 +53,12 @@ use_cluster() {
 
 kube() { with_advice kubectl --kubeconfig "$work/kubeconfig" --request-timeout=30s "$@"; } # after use_cluster
 
+find_context() { # prints the name of the cluster's context, if the learner's kubeconfig has it
+  local names
+  names=$(kubectl config get-contexts --output name) || return
+  grep -xF "arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME" <<<"$names" || true
+}
+
 find_staging() { # sets staging to the namespace of staging, if the cluster has one
   # shellcheck disable=SC2034 # used by the scripts
   staging=$(lookup NotFound kube get namespace "$APP_NAMESPACE-staging" --output 'jsonpath={.metadata.name}')

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Deletes the parts of the tutorial. Each function works if its part is missing, and again after an interruption.
-# shellcheck disable=SC2154 # account, partition, staging, status: cloud.sh and stacks.sh; cluster: teardown.sh; work: common.sh; APP_NAMESPACE …: settings.sh
+# shellcheck disable=SC2154 # staging, status: cloud.sh and stacks.sh; cluster: teardown.sh; APP_NAMESPACE …: settings.sh
 
 delete_app() { # with its load balancer; eksctl deletes load balancers too, but only while the cluster works
   local namespace staging
@@ -36,9 +36,9 @@ delete_cluster() {
 }
 
 remove_context() { # undoes aws eks update-kubeconfig; the context goes last, as it marks that the rest may be there
-  local name=arn:$partition:eks:$AWS_REGION:$account:cluster/$CLUSTER_NAME kind
-  kubectl config get-contexts --output name >"$work/contexts"
-  grep -qxF "$name" "$work/contexts" || return 0
+  local name kind
+  name=$(find_context)
+  [[ -n $name ]] || return 0
   say "Remove the cluster from your kubeconfig"
   for kind in user cluster context; do # kubectl warns if the context is the current one; leftovers.sh checks the result
     kubectl config "delete-$kind" "$name" >/dev/null 2>&1 || true
