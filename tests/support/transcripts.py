@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.aws_auth import config_map
 from tests.support.desk import NO_STAGING, Desk, copy_of_checkout
 from tests.support.names import CONNECTION, ROLE, ROLE_ARN, TOKEN
 from tests.support.paths import FAKES, ROOT
@@ -21,17 +22,31 @@ from tests.support.paths import FAKES, ROOT
 FILE = ROOT / "tests" / "scripts" / "transcripts.txt"
 IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello-world@sha256:" + "a" * 64
 CONTEXT = "arn:aws:eks:us-east-2:111122223333:cluster/eksctl-demo"
+NO_STACK = (
+    "!An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id x does not exist"
+)
+NO_ENTRY = "!An error occurred (ResourceNotFoundException) when calling the DescribeAccessEntry operation: no entry"
+#: The differences where something is absent, by its name.
 ABSENT = {
-    "cluster": ("aws", "describe-cluster ", "ResourceNotFoundException) when calling DescribeCluster: No cluster"),
-    "stack": ("aws", "describe-stacks", "ValidationError) when calling DescribeStacks: Stack with id x does not exist"),
-    "role": ("aws", "get-role ", "NoSuchEntity) when calling GetRole: no such role"),
-    "aws-auth": ("kubectl", "get configmap", "NotFound): configmaps aws-auth not found"),
-    "success": ("kubectl", "rollout status", "Timeout): deployment hello-world exceeded its progress deadline"),
-    "namespace": ("kubectl", "get namespace", "NotFound): namespaces hello-world not found"),
+    "cluster": (
+        "aws",
+        "describe-cluster ",
+        "!An error occurred (ResourceNotFoundException) when calling DescribeCluster: No cluster",
+    ),
+    "stack": ("aws", "describe-stacks", NO_STACK),
+    "entry": ("aws", "describe-access-entry", NO_ENTRY),
+    "role": ("aws", "get-role ", "!An error occurred (NoSuchEntity) when calling GetRole: no such role"),
+    "aws-auth": ("kubectl", "get configmap", "!Error from server (NotFound): configmaps aws-auth not found"),
+    "success": (
+        "kubectl",
+        "rollout status",
+        "!Error from server (Timeout): deployment hello-world exceeded its progress deadline",
+    ),
+    "namespace": ("kubectl", "get namespace", "!Error from server (NotFound): namespaces hello-world not found"),
     "rights": (
         "aws",
         "describe-|get-service-quota|get-account-plan-state",
-        "AccessDeniedException) when calling X: denied",
+        "!An error occurred (AccessDeniedException) when calling X: denied",
     ),
 }
 BUILDS = "arn:aws:iam::111122223333:role/aws-pipeline-CodeBuildRole-1"
@@ -52,9 +67,8 @@ EXECUTIONS = [
 
 def aws_auth(*roles: str) -> str:
     """Return the ConfigMap aws-auth, in which these roles are users, as kubectl prints it."""
-    mapped = "".join(f"- {{rolearn: '{role}', username: build, groups: [deployers]}}\n" for role in roles)
-    metadata = {"name": "aws-auth", "namespace": "kube-system", "resourceVersion": "1"}
-    return json.dumps({"kind": "ConfigMap", "metadata": metadata, "data": {"mapRoles": mapped}})
+    mapped = (f"- {{rolearn: '{role}', username: build, groups: [deployers]}}\n" for role in roles)
+    return json.dumps(config_map("".join(mapped)))
 
 
 #: What else the tools answer; the last rule that matches wins.
@@ -106,10 +120,6 @@ class Situation:
 
 #: An error of each kind, as an answer.
 DENIED = "!An error occurred (AccessDenied) when calling the X operation: no"
-NO_STACK = (
-    "!An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id x does not exist"
-)
-NO_ENTRY = "!An error occurred (ResourceNotFoundException) when calling the DescribeAccessEntry operation: no entry"
 NO_BUDGET = "!An error occurred (NotFoundException) when calling the DescribeBudget operation: no budget"
 #: As a variable: a pause takes 17 minutes, so that what never happens is soon waited for in vain.
 HURRY = ("HASTE", "1000")
@@ -506,15 +516,8 @@ def transcript(situation: Situation, home: Path) -> str:
     """Return what a script calls, prints and returns, without what differs between runs."""
     desk = learners_desk(home)
     desk.note_pauses()
-    for tool, pattern, *answers in situation.differs:
+    for tool, pattern, *answers in (*situation.differs, *(ABSENT[name] for name in situation.absent)):
         desk.answer_in_turn(tool, pattern, *answers)
-    for tool, pattern, error in (ABSENT[name] for name in situation.absent):
-        desk.answer(
-            tool,
-            pattern,
-            stderr=f"An error occurred ({error}\n" if tool == "aws" else f"Error from server ({error}\n",
-            code=1,
-        )
     script, *arguments = situation.call.split()
     with (desk.home / "calls").open("a", encoding="utf-8") as output:  # so that the calls are between what is printed
         done = desk.run(
@@ -523,14 +526,19 @@ def transcript(situation: Situation, home: Path) -> str:
             output=output.fileno(),
             **(learners_environment(desk) | dict(situation.variables)),
         )
-    lines = [shown(line) for line in (desk.home / "calls").read_text(encoding="utf-8").splitlines()]
+    called = (desk.home / "calls").read_text(encoding="utf-8").splitlines()
+    lines = [without_what_differs(shown(line), home) for line in called]
     first = next((at for at, line in enumerate(lines, 1) if PARALLEL.match(line)), len(lines))
     lines[first:] = sorted(lines[first:], key=lambda line: line if line.startswith(CALL) else "")
-    text = "\n".join([f"## {situation}", *lines, f"exit {done.returncode}"])
+    return "\n".join([f"## {situation}", *lines, f"exit {done.returncode}", ""])
+
+
+def without_what_differs(line: str, home: Path) -> str:
+    """Return a line without what differs between runs and machines."""
     for path, name in ((home / "desk", "HOME"), (home / "checkout", "CHECKOUT"), (ROOT, "ROOT")):
-        text = text.replace(str(path), name)
-    text = re.sub(r"^(ok +(python3|git|curl) +)\S+$", r"\1VERSION", text, flags=re.MULTILINE)
-    return re.sub(r"(tmp|eksctl-demo|kubeconfig)\.\w{6,}", r"\1.RANDOM", text) + "\n"
+        line = line.replace(str(path), name)
+    line = re.sub(r"^(ok +(python3|git|curl) +)\S+$", r"\1VERSION", line)
+    return re.sub(r"(tmp|eksctl-demo|kubeconfig)\.\w{6,}", r"\1.RANDOM", line)
 
 
 def transcripts() -> Iterator[str]:
