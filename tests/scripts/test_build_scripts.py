@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from pathlib import Path
 
 import pytest
 
+from rehearsal.settings import settings
 from tests.support.builds import Build
 from tests.support.names import ROLE_ARN as ROLE
 
-#: How Kubernetes calls the processor of this machine.
-MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 # --- install-kubectl.sh
 
 
@@ -62,8 +60,8 @@ def test_kubectl_outside_the_skew_is_replaced(build: Build, client: str, server:
         f"https://dl.k8s.io/release/{path}"
         for path in (
             f"stable-1.{server}.txt",
-            f"v1.{server}.10/bin/linux/{MACHINE}/kubectl",
-            f"v1.{server}.10/bin/linux/{MACHINE}/kubectl.sha256",
+            f"v1.{server}.10/bin/linux/{settings.architecture}/kubectl",
+            f"v1.{server}.10/bin/linux/{settings.architecture}/kubectl.sha256",
         )
     ]
 
@@ -155,7 +153,7 @@ def test_invalid_version_page_installs_nothing(build: Build, page: str) -> None:
     assert len(build.calls) == 2
 
 
-@pytest.mark.parametrize("path", ["stable-1.36.txt", f"v1.36.10/bin/linux/{MACHINE}/kubectl"])
+@pytest.mark.parametrize("path", ["stable-1.36.txt", f"v1.36.10/bin/linux/{settings.architecture}/kubectl"])
 def test_failed_download_is_reported(build: Build, path: str) -> None:
     build.answer("kubectl --context deployer version", kubectl_version("30", "36"))
     build.answer(path, "curl: (22) The requested URL returned error: 503", 22)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bad_input import IMAGE
 from tests.support.desk import FAKE, SCRIPTS, TOOLS, Desk
 from tests.support.names import TOKEN
 from tests.support.paths import ROOT
@@ -72,7 +73,6 @@ def test_rejects_hostile_arguments(script: str, argument: str, desk: Desk) -> No
     assert desk.calls() == []
 
 
-IMAGE = "111122223333.dkr.ecr.us-east-2.amazonaws.com/hello@sha256:" + "a" * 64
 #: Arguments of those scripts that need some.
 ARGUMENTS = {
     "build/check-findings.sh": [IMAGE, "HIGH"],

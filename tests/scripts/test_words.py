@@ -12,14 +12,12 @@ import pytest
 
 from tests.support.names import ROLE_ARN
 from tests.support.paths import ROOT
-from tests.support.transcripts import learners_desk, learners_environment
+from tests.support.transcripts import ABSENT, API, learners_desk, learners_environment
 
 IMAGE = "r/hello-world@sha256:" + "a" * 64
 AWS = "!An error occurred ({}) when calling the X operation: y"
 KUBECTL = "!Error from server ({}): y"
-API = ("aws", "authenticationMode", "API\n")
-NO_ENTRY = ("aws", "describe-access-entry", AWS.format("ResourceNotFoundException"))
-NO_STACK = ("aws", "describe-stacks", AWS.format("ValidationError") + ": Stack with id x does not exist")
+NO_ENTRY, NO_STACK = ABSENT["entry"], ABSENT["stack"]
 POLICY = (ROOT / "iam-role-policy.json").read_text(encoding="utf-8")
 CONNECTION = {"CONNECTION_ARN": "arn:aws:codeconnections:us-east-2:111122223333:connection/" + "0" * 36}
 CONNECT = f"build/connect.sh eksctl-demo {ROLE_ARN}"
