@@ -31,9 +31,9 @@ else
   say "The role already exists"
 fi
 
-lookup NoSuchEntity aws iam get-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
-  --query PolicyDocument --output json >"$work/present.json"
 present=''
+[[ -z $found ]] || lookup NoSuchEntity aws iam get-role-policy --role-name "$KUBECTL_ROLE_NAME" --policy-name eks-describe \
+  --query PolicyDocument --output json >"$work/present.json"
 [[ ! -s $work/present.json ]] || present=$(document "$work/present.json")
 if [[ $present == "$(<"$work/policy.json")" ]]; then
   say "Its policy eks-describe is up to date"

@@ -4,6 +4,7 @@
 # Usage: scripts/status.sh [-h]
 #
 # Settings: AWS_REGION, CLUSTER_NAME, NODE_TYPE, NODE_COUNT, KUBECTL_ROLE_NAME, STACK_NAME, APP_NAMESPACE. Changes nothing.
+# Shows the rest if a part cannot be read, and then exits with 1.
 set -euo pipefail
 self=$(readlink -f -- "$0") && cd -- "${self%/*}/.."
 source scripts/lib/common.sh
@@ -17,13 +18,13 @@ line() { printf '%-11s %s\n' "$1" "$2"; }
 indent() { cut -c 1-108 | sed 's/^/            /'; }
 
 show_role() { # the role, and who may assume it
-  local builds='' trust
+  local builds trust
   trust=$(lookup NoSuchEntity aws iam get-role --role-name "$KUBECTL_ROLE_NAME" --output json --query Role.AssumeRolePolicyDocument)
   if [[ -z $trust ]]; then
     line role "none: run scripts/create-role.sh"
     return
   fi
-  [[ -z $stack ]] || builds=$(aws cloudformation describe-stacks --stack-name "$STACK_NAME" --output text \
+  builds=$(lookup 'ValidationError\).* does not exist' aws cloudformation describe-stacks --stack-name "$STACK_NAME" --output text \
     --query "Stacks[0].Outputs[?OutputKey=='CodeBuildRoleArn'].OutputValue | [0] || ''")
   trust=$(python3 scripts/lib/trust.py "$account" "$builds" <<<"$trust")
   line role "$KUBECTL_ROLE_NAME, ${trust%%$'\n'*}"
@@ -50,9 +51,11 @@ show_app() { # show_app TITLE NAMESPACE: the address of each load balancer, what
   kube get pods -n "$2" --output wide 2>&1 | indent
 }
 
-show_pipeline() { # the latest executions: status, start, commit and its subject; and the figures of the last twenty
-  local executions delivery
-  line stack "$STACK_NAME, $1"
+show_stack() { # and its latest executions: status, start, commit and its subject; and the figures of the last twenty
+  local stack executions delivery
+  stack=$(stack_status "$STACK_NAME")
+  line stack "${stack:+$STACK_NAME, }${stack:-none: run scripts/create-stack.sh}"
+  [[ -n $stack ]] || return 0
   line executions "of the pipeline $STACK_NAME, newest first"
   executions=$(lookup PipelineNotFoundException aws codepipeline list-pipeline-executions --pipeline-name "$STACK_NAME" \
     --max-items 20 --output json --query 'pipelineExecutionSummaries[].[status, startTime, sourceRevisions[0].revisionId,
@@ -62,18 +65,12 @@ show_pipeline() { # the latest executions: status, start, commit and its subject
   line delivery "$delivery"
 }
 
-identify
-line account "$account as ${caller##*:}, region $AWS_REGION"
-stack=$(stack_status "$STACK_NAME")
-show_role
-cluster=$(lookup ResourceNotFoundException aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
-  --query "cluster && join(', ', cluster.[status, version, upgradePolicy.supportType || '-', accessConfig.authenticationMode || '-'])")
-if [[ -z $cluster ]]; then
-  line cluster "none: run scripts/create-cluster.sh"
-else
-  line cluster "$CLUSTER_NAME, $cluster"
-fi
-if [[ $cluster == ACTIVE* ]]; then
+show_cluster() { # with what runs in it
+  local cost
+  cluster=$(lookup ResourceNotFoundException aws eks describe-cluster --name "$CLUSTER_NAME" --output text \
+    --query "cluster && join(', ', cluster.[status, version, upgradePolicy.supportType || '-', accessConfig.authenticationMode || '-'])")
+  line cluster "${cluster:+$CLUSTER_NAME, }${cluster:-none: run scripts/create-cluster.sh}"
+  [[ $cluster == ACTIVE* ]] || return 0
   use_cluster
   show_mapping
   kube get nodes 2>&1 | indent
@@ -82,6 +79,17 @@ if [[ $cluster == ACTIVE* ]]; then
   [[ -z $staging ]] || show_app staging "$staging"
   cost=$(STAGING=${staging:+true} python3 scripts/lib/cost.py "$NODE_TYPE" "$NODE_COUNT")
   line cost "$cost"
-fi
-if [[ -z $stack ]]; then line stack "none: run scripts/create-stack.sh"; else show_pipeline "$stack"; fi
+}
+
+running='' incomplete=''
+identify
+line account "$account as ${caller##*:}, region $AWS_REGION"
+for part in role cluster stack; do # in parallel, because each call takes the AWS CLI a second
+  "show_$part" >"$work/$part" 2>"$work/$part.error" &
+  running+=" $!"
+done
+for job in $running; do wait "$job" || incomplete=yes; done
+cat "$work/role" "$work/cluster" "$work/stack"
+cat "$work"/*.error >&2
+[[ -z $incomplete ]] || die "this is not everything: fix the errors above, then run this again"
 end

@@ -47,8 +47,10 @@ cluster_status() { # prints CREATING, ACTIVE, DELETING, FAILED, UPDATING or noth
 
 # Writes a kubeconfig of the cluster of settings.sh alone, so that kube cannot reach another, whatever context is current.
 use_cluster() {
-  aws eks update-kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$work/kubeconfig" >/dev/null ||
+  aws eks update-kubeconfig --name "$CLUSTER_NAME" --user-alias "$CLUSTER_NAME" --kubeconfig "$work/kubeconfig" >/dev/null ||
     die "cannot get the endpoint of cluster $CLUSTER_NAME in $AWS_REGION: see the error above; if the cluster does not exist, run scripts/create-cluster.sh"
+  kubectl config set-credentials "$CLUSTER_NAME" --kubeconfig "$work/kubeconfig" --exec-command=bash \
+    --exec-arg="scripts/lib/token.sh,$CLUSTER_NAME,\"$work/token\"" >/dev/null
 }
 
 kube() { with_advice kubectl --kubeconfig "$work/kubeconfig" --request-timeout=30s "$@"; } # after use_cluster

@@ -95,7 +95,7 @@ MORE = (
 #: What a call begins with.
 CALL = "$ "
 #: After such a line, calls run at the same time: they come after the output, in alphabetical order.
-PARALLEL = re.compile(r"^==> (Check what the tutorial needs|Look for leftovers in .*)$")
+PARALLEL = re.compile(r"^(==> (Check what the tutorial needs|Look for leftovers in .*)|account  .*)$")
 
 
 @dataclass(frozen=True)
