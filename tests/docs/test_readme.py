@@ -5,6 +5,7 @@ The commands run in a kept rehearsal, in the order that scripts/lib/certify/page
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from rehearsal import waiting
 from scripts.lib.certify.pages import chapters, commands, difference, walk
 from tests.support.console_form import form
 from tests.support.fixtures import Rehearsal
@@ -510,6 +512,26 @@ def test_a_command_that_hangs_or_ends_the_shell_is_reported(tmp_path: Path) -> N
         results(tmp_path, ("bash", "echo begun; sleep 60"), limit=0.5)
     with pytest.raises(EOFError, match="the shell ended"):
         results(tmp_path, ("bash", "exit 0"))
+
+
+RUN = "import os, pathlib, sys; from tests.support.readme_runner import run_readme; list(run_readme(*map(pathlib.Path, sys.argv[1:]), os.environ))"
+
+
+def test_commands_end_with_the_process_that_runs_them(tmp_path: Path) -> None:
+    file, readme = tmp_path / "process", tmp_path / "README.md"
+    readme.write_text(markdown(("bash", "echo $$ >new; mv new process; while sleep 0.1; do :; done")))
+    with subprocess.Popen([sys.executable, "-c", RUN, readme, tmp_path], cwd=ROOT) as runner:
+        waiting.until(file.exists, 30, "the command to begin")
+        runner.kill()
+    shell = int(file.read_text())
+
+    def has_ended() -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(shell, 0)
+            return False
+        return True
+
+    waiting.until(has_ended, 30, "the command to end")
 
 
 # Its commands, in a kept rehearsal

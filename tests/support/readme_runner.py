@@ -5,6 +5,7 @@ scripts/lib/certify/pages.py describes the order and the forms that the pages us
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -33,7 +34,10 @@ def skipped(readme: Path) -> Counter[str]:
 
 def run_readme(readme: Path, cwd: Path, env: Mapping[str, str], limit: float = 900) -> Iterator[Result]:
     """Run the commands in ``cwd`` with ``env``, each for at most ``limit`` seconds; stop after the first problem."""
-    with Shell(cwd, env) as shell:
+    watched, alive = os.pipe()
+    with os.fdopen(watched), os.fdopen(alive, "w"), Shell(cwd, env, inherited=[watched]) as shell:
+        # A killed run of the tests takes its shell with it. disown, so that no command waits for this one.
+        shell.run(f"(read -r -u {watched}; kill -KILL 0) >/dev/null 2>&1 & disown; exec {watched}<&-", limit)
         for command in filter(lambda each: each.is_run, walk(readme)):
             started = time.monotonic()
             output, status = shell.run(command.script, limit)
