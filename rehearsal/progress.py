@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,8 +118,10 @@ class Progress:
             return step.run(args, env=env, cwd=cwd, timeout=timeout)
 
     @contextmanager
-    def alongside(self, work: Callable[[], object]) -> Iterator[None]:
+    def alongside(self, work: Callable[[], object]) -> Iterator[Future[None]]:
         """Run ``work`` in a thread while the block runs, and wait for both. The first that fails stops the other.
+
+        Yields what the block can wait on if it needs the work.
 
         Raises:
             Exception: the error of the one that failed first.
@@ -127,14 +129,14 @@ class Progress:
         with ThreadPoolExecutor(1) as pool:
             other = pool.submit(self._stop_on_failure, work)
             try:
-                yield
+                yield other
+                other.result()
             except BaseException as error:
                 self._stop()
                 cause = other.exception()
                 if isinstance(error, Stopped) and cause:
                     raise cause from None
                 raise
-            other.result()
 
     def _stop_on_failure(self, work: Callable[[], object]) -> None:
         try:

@@ -150,7 +150,6 @@ def begin(progress: Progress, source: Path | None = None) -> tuple[footprint.Sna
     """
     with progress.alongside(lambda: once.KUBERNETES.ensure(progress)):
         install_packages(progress)
-        once.BASE_IMAGE.ensure(progress)
         before = footprint.snapshot()
         return before, start(progress, source)
 
@@ -183,16 +182,25 @@ def programs() -> list[Program]:
 
 
 def start(progress: Progress, source: Path | None = None) -> Tutorial:
-    """Start AWS, GitHub and Docker, and create what a learner has."""
-    with progress.step("Start AWS, GitHub and Docker on this machine") as show:
+    """Start AWS, GitHub and Docker, and create what a learner has; make the base image meanwhile, if it is missing."""
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        progress.alongside(lambda: once.BASE_IMAGE.ensure(progress)) as made,
+        progress.step("Start AWS, GitHub and Docker on this machine") as show,
+    ):
         lifecycle.start(programs)
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            loading = pool.submit(engine.load_base_image)
-            env, checkout = _make_learner(source)
-            show("load the base image")
-            loading.result()
+        loading = pool.submit(_load_base_image, progress, made)
+        env, checkout = _make_learner(source)
+        show("load the base image")
+        loading.result()
         show(f"= watch it at http://127.0.0.1:{settings.ports.console}/")
     return Tutorial(progress, env, checkout)
+
+
+def _load_base_image(progress: Progress, made: concurrent.futures.Future[None]) -> None:
+    concurrent.futures.wait([made])
+    progress.check_not_stopping()
+    engine.load_base_image()
 
 
 def _make_learner(source: Path | None = None) -> tuple[dict[str, str], Path]:

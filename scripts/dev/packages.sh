@@ -21,12 +21,12 @@ fi
 only_list=
 [[ ${1:-} != --missing ]] || { only_list=1 && shift; }
 minimal=(python3 python3-venv git curl ca-certificates)
-nodes=(docker.io debootstrap debian-archive-keyring containernetworking-plugins runc iptables iproute2 ethtool conntrack procps)
+nodes=(docker.io mmdebstrap debian-archive-keyring containernetworking-plugins runc iptables iproute2 ethtool conntrack procps)
 case $* in
   minimal) wanted=("${minimal[@]}") ;;
   rehearsal) wanted=("${minimal[@]}" "${nodes[@]}") ;;
-  tests) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver) ;;
-  slow) wanted=("${minimal[@]}" "${nodes[@]}" chromium chromium-driver slirp4netns qemu-user-static user-mode-linux slirp gcc libc6-dev) ;;
+  tests) wanted=("${minimal[@]}" "${nodes[@]}" debootstrap chromium chromium-driver) ;;
+  slow) wanted=("${minimal[@]}" "${nodes[@]}" debootstrap chromium chromium-driver slirp4netns qemu-user-static user-mode-linux slirp gcc libc6-dev) ;;
   benchmarks) wanted=("${minimal[@]}" "${nodes[@]}" wrk) ;;
   *) echo "packages.sh: name one of minimal, rehearsal, tests, slow and benchmarks" >&2 && exit 2 ;;
 esac
@@ -43,7 +43,7 @@ have() { # have PACKAGE: is its program installed, from any package?
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     ca-certificates) [[ -e /etc/ssl/certs/ca-certificates.crt || $system != Linux ]] ;;
     docker.io) type -P docker dockerd >/dev/null ;;
-    debian-archive-keyring) [[ -e /usr/share/keyrings/$1.gpg ]] ;; # debootstrap checks signatures with it
+    debian-archive-keyring) [[ -e /usr/share/keyrings/$1.gpg ]] ;; # mmdebstrap checks signatures with it
     containernetworking-plugins) [[ -x /usr/lib/cni/ptp || -x /opt/cni/bin/ptp || -x /usr/libexec/cni/ptp ]] ;;
     iproute2) type -P ip >/dev/null ;;
     procps) type -P ps >/dev/null ;;

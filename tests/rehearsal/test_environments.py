@@ -18,9 +18,10 @@ from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(3000)]
 
-PROGRAMS = "docker dockerd runc debootstrap iptables ip conntrack ethtool ps git curl"
+PROGRAMS = "docker dockerd runc mmdebstrap iptables ip conntrack ethtool ps git curl"
 #: Of the packages of the base image.
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+MAKE_BASE_IMAGE = 'venv=$(scripts/dev/venv.sh rehearsal) && "$venv/bin/python" -m rehearsal.once base-image | tail -n 1'
 #: Little more than the check asks for, and this machine has no swap to add to it.
 MEMORY = "2560m"
 PAGE = f"http://127.0.0.1:{settings.ports.console}/"
@@ -53,11 +54,15 @@ def checkout(tmp_path: Path) -> Path:
         ("ubuntu:26.04", "resolute"),
     ],
 )
-def test_packages_of_a_distribution_bring_every_program(engine: Engine, checkout: Path, image: str, suite: str) -> None:
-    steps = f"cd /src && scripts/dev/packages.sh rehearsal && type -P {PROGRAMS} && ls /usr/lib/cni/ptp {KEYS}"
-    mounted = f"--volume={checkout}:/src"
-    done = engine.docker("run", "--rm", mounted, engine.pull(image, suite), "bash", "-c", steps, timeout=900)
-    assert len(done.stdout.splitlines()) == 1 + len(PROGRAMS.split()) + 2, done.stdout
+def test_packages_of_a_distribution_bring_every_program_and_make_the_base_image(
+    engine: Engine, checkout: Path, image: str, suite: str
+) -> None:
+    steps = f"cd /src && scripts/dev/packages.sh rehearsal && type -P {PROGRAMS} && ls /usr/lib/cni/ptp {KEYS} && {MAKE_BASE_IMAGE}"
+    options = ["--rm", "--privileged", f"--volume={checkout}:/src", *engines.of_the_machine()]
+    done = engine.docker("run", *options, engine.pull(image, suite), "bash", "-c", steps, timeout=1200)
+    *others, made = done.stdout.splitlines()
+    assert sum(line.startswith("/usr/") for line in others) == len(PROGRAMS.split()) + 2, done.stdout
+    assert re.fullmatch(r"= 1\d\d MB", made)
 
 
 @pytest.mark.parametrize(("image", "suite"), [("ubuntu:24.04", "noble"), ("ubuntu:26.04", "resolute")])

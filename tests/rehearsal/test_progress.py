@@ -152,7 +152,8 @@ steps = Progress(Path(sys.argv[1]))
 def run(title):
     steps.command(title, ["sh", "-c", "echo $$; sleep 100"], env=os.environ, cwd=Path("/"), timeout=50)
 with steps.alongside(lambda: run("Build")):
-    run("Other")
+    if "Other" in sys.argv:
+        run("Other")
 """
 
 
@@ -162,24 +163,25 @@ def started(logs: Path) -> list[int]:
     return [int(line) for last in lines for line in last if line.isdigit()]
 
 
-def test_interrupt_ends_all_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("titles", [["Build", "Other"], ["Build"]])
+def test_interrupt_ends_all_steps(tmp_path: Path, titles: list[str]) -> None:
     running = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, tmp_path],
+        [sys.executable, "-c", INTERRUPTED, tmp_path, *titles],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        waiting.until(lambda: len(started(tmp_path)) == 2, 20, "both steps to start")
+        waiting.until(lambda: len(started(tmp_path)) == len(titles), 20, "the steps to start")
         pids = started(tmp_path)
         running.send_signal(signal.SIGINT)
         out, error = running.communicate(timeout=30)
     finally:
         running.kill()
     assert "KeyboardInterrupt" in error
-    waiting.until(lambda: not any(map(runs, pids)), 20, "both programs to end")
-    assert sorted(re.findall(r"✗ +\d  (\w+)", out)) == ["Build", "Other"]
+    waiting.until(lambda: not any(map(runs, pids)), 20, "the programs to end")
+    assert sorted(re.findall(r"✗ +\d  (\w+)", out)) == titles
 
 
 # What a rehearsal prepares
@@ -198,25 +200,67 @@ def test_tutorial_begins_when_the_programs_are_built(steps: Progress, monkeypatc
         return "tutorial"
 
     monkeypatch.setattr(once, "KUBERNETES", SimpleNamespace(ensure=build))
-    monkeypatch.setattr(once, "BASE_IMAGE", SimpleNamespace(ensure=lambda _: events.append("image")))
     monkeypatch.setattr(rehearse, "install_packages", lambda _: events.append("packages"))
     monkeypatch.setattr(footprint, "snapshot", lambda: events.append("footprint"))
     monkeypatch.setattr(rehearse, "start", start)
     assert rehearse.begin(steps) == (None, "tutorial")
-    assert events == ["packages", "image", "footprint", "started", "built"]
+    assert events == ["packages", "footprint", "started", "built"]
 
 
 def test_failed_build_is_named_and_nothing_is_started(steps: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
     build = SimpleNamespace(ensure=lambda steps: run(steps, "Build", "sleep 0.3; echo go: no space; exit 1"))
     monkeypatch.setattr(once, "KUBERNETES", build)
-    monkeypatch.setattr(once, "BASE_IMAGE", SimpleNamespace(ensure=lambda steps: run(steps, "Image", FOREVER)))
-    monkeypatch.setattr(rehearse, "install_packages", lambda _: None)
+    monkeypatch.setattr(rehearse, "install_packages", lambda steps: run(steps, "Packages", FOREVER))
     monkeypatch.setattr(rehearse, "start", lambda _: pytest.fail("it was started"))
     with pytest.raises(StepFailed) as caught:
         rehearse.begin(steps)
     rehearse._show_failure(steps, caught.value)
     assert re.search(r"    go: no space\nStep [12] failed: sh -c .* exited with 1\n", said(steps))
     assert re.search(rf"✗  {steps.failed}  Build", said(steps))
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Start nothing; returns what was done, in order, by a learner who is made while the base image is."""
+    events: list[str] = []
+    image_begun, learner_made = threading.Event(), threading.Event()
+
+    def make_image(_: Progress) -> None:
+        events.append("image begun")
+        image_begun.set()
+        learner_made.wait(20)
+        events.append("image made")
+
+    def make_learner(_source: object) -> tuple[dict[str, str], Path]:
+        image_begun.wait(20)
+        events.append("learner made")
+        learner_made.set()
+        return {}, Path()
+
+    monkeypatch.setattr(once, "BASE_IMAGE", SimpleNamespace(ensure=make_image))
+    monkeypatch.setattr(rehearse.lifecycle, "start", lambda _: None)
+    monkeypatch.setattr(rehearse, "_make_learner", make_learner)
+    monkeypatch.setattr(rehearse.engine, "load_base_image", lambda: events.append("image loaded"))
+    return events
+
+
+def test_base_image_is_made_while_aws_starts(steps: Progress, parts: list[str]) -> None:
+    rehearse.start(steps)
+    assert parts == ["image begun", "learner made", "image made", "image loaded"]
+    assert steps.number == 1
+
+
+def test_base_image_that_cannot_be_made_is_not_loaded(
+    steps: Progress, parts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = SimpleNamespace(ensure=lambda steps: run(steps, "Image", "sleep 0.3; echo no mirror; exit 1"))
+    monkeypatch.setattr(once, "BASE_IMAGE", image)
+    monkeypatch.setattr(rehearse, "_make_learner", lambda _: ({}, Path()))
+    with pytest.raises(StepFailed, match=r"^sh -c .* exited with 1$"):
+        rehearse.start(steps)
+    assert not parts
+    assert re.search(rf"✗  {steps.failed}  Image", said(steps))
+    assert re.search(r"✗  [12]  Start AWS, GitHub and Docker on this machine  stopped", said(steps))
 
 
 def test_part_that_is_there_takes_no_step(steps: Progress) -> None:
@@ -231,7 +275,7 @@ def test_part_that_cannot_be_made_ends_with_the_reason(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "debootstrap is missing; install it with scripts/dev/packages.sh"
+    assert done.stdout.splitlines()[-1] == "mmdebstrap is missing; install it with scripts/dev/packages.sh"
 
 
 def test_only_missing_packages_are_installed(steps: Progress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

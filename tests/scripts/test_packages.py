@@ -24,11 +24,11 @@ PACKAGES = {
         "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
     },
     "rehearsal": {
-        "docker.io": "docker dockerd", "debootstrap": "debootstrap", "containernetworking-plugins": "/opt/cni/bin/ptp",
+        "docker.io": "docker dockerd", "mmdebstrap": "mmdebstrap", "containernetworking-plugins": "/opt/cni/bin/ptp",
         "runc": "runc", "iptables": "iptables", "iproute2": "ip", "ethtool": "ethtool", "conntrack": "conntrack",
         "procps": "ps",
     },
-    "tests": {"chromium": "chromium", "chromium-driver": "chromedriver"},
+    "tests": {"debootstrap": "debootstrap", "chromium": "chromium", "chromium-driver": "chromedriver"},
     "slow": {
         "slirp4netns": "slirp4netns", "qemu-user-static": "qemu-aarch64-static", "user-mode-linux": "linux.uml",
         "slirp": "slirp-fullbolt", "gcc": "gcc", "libc6-dev": "/usr/include/time.h",

@@ -23,7 +23,7 @@ PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "kmod"),
     # What scripts/dev/packages.sh rehearsal installs.
     *("python3", "python3-venv", "git", "curl", "ca-certificates", "docker.io", "docker-cli", "docker-buildx"),
-    *("debootstrap", "containernetworking-plugins", "runc", "iptables", "iproute2", "ethtool", "conntrack", "procps"),
+    *("mmdebstrap", "containernetworking-plugins", "runc", "iptables", "iproute2", "ethtool", "conntrack", "procps"),
 )
 SIZE = "16G"
 #: For one package after the other under full load.
