@@ -21,7 +21,7 @@ KINDS = {
     "check-": "a check that was interrupted",
     "downloads": "a download that was interrupted",
     "guest-": "the tests' virtual machine",
-    "go": "Go from PyPI, with its modules and build cache",
+    "go": "Go from PyPI, with what an interrupted build keeps",
     "kwok-": "kwok, for the benchmarks",
     "logs": "logs of the last rehearsal",
     "practice": "which exercises are solved",

@@ -2,8 +2,8 @@
 
 ``programs/`` is the module of all programs: what two of them import is compiled once, and one ``go build`` keeps every
 core busy to its end. The price is that a program may get newer dependencies than it was released with. go.sum pins every
-byte. A build can be interrupted at any time: the programs get into ``settings.bin`` by one rename, and the next build
-continues with Go's build cache.
+byte. A build can be interrupted at any time: the programs get into ``settings.bin`` by one rename, and until then the next
+build continues with Go's build cache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ PACKAGES: Mapping[str, Sequence[str]] = {
         "kube-controller-manager",
         "kube-proxy",
         "kube-scheduler",
-        "kubeadm",
         "kubelet",
     ),
     "k8s.io/kubernetes/cmd/kubectl": ("kubectl",),
@@ -149,6 +148,7 @@ def _build(show: Callable[[str], None]) -> None:
     shutil.rmtree(settings.bin, ignore_errors=True)
     stage.rename(settings.bin)
     shutil.rmtree(official.kept(), ignore_errors=True)
+    toolchain.remove_own_caches()
     show(f"= {count} programs {origin}, {_size(settings.bin) / 1e9:.1f} GB{note}")
 
 

@@ -95,7 +95,7 @@ def api_server(authentication: Sequence[str]) -> Program:
         f"--kubelet-client-key={key('apiserver-kubelet-client.key')}",
         "--kubelet-preferred-address-types=InternalIP",
         "--service-account-issuer=https://kubernetes.default.svc",
-        f"--service-account-key-file={key('sa.pub')}",
+        f"--service-account-key-file={key('sa.key')}",
         f"--service-account-signing-key-file={key('sa.key')}",
         f"--service-cluster-ip-range={settings.service_cidr}",
         f"--proxy-client-cert-file={key('front-proxy-client.crt')}",

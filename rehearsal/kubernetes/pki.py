@@ -1,22 +1,38 @@
-"""Certificates and kubeconfigs of the cluster, made by kubeadm's phases as in any kubeadm cluster.
+"""Certificates and kubeconfigs of the cluster, by the names that kubeadm gives them.
 
-https://kubernetes.io/docs/reference/setup-tools/kubeadm/kubeadm-init-phase/
+What each component needs: https://kubernetes.io/docs/setup/best-practices/certificates/. Kubernetes takes a certificate's
+common name for the user and its organization for a group.
+
+Differs from a cluster of kubeadm: the certificates are valid until 2038, for servers and clients.
 """
 
 from __future__ import annotations
 
 import base64
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import trustme
 import yaml
 
-from rehearsal import waiting
 from rehearsal.settings import settings
 
-TIMEOUT = 30
+#: A group that may do everything; cluster.py binds it.
+ADMINISTRATORS = "kubeadm:cluster-admins"
+#: Every user is in this group anyway. Without a group, trustme would write its own name.
+NO_GROUP = "system:authenticated"
+#: User and group of each component that has a kubeconfig.
+USERS = {
+    "admin": ("kubernetes-admin", ADMINISTRATORS),
+    "super-admin": ("kubernetes-super-admin", "system:masters"),
+    "controller-manager": ("system:kube-controller-manager", NO_GROUP),
+    "scheduler": ("system:kube-scheduler", NO_GROUP),
+    "kube-proxy": ("system:kube-proxy", NO_GROUP),
+}
+#: Those that an HTTP client uses too.
+FOR_CLIENTS = ("admin", "super-admin")
+LOOPBACK = ("localhost", "127.0.0.1")
 
 
 def directory() -> Path:
@@ -25,7 +41,7 @@ def directory() -> Path:
 
 
 def certificate(name: str) -> Path:
-    """Return the path of a file of kubeadm's PKI (``ca.crt``, ``etcd/server.key``)."""
+    """Return the path of a certificate or key (``ca.crt``, ``etcd/server.key``)."""
     return directory() / "pki" / name
 
 
@@ -35,89 +51,81 @@ def kubeconfig(name: str) -> Path:
 
 
 def create() -> None:
-    """Create the authority, all certificates, and a kubeconfig for each component.
-
-    Raises:
-        subprocess.CalledProcessError: kubeadm failed; the exception has its standard error.
-    """
-    config = _configure("control-plane")
-    _kubeadm("init", "phase", "certs", "all", "--config", str(config))
-    with ThreadPoolExecutor() as pool:
-        made = [
-            pool.submit(_phase, name, config) for name in ("admin", "super-admin", "controller-manager", "scheduler")
-        ]
-        made.append(pool.submit(_user, "kube-proxy", "system:kube-proxy", config))
-        for future in made:
-            future.result()
-    _extract_admin()
+    """Create the authorities, all certificates, and a kubeconfig for each component."""
+    certificate("etcd").mkdir(parents=True)
+    cluster, etcd, front_proxy = (_authority(name) for name in ("ca", "etcd/ca", "front-proxy-ca"))
+    for name, made in {
+        "apiserver": _issue(cluster, "kube-apiserver", hosts=_api_server_hosts()),
+        "apiserver-kubelet-client": _issue(cluster, "kube-apiserver-kubelet-client", ADMINISTRATORS),
+        "apiserver-etcd-client": _issue(etcd, "kube-apiserver-etcd-client"),
+        "etcd/server": _issue(etcd, "control-plane"),
+        "etcd/peer": _issue(etcd, "control-plane"),
+        "front-proxy-client": _issue(front_proxy, "front-proxy-client"),
+        "sa": _issue(cluster, "service-accounts"),  # whose key signs their tokens
+    }.items():
+        _write(certificate(f"{name}.key"), certificate(f"{name}.crt"), made)
+    for name, (user, group) in USERS.items():
+        made = _issue(cluster, user, group)
+        _write_kubeconfig(name, user, made)
+        if name in FOR_CLIENTS:
+            _write(directory() / f"{name}.key", directory() / f"{name}.certificate", made)
 
 
 def admit(node: str) -> None:
-    """Create a node's kubeconfig.
-
-    Raises:
-        subprocess.CalledProcessError: kubeadm failed; the exception has its standard error.
-    """
-    draft = directory() / f"kubeconfig-{node}"
-    _kubeadm(
-        "init", "phase", "kubeconfig", "kubelet", "--config", str(_configure(node)), "--kubeconfig-dir", str(draft)
-    )
-    (draft / "kubelet.conf").rename(kubeconfig(node))
-    draft.rmdir()
+    """Create a node's kubeconfig."""
+    cluster = trustme.CA.from_pem(certificate("ca.crt").read_bytes(), certificate("ca.key").read_bytes())
+    user = f"system:node:{node}"
+    _write_kubeconfig(node, user, _issue(cluster, user, "system:nodes"))
 
 
-def _configure(name: str) -> Path:
-    path = directory() / f"kubeadm-{name}.yaml"
-    path.write_text(yaml.safe_dump_all(configuration(name)), encoding="utf-8")
-    return path
+def _authority(name: str) -> trustme.CA:
+    authority = trustme.CA(organization_name=name)
+    _write_private(certificate(f"{name}.key"), authority.private_key_pem.bytes())
+    certificate(f"{name}.crt").write_bytes(authority.cert_pem.bytes())
+    return authority
 
 
-def configuration(node: str) -> list[dict[str, Any]]:
-    """Return kubeadm's configuration documents for ``node``."""
-    return [
-        {
-            "apiVersion": "kubeadm.k8s.io/v1beta4",
-            "kind": "InitConfiguration",
-            "localAPIEndpoint": {"advertiseAddress": settings.region_ip, "bindPort": settings.api_port},
-            "nodeRegistration": {"name": node},
-        },
-        {
-            "apiVersion": "kubeadm.k8s.io/v1beta4",
-            "kind": "ClusterConfiguration",
-            "kubernetesVersion": f"v{settings.kubernetes_version}",
-            "certificatesDir": str(directory() / "pki"),
-            "controlPlaneEndpoint": f"{settings.region_ip}:{settings.api_port}",
-            # Much faster to generate than RSA keys.
-            "encryptionAlgorithm": "ECDSA-P256",
-            "networking": {"podSubnet": settings.pod_cidr, "serviceSubnet": settings.service_cidr},
-            "apiServer": {"certSANs": ["127.0.0.1", "localhost"]},
-            "etcd": {"local": {"serverCertSANs": ["127.0.0.1"]}},
-        },
-    ]
+def _api_server_hosts() -> list[str]:
+    """Return the names and addresses by which clients reach the API server, in pods the first one of the Services."""
+    service = str(ipaddress.ip_network(settings.service_cidr)[1])
+    names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+    return [*names, *LOOPBACK, service, settings.region_ip]
 
 
-def _phase(name: str, config: Path) -> None:
-    _kubeadm("init", "phase", "kubeconfig", name, "--config", str(config), "--kubeconfig-dir", str(directory()))
+def _issue(
+    authority: trustme.CA, user: str, group: str = NO_GROUP, hosts: Sequence[str] = LOOPBACK
+) -> trustme.LeafCert:
+    """Issue a certificate; without a host, Go would refuse that of a client, too."""
+    return authority.issue_cert(*hosts, common_name=user, organization_name=group)
 
 
-def _user(name: str, user: str, config: Path) -> None:
-    made = _kubeadm("kubeconfig", "user", "--client-name", user, "--config", str(config))
-    kubeconfig(name).touch(mode=0o600)
-    kubeconfig(name).write_text(made, encoding="utf-8")
+def _write(key: Path, public: Path, made: trustme.LeafCert) -> None:
+    _write_private(key, made.private_key_pem.bytes())
+    public.write_bytes(made.cert_chain_pems[0].bytes())
 
 
-def _extract_admin() -> None:
-    """Write the administrators' certificates and keys to files, for an HTTP client."""
-    for name in ("admin", "super-admin"):
-        user = yaml.safe_load(kubeconfig(name).read_text(encoding="utf-8"))["users"][0]["user"]
-        for kind in ("certificate", "key"):
-            path = directory() / f"{name}.{kind}"
-            path.touch(mode=0o600)
-            path.write_bytes(base64.b64decode(user[f"client-{kind}-data"]))
+def _write_private(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
 
 
-def _kubeadm(*args: str) -> str:
-    done = subprocess.run(
-        [settings.bin / "kubeadm", *args], capture_output=True, text=True, timeout=waiting.bound(TIMEOUT), check=True
-    )
-    return done.stdout
+def _write_kubeconfig(name: str, user: str, made: trustme.LeafCert) -> None:
+    """Write a kubeconfig that holds what it needs."""
+    cluster = {"server": settings.api_url, "certificate-authority-data": _encoded(certificate("ca.crt").read_bytes())}
+    identity = {
+        "client-certificate-data": _encoded(made.cert_chain_pems[0].bytes()),
+        "client-key-data": _encoded(made.private_key_pem.bytes()),
+    }
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "kubernetes", "cluster": cluster}],
+        "users": [{"name": user, "user": identity}],
+        "contexts": [{"name": "kubernetes", "context": {"cluster": "kubernetes", "user": user}}],
+        "current-context": "kubernetes",
+    }
+    _write_private(kubeconfig(name), yaml.safe_dump(document).encode())
+
+
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

@@ -26,21 +26,36 @@ LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.
 def find(show: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
     """Return the ``go`` command and the environment to run it in.
 
-    An installed Go uses the user's own caches; one from PyPI keeps everything in the rehearsal's cache.
+    An installed Go uses the user's own caches; one from PyPI keeps everything in the rehearsal's cache, until the
+    programs are built.
     """
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"}
     own = shutil.which("go")
     if own and is_enough(_version(own)):
         return Path(own), environment
-    home = settings.cache / "go"
-    directory = home / PACKAGE.replace("==", "-")
+    directory = _home() / PACKAGE.replace("==", "-")
     found = _command(directory)
     if found is None:
         show(f"install {PACKAGE} from PyPI")
         found = _install(directory)
-    environment |= {"GOPATH": str(home / "path"), "GOCACHE": str(home / "build"), "GOFLAGS": "-modcacherw"}
+    environment |= {**own_caches(), "GOFLAGS": "-modcacherw"}
     environment.pop("GOROOT", None)
     return found, environment
+
+
+def own_caches() -> dict[str, str]:
+    """Return where the Go from PyPI keeps modules and compiled packages, by the variables of its environment."""
+    return {"GOPATH": str(_home() / "path"), "GOCACHE": str(_home() / "build")}
+
+
+def remove_own_caches() -> None:
+    """Remove what only a build needs: nearly all of the disk that it took, unless the installed Go compiled."""
+    for directory in own_caches().values():
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _home() -> Path:
+    return settings.cache / "go"
 
 
 def shared_caches() -> list[Path]:

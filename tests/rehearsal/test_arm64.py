@@ -16,7 +16,6 @@ AARCH64 = pause.MACHINES["aarch64"][0]
 VERSIONS = {
     "aws-iam-authenticator": "version",
     "containerd-shim-runc-v2": "-v",
-    "kubeadm": "version",
     "kubectl": "version --client",
 }
 

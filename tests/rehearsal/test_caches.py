@@ -21,7 +21,7 @@ def cache(tmp_path: Path) -> Path:
     cache = tmp_path / "eks-rehearsal"
     (cache / "bin-1.36.3").mkdir(parents=True)
     (cache / "bin-1.36.3" / "kubelet").write_bytes(b"x" * 3_000_000)
-    (cache / "bin-1.36.3" / "kubeadm").hardlink_to(cache / "bin-1.36.3" / "kubelet")
+    (cache / "bin-1.36.3" / "kube-proxy").hardlink_to(cache / "bin-1.36.3" / "kubelet")
     (cache / "base-image-0123.tar").write_bytes(b"x" * 2_000_000)
     (cache / "downloads").mkdir()
     (cache / "lock").touch()

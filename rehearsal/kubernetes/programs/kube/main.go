@@ -1,6 +1,6 @@
 // kube is one program for what Kubernetes releases as several: the name that it is called by selects which one it is.
 //
-// One link instead of six, and what they share is on the disk once.
+// One link instead of five, and what they share is on the disk once.
 package main
 
 import (
@@ -19,8 +19,6 @@ import (
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
-	kubeadm "k8s.io/kubernetes/cmd/kubeadm/app"
-	kubeadmerrors "k8s.io/kubernetes/cmd/kubeadm/app/util/errors"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
@@ -34,10 +32,6 @@ var programs = map[string]func() *cobra.Command{
 
 func main() {
 	name := filepath.Base(os.Args[0])
-	if name == "kubeadm" {
-		kubeadmerrors.HandleError(kubeadm.Run())
-		return
-	}
 	program, known := programs[name]
 	if !known {
 		fmt.Fprintf(os.Stderr, "kube: call it by the name of a Kubernetes program, not %s\n", name)
