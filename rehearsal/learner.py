@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rehearsal import waiting
+from rehearsal import secret, waiting
 from rehearsal.docker import engine
 from rehearsal.emulator.client import root, wait_until_ready
 from rehearsal.secret import root_keys
@@ -118,19 +118,15 @@ def environment(access_key: Mapping[str, str], token: str) -> dict[str, str]:
 def write_environment(access_key: Mapping[str, str], token: str) -> Path:
     """Write RUN/env for a shell to ``eval``; readable only by its owner, since it holds keys."""
     path = settings.run / "env"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        for name, value in settings_environment(access_key, token).items():
-            file.write(f"export {name}={shlex.quote(value)}\n")
-        file.write(f"export REHEARSAL_CHECKOUT={shlex.quote(str(checkout_path()))}\n")
+    variables = settings_environment(access_key, token) | {"REHEARSAL_CHECKOUT": str(checkout_path())}
+    secret.write(path, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()))
     return path
 
 
 def remember(access_key: Mapping[str, str], token: str) -> None:
     """Save the credentials, so that ``recall`` can return them in another process of the same user."""
-    descriptor = os.open(settings.run / "learner.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"access_key": dict(access_key), "token": token}, file, default=str)
+    known = {"access_key": dict(access_key), "token": token}
+    secret.write(settings.run / "learner.json", json.dumps(known, default=str))
 
 
 def write_client_files() -> None:

@@ -36,13 +36,18 @@ def bearer(purpose: str, run: Path = settings.run) -> str:
     return "Bearer " + derive(purpose, run).hex()
 
 
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file that only its owner can read, from its creation on."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 def _read(run: Path) -> bytes:
     """Return the secret, created by the process that needs it first."""
     path, draft = run / "secret", run / f"secret.{os.getpid()}"
     if not path.exists():
         run.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(os.urandom(SIZE))
+        write(draft, os.urandom(SIZE))
         with contextlib.suppress(FileExistsError):  # another process was faster, so its secret is used
             os.link(draft, path)
         draft.unlink()

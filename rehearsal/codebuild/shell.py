@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rehearsal import waiting
+from rehearsal import secret, waiting
 
 #: ``-a`` exports every variable that the command sets, because the next command reads it from the environment. A trap
 #: saves the state of commands that exit; the last line saves that of commands that set their own trap.
@@ -147,6 +147,4 @@ class Shell:
         process.wait()
 
     def _write(self, name: str, text: str) -> None:
-        descriptor = os.open(self.state / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        secret.write(self.state / name, text)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import trustme
 
+from rehearsal import secret
 from rehearsal.sandbox.authorities import machine_bundle
 from rehearsal.settings import settings
 
@@ -28,6 +28,4 @@ def create() -> None:
     own = authority.cert_pem.bytes()
     settings.ca.write_bytes(own)
     settings.ca_bundle.write_bytes(machine_bundle().read_bytes().rstrip() + b"\n" + own)
-    descriptor = os.open(key_and_chain(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(authority.issue_cert(*HOSTS).private_key_and_cert_chain_pem.bytes())
+    secret.write(key_and_chain(), authority.issue_cert(*HOSTS).private_key_and_cert_chain_pem.bytes())

@@ -16,6 +16,7 @@ from pathlib import Path
 import trustme
 import yaml
 
+from rehearsal import secret
 from rehearsal.settings import settings
 
 #: A group that may do everything; cluster.py binds it.
@@ -80,7 +81,7 @@ def admit(node: str) -> None:
 
 def _authority(name: str) -> trustme.CA:
     authority = trustme.CA(organization_name=name)
-    _write_private(certificate(f"{name}.key"), authority.private_key_pem.bytes())
+    secret.write(certificate(f"{name}.key"), authority.private_key_pem.bytes())
     certificate(f"{name}.crt").write_bytes(authority.cert_pem.bytes())
     return authority
 
@@ -100,13 +101,8 @@ def _issue(
 
 
 def _write(key: Path, public: Path, made: trustme.LeafCert) -> None:
-    _write_private(key, made.private_key_pem.bytes())
+    secret.write(key, made.private_key_pem.bytes())
     public.write_bytes(made.cert_chain_pems[0].bytes())
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(content)
 
 
 def _write_kubeconfig(name: str, user: str, made: trustme.LeafCert) -> None:
@@ -124,7 +120,7 @@ def _write_kubeconfig(name: str, user: str, made: trustme.LeafCert) -> None:
         "contexts": [{"name": "kubernetes", "context": {"cluster": "kubernetes", "user": user}}],
         "current-context": "kubernetes",
     }
-    _write_private(kubeconfig(name), yaml.safe_dump(document).encode())
+    secret.write(kubeconfig(name), yaml.safe_dump(document))
 
 
 def _encoded(content: bytes) -> str:

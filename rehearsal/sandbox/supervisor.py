@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from rehearsal import waiting
+from rehearsal import secret, waiting
 from rehearsal.sandbox import SandboxError, identity, programs
 from rehearsal.sandbox.programs import Program
 from rehearsal.settings import settings
@@ -141,6 +140,4 @@ def _configuration(name: str) -> Path:
 
 def _write(program: Program) -> None:
     """Write a program's configuration; readable only by its owner, since its environment may hold keys."""
-    descriptor = os.open(_configuration(program.name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(program.render())
+    secret.write(_configuration(program.name), program.render())
