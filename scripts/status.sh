@@ -24,7 +24,7 @@ show_role() { # the role, and who may assume it
     line role "none: run scripts/create-role.sh"
     return
   fi
-  builds=$(lookup 'ValidationError\).* does not exist' aws cloudformation describe-stacks --stack-name "$STACK_NAME" --output text \
+  builds=$(lookup "$no_stack" aws cloudformation describe-stacks --stack-name "$STACK_NAME" --output text \
     --query "Stacks[0].Outputs[?OutputKey=='CodeBuildRoleArn'].OutputValue | [0] || ''")
   trust=$(python3 scripts/lib/trust.py "$account" "$builds" <<<"$trust")
   line role "$KUBECTL_ROLE_NAME, ${trust%%$'\n'*}"

@@ -1,8 +1,9 @@
 """The base image that the tutorial's Dockerfile starts from, made without an image registry.
 
 On AWS ``FROM public.ecr.aws/docker/library/python:3.13-slim`` is pulled from a public registry. The rehearsal makes a
-stand-in of the same name with mmdebstrap(1), in half of debootstrap's time: Debian trixie, whose Python is 3.13, with ``python``, ``python3`` and
-``pip`` where the official image has them (https://hub.docker.com/_/python). It is made once and kept in the cache.
+stand-in of the same name with mmdebstrap(1), in half of debootstrap's time: Debian trixie, whose Python is 3.13, with
+``python``, ``python3`` and ``pip`` where the official image has them (https://hub.docker.com/_/python). It is made once
+and kept in the cache.
 
 Differs from the official image: Python is Debian's build, in /usr, with its standard library and without ``idle``; this
 machine's certificate authorities are added, so that pip works behind a proxy that intercepts TLS; the layers and the

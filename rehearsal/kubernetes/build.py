@@ -148,7 +148,7 @@ def _build(show: Callable[[str], None]) -> None:
     shutil.rmtree(settings.bin, ignore_errors=True)
     stage.rename(settings.bin)
     shutil.rmtree(official.kept(), ignore_errors=True)
-    toolchain.remove_own_caches()
+    toolchain.remove_caches()
     show(f"= {count} programs {origin}, {_size(settings.bin) / 1e9:.1f} GB{note}")
 
 

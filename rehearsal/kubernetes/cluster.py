@@ -183,7 +183,7 @@ def _start_controllers() -> None:
     with api.client("super-admin") as client:
         waiting.until(lambda: _is_up(client), READY_TIMEOUT, "the API server", _api_log)
         for binding in (
-            ("kubeadm:cluster-admins", "cluster-admin", "Group", "kubeadm:cluster-admins"),
+            (pki.ADMINISTRATORS, "cluster-admin", "Group", pki.ADMINISTRATORS),
             ("kubelet-api", "system:kubelet-api-admin", "User", "kube-apiserver-kubelet-client"),
         ):
             body = api.cluster_role_binding(*binding)

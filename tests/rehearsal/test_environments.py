@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rehearsal.docker import base_image
 from rehearsal.settings import settings
 from tests.support import engine as engines
 from tests.support.engine import Engine
@@ -19,8 +20,6 @@ from tests.support.paths import ROOT
 pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 PROGRAMS = "docker dockerd runc mmdebstrap iptables ip conntrack ethtool ps git curl"
-#: Of the packages of the base image.
-KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 MAKE_BASE_IMAGE = 'venv=$(scripts/dev/venv.sh rehearsal) && "$venv/bin/python" -m rehearsal.once base-image | tail -n 1'
 #: Little more than the check asks for, and this machine has no swap to add to it.
 MEMORY = "2560m"
@@ -57,7 +56,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_packages_of_a_distribution_bring_every_program_and_make_the_base_image(
     engine: Engine, checkout: Path, image: str, suite: str
 ) -> None:
-    steps = f"cd /src && scripts/dev/packages.sh rehearsal && type -P {PROGRAMS} && ls /usr/lib/cni/ptp {KEYS} && {MAKE_BASE_IMAGE}"
+    steps = f"cd /src && scripts/dev/packages.sh rehearsal && type -P {PROGRAMS} && ls /usr/lib/cni/ptp {base_image.KEYS} && {MAKE_BASE_IMAGE}"
     options = ["--rm", "--privileged", f"--volume={checkout}:/src", *engines.of_the_machine()]
     done = engine.docker("run", *options, engine.pull(image, suite), "bash", "-c", steps, timeout=1200)
     *others, made = done.stdout.splitlines()
